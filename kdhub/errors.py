@@ -1,0 +1,96 @@
+"""The errors kdhub raises on purpose, and how each is told to a person.
+
+``UsageError`` is the user's to fix: the command line prints it as one line and exits with 2. ``PluginError`` is a
+plugin author's to fix: it names the distribution. Anything else is a defect of kdhub and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str, ...]:
+    """Return the choices that a typist of ``word`` most likely meant, best first."""
+    return tuple(difflib.get_close_matches(word, sorted(set(choices)), n=limit, cutoff=0.6))
+
+
+class KdhubError(Exception):
+    """Base of every error that kdhub raises on purpose."""
+
+
+class UsageError(KdhubError):
+    """A mistake the user can fix; reads as one line that says what, where, expected, got and what to do.
+
+    Args:
+        what: What is wrong, as a clause ("unknown key 'wieght'").
+        where: File, and key path or line number within it.
+        expected: What would have been accepted.
+        got: What was found instead.
+        near: Nearest existing names, best first.
+        fix: What to type or change next.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        near: Iterable[str] = (),
+        fix: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.near = tuple(near)
+        self.fix = fix
+        super().__init__(self._line())
+
+    def _line(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        facts = [f"{name} {value}" for name, value in (("expected", self.expected), ("got", self.got)) if value]
+        if facts:
+            text += f" ({', '.join(facts)})"
+        if self.near:
+            text += f"; did you mean {' or '.join(repr(name) for name in self.near)}?"
+        if self.fix:
+            text += f" -> {self.fix}"
+        return " ".join(text.split())
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnknownComponentError(UsageError, KeyError):
+    """A ``type='scope.Name'`` that cannot be used here; a ``KeyError`` because mmengine raises one for unknown types."""
+
+    __str__ = UsageError.__str__
+
+
+class GuardError(UsageError):
+    """A guard stopped training that would have gone wrong in silence; the text says how to silence the guard."""
+
+
+class PluginError(KdhubError):
+    """A plugin broke its side of the contract, or one of its modules cannot be imported.
+
+    Args:
+        what: What went wrong, naming hook, target or module.
+        plugin: Plugin name, which is its config scope.
+        dist: Distribution that provides the plugin.
+        version: Version of that distribution.
+        fix: What the user or the author can do.
+    """
+
+    def __init__(self, what: str, *, plugin: str, dist: str = "", version: str = "", fix: str | None = None) -> None:
+        self.what = what
+        self.plugin = plugin
+        self.dist = dist
+        self.version = version
+        self.fix = fix
+        source = f"{dist} {version}".strip()
+        text = f"plugin {plugin!r}" + (f" ({source})" if source else "") + f": {what}"
+        super().__init__(" ".join((text + (f" -> {fix}" if fix else "")).split()))
