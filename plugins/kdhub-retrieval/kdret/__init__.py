@@ -1,0 +1,1 @@
+"""Retrieval plugin of kdhub."""
