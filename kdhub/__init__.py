@@ -1,5 +1,56 @@
-"""kdhub: one registry of knowledge-distillation methods that run on models people already have."""
+"""kdhub: one registry of knowledge-distillation methods that run on models people already have.
 
+Importing it is cheap: what needs torch or mmengine is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kdhub.errors import GuardError, KdhubError, PluginError, UnknownComponentError, UsageError
 from kdhub.hookspec import hookimpl
+from kdhub.records import API_LEVEL, Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe
 
-__all__ = ["hookimpl"]
+if TYPE_CHECKING:
+    from kdhub.distill.distiller import Distiller
+    from kdhub.distill.teachers import ModelTeacher
+    from kdhub.registry.active import init
+    from kdhub.registry.build import build
+
+_ON_FIRST_USE = {
+    "Distiller": "kdhub.distill.distiller",
+    "ModelTeacher": "kdhub.distill.teachers",
+    "build": "kdhub.registry.build",
+    "init": "kdhub.registry.active",
+}
+
+__all__ = [
+    "API_LEVEL",
+    "Command",
+    "Component",
+    "Diagnostic",
+    "Distiller",
+    "GuardError",
+    "KdhubError",
+    "LossSpec",
+    "ModelTeacher",
+    "PluginError",
+    "PluginInfo",
+    "Recipe",
+    "UnknownComponentError",
+    "UsageError",
+    "build",
+    "hookimpl",
+    "init",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'kdhub' has no attribute {name!r}")
+    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,86 @@
+"""A component together with where it comes from, and its import on first use."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from kdhub.errors import PluginError, near_matches
+from kdhub.plugins.names import BUILTIN
+from kdhub.records import Component, Source
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component that a config can name.
+
+    Attributes:
+        scope: Scope of its plugin.
+        component: The plugin's record.
+        source: Distribution and version that provide it.
+        extras: The plugin's extras and the import names each provides.
+    """
+
+    scope: str
+    component: Component
+    source: Source
+    extras: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False
+    )
+
+    @property
+    def type(self) -> str:
+        """What a config writes: ``"scope.Name"``."""
+        return f"{self.scope}.{self.component.name}"
+
+    def load(self) -> Any:
+        """Import and return the class or function; a deprecated one warns the first time.
+
+        Raises:
+            PluginError: If its module cannot be imported or does not have it; names distribution, version, target, the
+                missing module and the extra that provides it.
+        """
+        return self._object
+
+    @cached_property
+    def _object(self) -> Any:
+        module_name, _, path = self.component.target.partition(":")
+        try:
+            found: Any = importlib.import_module(module_name)
+        except Exception as error:
+            raise self._import_failure(error) from error
+        for name in path.split("."):
+            if not hasattr(found, name):
+                near = near_matches(name, dir(found))
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise self._failure(f"target {self.component.target!r} has no attribute {name!r}{hint}")
+            found = getattr(found, name)
+        if self.component.deprecated:
+            # not DeprecationWarning: Python hides that one from the people who wrote the config
+            warnings.warn(
+                f"{self.type} is deprecated and will go: {self.component.deprecated}", FutureWarning, stacklevel=4
+            )
+        return found
+
+    def _import_failure(self, error: Exception) -> PluginError:
+        what = f"target {self.component.target!r} of {self.type} cannot be imported ({type(error).__name__}: {error})"
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        fix = None
+        if missing:
+            extra = self._extra_with(missing.partition(".")[0])
+            fix = f"pip install '{self.source.dist}[{extra}]'" if extra else f"install what provides module {missing!r}"
+        return self._failure(what, fix)
+
+    def _extra_with(self, module: str) -> str | None:
+        extras = {name: modules for name, modules in self.extras.items() if module in modules}
+        needed = [name for name in self.component.needs if name in extras]
+        return next(iter((*needed, *extras)), None)
+
+    def _failure(self, what: str, fix: str | None = None) -> PluginError:
+        dist = self.source.dist or BUILTIN
+        return PluginError(what, plugin=self.scope, dist=dist, version=self.source.version, fix=fix)

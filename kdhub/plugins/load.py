@@ -1,0 +1,123 @@
+"""Loading one found plugin in isolation: whatever it does, the result is a row with a status and a reason."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from dataclasses import dataclass
+from types import ModuleType
+
+import pluggy
+
+from kdhub.errors import PluginError
+from kdhub.plugins.calls import call_one
+from kdhub.plugins.manifest import ApiLevelError, ManifestError, check_hooks, read_manifest
+from kdhub.plugins.one_off import import_file
+from kdhub.plugins.scan import Found
+from kdhub.records import Command, Component, PluginInfo, Recipe, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One row of ``kdhub plugins list``.
+
+    Attributes:
+        source: Plugin, distribution and version.
+        status: ``ok``, ``disabled``, ``conflict``, ``incompatible`` or ``broken``.
+        reason: Why it is not ``ok``; empty if it is.
+        info: What it says of itself; ``None`` unless ``ok``.
+        components: Its components; empty unless ``ok``.
+        recipes: Its recipes; empty unless ``ok``.
+        commands: Its sub-commands; empty unless ``ok``.
+        hooks: Names of the hooks that it implements.
+        module: Its manifest module.
+        path: File of the manifest module; empty if it was not imported.
+        traceback: Text of the exception that broke it.
+    """
+
+    source: Source
+    status: str
+    reason: str = ""
+    info: PluginInfo | None = None
+    components: tuple[Component, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+    commands: tuple[Command, ...] = ()
+    hooks: tuple[str, ...] = ()
+    module: str = ""
+    path: str = ""
+    traceback: str = ""
+
+    @property
+    def scope(self) -> str:
+        """The plugin's name, which is its scope in a config."""
+        return self.source.plugin
+
+    @property
+    def package(self) -> str:
+        """Top-level package of the plugin, inside which its targets and recipes lie."""
+        return self.module.partition(".")[0]
+
+
+def refuse(found: Found, status: str, reason: str, *, traceback: str = "", path: str = "") -> Loaded:
+    """Return the row of a plugin that is not loaded."""
+    source = Source(found.name, found.dist, found.version)
+    return Loaded(source, status, reason, module=found.module, path=path, traceback=traceback)
+
+
+def load(
+    found: Found, hooks: pluggy.PluginManager, *, module: ModuleType | None = None, isolate: bool = True
+) -> Loaded:
+    """Import, register, check and read one plugin.
+
+    Args:
+        found: The plugin, which no verdict keeps out.
+        hooks: Where it is registered; a plugin that fails is taken out again.
+        module: Its manifest module, if that is already there.
+        isolate: Turn every failure, an exit included, into a row; else raise it. Ctrl-C always stops the program.
+
+    Raises:
+        PluginError: If ``isolate`` is false and the manifest breaks the contract; other exceptions as the plugin raised them.
+    """
+    try:
+        if module is None:
+            module = import_file(found.name, found.file) if found.file else importlib.import_module(found.module)
+        implemented = check_hooks(module)
+        hooks.register(module, name=found.name)
+        manifest = read_manifest(
+            lambda hook: _results(hooks, found.name, hook, implemented), found.module.partition(".")[0]
+        )
+    except (Exception, SystemExit) as error:  # the isolation of plugins: nothing a plugin does may end the host
+        if hooks.has_plugin(found.name):
+            hooks.unregister(name=found.name)
+        reason = str(error) if isinstance(error, ManifestError) else _reason(error, imported=module is not None)
+        if not isolate:
+            if isinstance(error, ManifestError):
+                raise PluginError(reason, plugin=found.name, dist=found.dist, version=found.version) from error
+            raise
+        status = "incompatible" if isinstance(error, ApiLevelError) else "broken"
+        path = getattr(module, "__file__", None) or str(found.file or "")
+        return refuse(found, status, reason, traceback=traceback.format_exc(), path=path)
+    return Loaded(
+        Source(found.name, found.dist, found.version),
+        "ok",
+        info=manifest.info,
+        components=manifest.components,
+        recipes=manifest.recipes,
+        commands=manifest.commands,
+        hooks=implemented,
+        module=found.module,
+        path=getattr(module, "__file__", None) or "",
+    )
+
+
+def _results(hooks: pluggy.PluginManager, plugin: str, hook: str, implemented: tuple[str, ...]) -> list[object]:
+    results = call_one(hooks, plugin, hook)
+    if hook in implemented and not results:  # pluggy leaves out None
+        raise ManifestError(f"{hook} returned None; it must return its records")
+    return results
+
+
+def _reason(error: BaseException, *, imported: bool) -> str:
+    moment = "a registration hook raised" if imported else "importing its manifest raised"
+    text = " ".join(str(error).split())
+    return f"{moment} {type(error).__name__}" + (f": {text}" if text else "")
