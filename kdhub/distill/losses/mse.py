@@ -1,0 +1,65 @@
+"""Mean squared error between values of one shape."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from kdhub.distill.losses._inputs import entry_by_entry, masked_mean
+
+
+class MSE(nn.Module):
+    """Mean squared difference of all entries: the student should reproduce the teacher's values, scale included.
+
+    ``L = (1/n) Σ (s − t)²`` over the n entries that count.
+
+    Args:
+        axis: The axis that ``mask`` may lack, which is that of the features; used for nothing else. ``None`` means axis 1
+            for ``(B, D)`` and ``(B, C, H, W)``, and must be given for three axes. A wrong axis is an error of shapes
+            unless two sizes are equal; then it masks the wrong entries.
+
+    Inputs:
+        student: ``(B, ...)``, any float type; raised to float32.
+        teacher: The student's shape; takes no gradient.
+        mask: Optional, boolean or integer, not zero where an entry counts: the student's shape, the same with sizes
+            1, or that shape without the feature axis (``(B, N)`` for ``(B, N, D)``, ``(B, H, W)`` for ``(B, C, H, W)``).
+
+    References:
+        - Romero et al., "FitNets: Hints for Thin Deep Nets", arXiv 1412.6550, eq. 3 (there a sum, here a mean).
+        - Reimers and Gurevych, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation",
+          arXiv 2004.09813, for sentence embeddings.
+
+    Requirements:
+        Equal shapes: give the objective an ``adapter`` where widths or sizes differ. If the teacher's values are not
+        normalised and the student's are, the loss cannot reach 0; normalise both or use `Cosine`.
+
+    Relations:
+        - `Cosine` compares directions only: prefer it when scales differ or carry no meaning.
+        - `SmoothL1` limits the pull of single large entries, such as outlier channels of transformers.
+        - `Relational` needs no adapter, as it compares samples with each other.
+
+    Example:
+        A 256-channel stage that should look like a teacher's 1024-channel one::
+
+            stage3=dict(
+                loss=dict(type='kdhub.MSE'),
+                student='backbone.layer3',
+                teacher='backbone.layer3',
+                adapter=dict(type='kdhub.Conv1x1', in_channels=256, out_channels=1024),
+                weight=1.0)
+    """
+
+    def __init__(self, axis: int | None = None) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compare values of one shape; see the class for the inputs."""
+        return mean_squared_error(student, teacher, mask, axis=self.axis)
+
+
+def mean_squared_error(
+    student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, axis: int | None = None
+) -> Tensor:
+    """Compute the loss of `MSE` as a scalar."""
+    student, teacher, mask = entry_by_entry("MSE", student, teacher, mask, axis)
+    return masked_mean((student - teacher).square(), mask)
