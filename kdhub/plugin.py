@@ -64,19 +64,22 @@ def kdhub_losses() -> Iterable[LossSpec]:
         target="kdhub.distill.losses.temperature_kl:TemperatureKL",
         summary="Kullback-Leibler divergence of softened class distributions",
         paper="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network",
+        optional=("mask",),
         tags=("logits",),
-        reduction="batchmean",
+        reduction="positions",
     )
     for name, module, summary in (
         ("MSE", "mse", "Mean squared difference"),
         ("Cosine", "cosine", "One minus the cosine of the two vectors"),
         ("SmoothL1", "smooth_l1", "Squared difference near zero, absolute beyond"),
     ):
-        yield LossSpec(name=name, target=f"kdhub.distill.losses.{module}:{name}", summary=summary, tags=("feature",))
+        target = f"kdhub.distill.losses.{module}:{name}"
+        yield LossSpec(name=name, target=target, summary=summary, optional=("mask",), tags=("feature",))
     yield LossSpec(
         name="Relational",
         target="kdhub.distill.losses.relational:Relational",
         summary="Difference of the two similarity matrices within the batch",
+        optional=("mask",),
         tags=("relation",),
         match="batch",
     )
