@@ -1,0 +1,25 @@
+"""What plugin authors import in their tests; also a pytest plugin, which is active wherever kdhub is installed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdhub.testing.fake_distribution import fake_distribution, write_distribution
+    from kdhub.testing.isolation import isolated_plugins
+
+# pytest imports this package in every project of the environment: nothing heavy until it is used
+_ON_FIRST_USE = {
+    "fake_distribution": "kdhub.testing.fake_distribution",
+    "isolated_plugins": "kdhub.testing.isolation",
+    "write_distribution": "kdhub.testing.fake_distribution",
+}
+
+__all__ = ["fake_distribution", "isolated_plugins", "write_distribution"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'kdhub.testing' has no attribute {name!r}")
+    return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)

@@ -1,0 +1,161 @@
+"""Looking up ``scope.Name``: each reason why it cannot be used has a message of its own."""
+
+import sys
+import warnings
+
+import pytest
+
+from kdhub.errors import PluginError, UnknownComponentError
+
+PARTS = """
+    @hookimpl
+    def kdhub_losses():
+        yield LossSpec(name="BPKDLoss", target="kdtoy.losses:BPKDLoss", summary="x", aliases=("BPKD",))
+        yield LossSpec(name="OldLoss", target="kdtoy.losses:OldLoss", summary="x", deprecated="use kdtoy.BPKDLoss")
+        yield LossSpec(name="LostLoss", target="kdtoy.losses:LostLos", summary="x")
+        yield LossSpec(name="FastLoss", target="kdtoy.fast:FastLoss", summary="x", needs=("fast",))
+        yield LossSpec(name="TornLoss", target="kdtoy.torn:TornLoss", summary="x")
+"""
+FILES = {
+    "losses.py": "class BPKDLoss: pass\nclass OldLoss: pass\nclass LostLoss: pass\n",
+    "fast.py": "import quick_library.deep",
+    "torn.py": "raise RuntimeError('no device')",
+}
+
+
+@pytest.fixture
+def toy(install_plugin, load_fakes):
+    """A manager with one plugin whose components are sound, deprecated, lost, or without what they need."""
+    install_plugin("kdtoy", PARTS, files=FILES, version="0.2")
+    return load_fakes()
+
+
+def message(manager, *arguments, **keywords):
+    """The text of the error that looking up these arguments gives."""
+    with pytest.raises(UnknownComponentError) as caught:
+        manager.find(*arguments, **keywords)
+    assert isinstance(caught.value, KeyError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_found_by_name_and_by_alias(toy):
+    """An alias that resolves to another record would load another class."""
+    assert toy.find("kdtoy.BPKDLoss") is toy.find("kdtoy.BPKD", "loss")
+    assert toy.find("kdtoy.BPKD").load() is sys.modules["kdtoy.losses"].BPKDLoss
+
+
+def test_known_plugin_that_is_not_installed_gives_the_line_to_type(toy):
+    """Cause one: a config from the internet, and the plugin it needs is not there."""
+    text = message(toy, "kdseg.BPKDLoss", "loss", where="model.objectives.edge.loss")
+    assert text == (
+        "model.objectives.edge.loss: 'kdseg.BPKDLoss' is in plugin 'kdseg', which is not installed"
+        " -> pip install kdhub-segmentation"
+    )
+
+
+def test_unknown_scope_lists_the_installed_ones(toy):
+    """Cause one again, for a scope nobody knows: most often it is a typing error."""
+    text = message(toy, "kdtyo.BPKDLoss")
+    assert "no installed plugin has the scope 'kdtyo' (expected one of kdhub, kdtoy)" in text
+    assert "did you mean 'kdtoy.BPKDLoss'" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "arguments", "switches", "expected"),
+    [
+        (
+            "broken",
+            {"body": "import missing_module"},
+            {},
+            "No module named 'missing_module' -> see `kdhub plugins info kdsad`",
+        ),
+        ("disabled", {}, {"no_plugins": True}, "switched off by --no-plugins -> leave out the switch"),
+        ("incompatible", {"requires": ["kdhub>=99"]}, {}, "requires kdhub>=99, and this is kdhub"),
+    ],
+)
+def test_plugin_that_is_not_ok_says_status_and_reason(
+    install_plugin, load_fakes, status, arguments, switches, expected
+):
+    """Cause two: "not found" would send the user to install what is installed."""
+    install_plugin("kdsad", **arguments)
+    text = message(load_fakes(**switches), "kdsad.Anything")
+    assert text.startswith(f"'kdsad.Anything': plugin 'kdsad' (kdsad-dist 1.0) is {status}: ")
+    assert expected in text
+
+
+def test_conflict_names_both_distributions(install_plugin, load_fakes):
+    """Cause two for two plugins of one name: the user must know which two."""
+    install_plugin("kdtwin", dist="first")
+    install_plugin("kdtwin", dist="second")
+    text = message(load_fakes(), "kdtwin.Anything")
+    assert "is conflict: first 1.0 and second 1.0 both provide a plugin named 'kdtwin'" in text
+
+
+def test_no_such_name_offers_the_nearest_then_the_list(toy):
+    """Cause three: the plugin is fine and the name is not."""
+    text = message(toy, "kdtoy.BPKDLos", "loss")
+    assert "plugin 'kdtoy' has no loss 'BPKDLos'" in text
+    assert "expected one of BPKDLoss, BPKD, OldLoss" in text
+    assert "did you mean 'kdtoy.BPKDLoss'" in text
+
+
+def test_another_kind_says_which_it_is_and_which_is_wanted(toy):
+    """Cause four: the name exists, and the place in the config is wrong."""
+    assert message(toy, "kdtoy.BPKDLoss", "metric") == "'kdtoy.BPKDLoss' is a loss; this place wants a metric"
+    text = message(toy, "kdtoy.BPKDLoss", ("adapter", "tap", "runner_hook"))
+    assert text.endswith("this place wants an adapter, a tap or a runner hook")
+
+
+def test_a_name_without_scope_is_pointed_to_its_scope(toy):
+    """Users of mmengine write bare names; the scope is what they have to add."""
+    assert "did you mean 'kdtoy.BPKDLoss'" in message(toy, "BPKDLoss")
+
+
+@pytest.mark.parametrize(
+    ("type_", "owned"),
+    [
+        ("kdtoy.X", True),
+        ("kdseg.X", True),
+        ("mmseg.X", False),
+        ("X", False),
+        ("kdtoy.losses.X", False),
+        ("kdtoy.", False),
+    ],
+)
+def test_whose_a_type_is(toy, type_, owned):
+    """A type of another package is mmengine's to resolve; claiming it would break configs of others."""
+    assert toy.owns(type_) is owned
+
+
+def test_a_missing_module_names_the_extra_that_provides_it(toy):
+    """The import error alone names a module of which the user has never heard."""
+    with pytest.raises(PluginError) as caught:
+        toy.find("kdtoy.FastLoss").load()
+    text = str(caught.value)
+    assert "plugin 'kdtoy' (kdtoy-dist 0.2)" in text
+    assert "'kdtoy.fast:FastLoss'" in text
+    assert "No module named 'quick_library'" in text
+    assert "pip install 'kdtoy-dist[fast]'" in text
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_any_failure_of_a_target_s_module_names_the_plugin(toy):
+    """A bare RuntimeError out of an import would be taken for a defect of kdhub."""
+    with pytest.raises(PluginError, match=r"'kdtoy' \(kdtoy-dist 0.2\).*RuntimeError: no device"):
+        toy.find("kdtoy.TornLoss").load()
+
+
+def test_a_target_that_is_not_in_its_module_offers_the_nearest(toy):
+    """The author's typing error must not read as the user's."""
+    with pytest.raises(PluginError, match="no attribute 'LostLos'; did you mean 'LostLoss'"):
+        toy.find("kdtoy.LostLoss").load()
+
+
+def test_a_deprecated_component_warns_once(toy):
+    """One warning tells; one a batch is noise, and a hidden DeprecationWarning tells nobody."""
+    with pytest.warns(FutureWarning, match="kdtoy.OldLoss is deprecated and will go: use kdtoy.BPKDLoss"):
+        loaded = toy.find("kdtoy.OldLoss").load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert toy.find("kdtoy.OldLoss").load() is loaded
