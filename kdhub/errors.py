@@ -7,7 +7,8 @@ plugin author's to fix: it names the distribution. Anything else is a defect of 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str, ...]:
@@ -62,6 +63,21 @@ class UsageError(KdhubError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+    def at(self, where: str) -> UsageError:
+        """Return the same error with a place."""
+        return type(self)(self.what, where=where, expected=self.expected, got=self.got, near=self.near, fix=self.fix)
+
+
+@contextmanager
+def placed(where: str) -> Iterator[None]:
+    """Give a place to a `UsageError` from code that cannot know in which part of a config it runs."""
+    try:
+        yield
+    except UsageError as error:
+        if error.where is not None:
+            raise
+        raise error.at(where) from error
 
 
 class UnknownComponentError(UsageError, KeyError):

@@ -1,0 +1,55 @@
+"""Resolve every package of this repository at the lowest versions it declares; a bound that cannot be met is a lie.
+
+Nothing is installed. Usage: python .ci/lower_bounds.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import tomllib
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def lowest(requirement: Requirement) -> str:
+    """Turn ``name>=1.2,<2`` into ``name==1.2``; a requirement without a lower bound is an error."""
+    for specifier in requirement.specifier:
+        if specifier.operator in (">=", "=="):
+            return f"{requirement.name}=={specifier.version}"
+    raise SystemExit(f"lower bounds: {requirement} declares no lowest version -> add >=")
+
+
+def pins(*projects: Path) -> list[str]:
+    """Collect the lowest versions of several projects; where two declare a package, the higher floor counts."""
+    from packaging.version import Version
+
+    floors: dict[str, Version] = {}
+    for project in projects:
+        for line in tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]:
+            requirement = Requirement(line)
+            if requirement.name == "kdhub" or (requirement.marker and not requirement.marker.evaluate()):
+                continue
+            name, _, version = lowest(requirement).partition("==")
+            floors[name] = max(floors.get(name, Version(version)), Version(version))
+    return [f"{name}=={version}" for name, version in sorted(floors.items())]
+
+
+def main() -> int:
+    """Resolve the core alone, then the core with each plugin."""
+    for projects in ((ROOT,), *((ROOT, plugin) for plugin in sorted((ROOT / "plugins").iterdir()))):
+        wanted = pins(*projects)
+        print(f"lower bounds of {' + '.join(project.name for project in projects)}: {' '.join(wanted)}", flush=True)
+        command = ["pip", "install", "--dry-run", "--ignore-installed", "--use-feature=fast-deps", "--quiet"]
+        done = subprocess.run([sys.executable, "-m", *command, *wanted], check=False)
+        if done.returncode:
+            return done.returncode
+    print("lower bounds: all resolve")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""The `Distiller`: a student, its teachers and the objectives between them, as one mmengine model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+import kdhub
+from kdhub.distill.guards import Guards, TermWatch, check_class_names
+from kdhub.distill.objective import Objective
+from kdhub.distill.position import Position
+from kdhub.distill.preprocess import DistillPreprocessor
+from kdhub.distill.schedules import as_schedule
+from kdhub.distill.shape_probe import mismatches, require_matching
+from kdhub.distill.taps import Tap, recording
+from kdhub.distill.teachers import Teacher
+from kdhub.errors import UsageError, near_matches
+from kdhub.registry import build
+
+_OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
+
+
+class Distiller(BaseModel):
+    """Trains a student on its own losses and on what teachers know.
+
+    Validation, test and prediction are the student's own. Teachers are outside ``parameters()`` and ``state_dict()``.
+
+    Args:
+        student: Config of any registered mmengine model, or a built one; it is not changed.
+        objectives: Name to objective: ``dict(loss=, student=, teacher=, adapter=, batch=, weight=)``, see
+            `kdhub.distill.objective.Objective`.
+        teacher: Config of the only teacher.
+        teachers: Name to config of several teachers; taps then say ``"name:path"``.
+        task_weight: Factor of the student's own losses: a number or a schedule.
+        guards: Keyword arguments of `kdhub.distill.guards.Guards`.
+        init_cfg: mmengine's weight initialisation of the whole model; the student's own is usually what is wanted.
+
+    Raises:
+        UsageError: For any part of the config that does not fit, with its key path.
+
+    Example:
+        ::
+
+            model = dict(
+                type='kdhub.Distiller',
+                student=dict(type='mmseg.EncoderDecoder', ...),
+                teacher=dict(type='kdhub.ModelTeacher', model='configs/teacher.py', checkpoint='teacher.pth'),
+                objectives=dict(
+                    logits=dict(
+                        loss=dict(type='kdhub.TemperatureKL', temperature=4.0),
+                        student='decode_head.conv_seg',
+                        teacher='decode_head.conv_seg',
+                        weight=dict(type='kdhub.CosineSchedule', start=1.0, end=0.0, steps=20000))))
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        objectives: Mapping[str, Mapping[str, Any]],
+        teacher: Any = None,
+        teachers: Mapping[str, Any] | None = None,
+        task_weight: Any = 1.0,
+        guards: Mapping[str, Any] | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        kdhub.init()
+        built_student = MODELS.build(student) if isinstance(student, Mapping) else student
+        if not isinstance(built_student, BaseModel):
+            raise UsageError(
+                "the student is not an mmengine BaseModel",
+                where="model.student",
+                got=type(built_student).__name__,
+                fix="use the wrapper of a plugin (kdhub list model), or write a BaseModel around it",
+            )
+        built_teachers = _build_teachers(teacher, teachers)
+        super().__init__(data_preprocessor=DistillPreprocessor(built_student, built_teachers), init_cfg=init_cfg)
+        self.student = built_student
+        self._teachers = built_teachers
+        self.objectives = nn.ModuleDict(
+            {name: _build_objective(name, spec, built_student, built_teachers) for name, spec in objectives.items()}
+        )
+        for name in built_teachers:
+            if not any(owner == name for o in self._objectives() for owner, _ in o.teacher_taps.values()):
+                print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)
+        self.task_weight = as_schedule(task_weight)
+        self.guards = Guards(**(guards or {}))
+        self.position = Position()
+        self._watch = TermWatch(self.guards)
+        self._shapes_checked = False
+
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """Teachers by name."""
+        return self._teachers
+
+    def forward(self, student: Any, teachers: Mapping[str, Any], mode: str = "tensor") -> Any:
+        """Run the student, and in mode ``loss`` the teachers and objectives.
+
+        Args:
+            student: The student's preprocessed batch.
+            teachers: Each teacher's preprocessed batch.
+            mode: ``loss``, ``predict`` or ``tensor``.
+
+        Returns:
+            In mode ``loss`` the student's own losses under their own names, times ``task_weight``, and
+            ``loss_<objective>[_<term>]``, times the objective's weight; otherwise what the student returns.
+        """
+        if mode != "loss":
+            return self.student._run_forward(student, mode=mode)
+        step = self.position.step
+        objectives = self._objectives()
+        with recording([tap for o in objectives for tap in o.student_taps.values()], self.student):
+            losses = self._task_losses(self.student._run_forward(student, mode="loss"), step)
+        for name, teacher in self._teachers.items():
+            taps = [tap for o in objectives for owner, tap in o.teacher_taps.values() if owner == name]
+            for tap in taps:
+                tap.clear()
+            if taps:
+                teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
+        losses.update(self._distil(objectives, student, step))
+        if self.training:
+            self.position.advance()
+        return losses
+
+    def _objectives(self) -> list[Objective]:
+        return [module for module in self.objectives.values() if isinstance(module, Objective)]
+
+    def _distil(self, objectives: Sequence[Objective], batch: Any, step: int) -> dict[str, Tensor]:
+        heard = [o for o in objectives if self.guards.silent_tap or _all_fired(o.taps())]
+        raw = {o.name: o.gather(batch) for o in heard}
+        adapted = (
+            {o.name: o.adapt(raw[o.name]) for o in heard} if self._shapes_checked else self._first_adapt(heard, raw)
+        )
+        terms: dict[str, Tensor] = {}
+        weighted: dict[str, Tensor] = {}
+        for objective in heard:
+            own = objective(adapted[objective.name], step)
+            weight = objective.weight(step)
+            terms |= own
+            weighted |= {name: value * weight for name, value in own.items()}
+        self._watch.check(terms, step)
+        return weighted
+
+    def _first_adapt(
+        self, objectives: Sequence[Objective], raw: dict[str, dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """Adapt for the first time, asking the shape probe before any adapter or loss meets a shape it cannot take."""
+        require_matching(
+            found for o in objectives if not o.adapters for found in mismatches(o, raw[o.name], raw[o.name])
+        )
+        adapted = {o.name: o.adapt(raw[o.name]) for o in objectives}
+        require_matching(found for o in objectives for found in mismatches(o, raw[o.name], adapted[o.name]))
+        self._shapes_checked = True
+        return adapted
+
+    def _task_losses(self, result: Any, step: int) -> dict[str, Any]:
+        losses = dict(result) if isinstance(result, Mapping) else {"loss_task": result}
+        weight = self.task_weight(step)
+        if weight == 1.0:
+            return losses
+        return {name: _scale(value, weight) if "loss" in name else value for name, value in losses.items()}
+
+    def val_step(self, data: Any) -> Any:
+        """Predict with the student alone."""
+        return self.student.val_step(data)
+
+    def test_step(self, data: Any) -> Any:
+        """Predict with the student alone."""
+        return self.student.test_step(data)
+
+    def check_class_names(self, classes: Sequence[str]) -> None:
+        """Compare the training data's class names with those of every teacher whose logits are compared.
+
+        Raises:
+            GuardError: If they differ in order.
+        """
+        if not self.guards.class_names:
+            return
+        compared = [objective for objective in self._objectives() if objective.compares_classes]
+        for name in sorted({owner for objective in compared for owner, _ in objective.teacher_taps.values()}):
+            theirs = self._teachers[name].class_names
+            if theirs is not None:
+                check_class_names(classes, theirs, name)
+
+    def _set_device(self, device: torch.device) -> None:
+        super()._set_device(device)
+        for teacher in self._teachers.values():
+            teacher.to(device)
+
+
+def _build_teachers(teacher: Any, teachers: Mapping[str, Any] | None) -> dict[str, Teacher]:
+    if teacher is not None and teachers is not None:
+        raise UsageError(
+            "both teacher and teachers are given", where="model", fix="put the one into teachers=dict(...)"
+        )
+    named = {"teacher": teacher} if teacher is not None else dict(teachers or {})
+    built = {}
+    for name, spec in named.items():
+        if ":" in name or "." in name:
+            raise UsageError("a teacher's name may hold neither ':' nor '.'", where=f"model.teachers.{name}")
+        built[name] = build("teacher", spec, where="model.teacher" if teacher is not None else f"model.teachers.{name}")
+        print_log(f"teacher {name!r}: {built[name].fingerprint()}", logger="current")
+    return built
+
+
+def _build_objective(
+    name: str, spec: Mapping[str, Any], student: BaseModel, teachers: Mapping[str, Teacher]
+) -> Objective:
+    where = f"model.objectives.{name}"
+    if "." in name:
+        raise UsageError("an objective's name may hold no '.'", where=where)
+    for key in spec:
+        if key not in _OBJECTIVE_KEYS:
+            raise UsageError(
+                f"unknown key {key!r}",
+                where=f"{where}.{key}",
+                expected=", ".join(_OBJECTIVE_KEYS),
+                near=near_matches(key, _OBJECTIVE_KEYS),
+            )
+    for key in ("loss", "student"):
+        if key not in spec:
+            raise UsageError(f"the objective has no {key!r}", where=where, expected=f"{key}=...")
+    options = {key: value for key, value in spec.items() if key not in ("student", "teacher")}
+    return Objective(name, student, teachers, student_tap=spec["student"], teacher_tap=spec.get("teacher"), **options)
+
+
+def _all_fired(taps: Sequence[Tap]) -> bool:
+    return all(tap.fired for tap in taps)
+
+
+def _scale(value: Any, weight: float) -> Any:
+    return [entry * weight for entry in value] if isinstance(value, list) else value * weight

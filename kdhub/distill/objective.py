@@ -1,0 +1,173 @@
+"""One objective: taps, adapters, a loss and its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdhub.distill.binding import Inputs, require_all, side, student_taps, teacher_taps
+from kdhub.distill.fields import batch_field
+from kdhub.distill.schedules import as_schedule
+from kdhub.distill.taps import Tap
+from kdhub.distill.teachers import Teacher
+from kdhub.distill.values import map_tensors, to_float32
+from kdhub.errors import UsageError, placed
+from kdhub.records import LossSpec
+from kdhub.registry import build, find
+
+
+class Objective(nn.Module):
+    """Compares what one or more taps of the student read with what taps of the teachers read.
+
+    Its adapters and the parameters of its loss, if any, train with the student.
+
+    Args:
+        name: Name in the config, and in the log.
+        student: The student, to resolve taps on.
+        teachers: Teachers by name.
+        loss: Component dict of a loss; any of its numbers may be a schedule.
+        student_tap: Tap of the student, or dict of loss input to tap.
+        teacher_tap: Tap of a teacher (``"name:path"`` with several), or dict of loss input to tap.
+        adapter: Component dict, list of them applied in order, or dict of loss input to either.
+        batch: Loss input to dotted path in the student's batch.
+        weight: Factor of its terms in the total: a number or a schedule.
+
+    Raises:
+        UsageError: For anything that does not fit, with the key path.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        student: nn.Module,
+        teachers: Mapping[str, Teacher],
+        *,
+        loss: Any,
+        student_tap: Any,
+        teacher_tap: Any = None,
+        adapter: Any = None,
+        batch: Mapping[str, str] | None = None,
+        weight: Any = 1.0,
+    ) -> None:
+        super().__init__()
+        where = f"model.objectives.{name}"
+        self.name = name
+        self.spec = _spec(loss)
+        loss, self._schedules = _split_schedules(loss)
+        self.loss: nn.Module = build("loss", loss, where=f"{where}.loss")
+        for attribute in self._schedules:
+            if not hasattr(self.loss, attribute):
+                raise UsageError(
+                    f"{type(self.loss).__name__} keeps no attribute {attribute!r} that a schedule could drive",
+                    where=f"{where}.loss.{attribute}",
+                    fix="write a number",
+                )
+        self.inputs = Inputs.of(self.loss, self.spec)
+        self.student_taps = student_taps(student_tap, self.inputs, student, f"{where}.student")
+        self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, f"{where}.teacher")
+        self._fields = side(dict(batch or {}), self.inputs.batch, f"{where}.batch")
+        require_all(self.inputs, {*self.student_taps, *self.teacher_taps, *self._fields}, where)
+        self.adapters = nn.ModuleDict(_adapters(adapter, self.inputs, f"{where}.adapter"))
+        self.weight = as_schedule(weight)
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether class order matters: the loss compares logits."""
+        return self.spec is not None and "logits" in self.spec.tags
+
+    @property
+    def match(self) -> str:
+        """What both sides must share: ``shape``, ``batch`` or ``nothing``."""
+        return self.spec.match if self.spec is not None else "nothing"
+
+    def taps(self) -> list[Tap]:
+        """Return every tap of both sides."""
+        return [*self.student_taps.values(), *(tap for _, tap in self.teacher_taps.values())]
+
+    def gather(self, batch: Any) -> dict[str, Any]:
+        """Read all taps and fields of one step, and bring the student's values into the teacher's space.
+
+        Args:
+            batch: The student's preprocessed batch, for fields.
+
+        Returns:
+            Loss input to value, not yet raised to float32; teacher values carry no gradient.
+        """
+        values = {name: map_tensors(torch.detach, tap.read()) for name, (_, tap) in self.teacher_taps.items()}
+        values |= {name: tap.read() for name, tap in self.student_taps.items()}
+        return values | {
+            name: batch_field(batch, path, f"model.objectives.{self.name}.batch.{name}")
+            for name, path in self._fields.items()
+        }
+
+    def adapt(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Apply the adapters to the values they are meant for."""
+        adapted = dict(values)
+        for name, chain in self.adapters.items():
+            partner = self.inputs.partner(name)
+            like = values[partner] if partner is not None else values[name]
+            with placed(f"model.objectives.{self.name}.adapter"):
+                for adapter in chain.children():
+                    adapted[name] = adapter(adapted[name], like)
+        return adapted
+
+    def forward(self, values: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Compute the unweighted terms in float32, whatever autocast does around it.
+
+        Args:
+            values: Loss input to value, adapted.
+            step: Position of the run, for scheduled numbers of the loss.
+
+        Returns:
+            Log name to scalar: ``loss_<objective>``, or ``loss_<objective>_<term>`` for a loss of several terms.
+        """
+        for attribute, schedule in self._schedules.items():
+            setattr(self.loss, attribute, schedule(step))
+        device_type = next((v.device.type for v in values.values() if isinstance(v, Tensor)), "cpu")
+        with torch.autocast(device_type, enabled=False), placed(f"model.objectives.{self.name}.loss"):
+            result = self.loss(**{name: to_float32(value) for name, value in values.items()})
+        if isinstance(result, Mapping):
+            return {f"loss_{self.name}_{term.removeprefix('loss_')}": value for term, value in result.items()}
+        return {f"loss_{self.name}": result}
+
+
+def _spec(loss: Any) -> LossSpec | None:
+    type_ = loss.get("type") if isinstance(loss, Mapping) else None
+    record = find(type_, "loss") if isinstance(type_, str) else None
+    return record if isinstance(record, LossSpec) else None
+
+
+def _split_schedules(loss: Any) -> tuple[Any, dict[str, Any]]:
+    """Replace each schedule among a loss's numbers by its value at step 0, and keep the schedule."""
+    if not isinstance(loss, Mapping):
+        return loss, {}
+    schedules = {
+        key: as_schedule(value) for key, value in loss.items() if isinstance(value, Mapping) and _is_schedule(value)
+    }
+    return {**loss, **{key: schedule(0) for key, schedule in schedules.items()}}, schedules
+
+
+def _is_schedule(value: Mapping[str, Any]) -> bool:
+    type_ = value.get("type")
+    record = find(type_) if isinstance(type_, str) else None
+    return record is not None and record.kind == "schedule"
+
+
+def _adapters(spec: Any, inputs: Inputs, where: str) -> dict[str, nn.Module]:
+    if isinstance(spec, list | tuple):
+        spec = {inputs.student[0]: list(spec)} if len(inputs.student) == 1 else spec
+    by_input = side(spec, inputs.student if _is_component(spec) else inputs.student + inputs.teacher, where)
+    return {
+        name: nn.ModuleList(
+            build("adapter", entry, where=f"{where}")
+            for entry in (chain if isinstance(chain, list | tuple) else [chain])
+        )
+        for name, chain in by_input.items()
+    }
+
+
+def _is_component(spec: Any) -> bool:
+    return isinstance(spec, Mapping) and "type" in spec

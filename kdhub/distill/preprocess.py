@@ -1,0 +1,53 @@
+"""One collated batch, seen by the student and by every teacher through their own preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.model import BaseModel
+from torch import nn
+
+from kdhub.distill.teachers import Teacher
+from kdhub.errors import UsageError
+
+
+class DistillPreprocessor(nn.Module):
+    """Gives ``dict(student=..., teachers={name: ...})`` from the collated batch.
+
+    It stands where mmengine calls a model's ``data_preprocessor``, so the raw batch reaches every teacher under
+    plain and distributed training alike. It owns no parameters: models are held outside the module tree.
+
+    Args:
+        student: The student; its own ``data_preprocessor`` is used.
+        teachers: Teachers by name.
+
+    Raises:
+        UsageError: If the student mixes images in its preprocessor while a teacher reads the raw batch: the two would
+            see different images.
+    """
+
+    def __init__(self, student: BaseModel, teachers: Mapping[str, Teacher]) -> None:
+        super().__init__()
+        self._student = (student,)
+        self._teachers = dict(teachers)
+        if getattr(student.data_preprocessor, "batch_augments", None):
+            for name, teacher in self._teachers.items():
+                if teacher.batch == "raw":
+                    raise UsageError(
+                        f"the student's data_preprocessor has batch_augments, and teacher {name!r} reads the raw batch: they"
+                        " would see different images",
+                        fix=f"set batch='student' on teacher {name!r}, or remove batch_augments",
+                    )
+
+    def forward(self, data: Any, training: bool = False) -> dict[str, Any]:
+        """Preprocess for everybody.
+
+        Args:
+            data: The collated batch.
+            training: Whether the student's preprocessing augments; teachers never do.
+        """
+        # the student's preprocessor may write into the samples, so whoever wants the raw batch goes first
+        own = {name: teacher.preprocess(data) for name, teacher in self._teachers.items() if teacher.batch == "raw"}
+        student = self._student[0].data_preprocessor(data, training)
+        return {"student": student, "teachers": {name: own.get(name, student) for name in self._teachers}}

@@ -1,0 +1,178 @@
+"""Teachers: frozen models that answer with the values their taps read."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import nn
+
+from kdhub.checkpoint import load_weights
+from kdhub.distill.taps import Tap, recording
+from kdhub.errors import GuardError, UsageError
+
+
+class Teacher(Protocol):
+    """What the `Distiller` asks of a teacher, live or stored.
+
+    Attributes:
+        model: The live model that tap paths are resolved on, or ``None``.
+        batch: ``"raw"`` if it preprocesses the collated batch itself, ``"student"`` if it takes the student's.
+        class_names: Names of its classes in order, if it has classes.
+    """
+
+    model: nn.Module | None
+    batch: str
+    class_names: tuple[str, ...] | None
+
+    def preprocess(self, raw: Any) -> Any:
+        """Turn the collated batch into this teacher's input; not called if ``batch`` is ``"student"``."""
+
+    def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
+        """Run once, so that afterwards each tap that fired can be read."""
+
+    def fingerprint(self) -> str:
+        """Identify weights and configuration; two teachers that answer differently must differ here."""
+
+    def to(self, device: torch.device) -> None:
+        """Move to the student's device."""
+
+
+class ModelTeacher:
+    """A live teacher: any mmengine model, frozen, always in eval mode, outside optimizer and checkpoint.
+
+    Args:
+        model: Config of a registered `BaseModel`, path of a config file whose ``model`` is meant, or a built model.
+        checkpoint: Weights, as ``.safetensors`` or a checkpoint that needs no unpickling. ``None`` keeps what the
+            model's constructor loaded.
+        mode: ``mode`` of the model's ``forward``; ``"tensor"`` needs no labels.
+        batch: ``"raw"`` gives the teacher the collated batch through its own preprocessing (normalisation, tokenizer).
+            ``"student"`` gives it exactly what the student gets, for a student that mixes or augments the batch in its
+            preprocessor.
+        precision: ``"float32"`` keeps the teacher out of the student's mixed precision, so that its answers do not
+            change when the student's flags do; ``"amp"`` lets autocast apply.
+        class_names: Names of its classes in order; by default those its checkpoint records.
+
+    Raises:
+        UsageError: For a model that is not a `BaseModel`, or weights that do not fit it.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any] | str | BaseModel,
+        checkpoint: str | None = None,
+        mode: str = "tensor",
+        batch: str = "raw",
+        precision: str = "float32",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        _one_of("batch", batch, ("raw", "student"))
+        _one_of("precision", precision, ("float32", "amp"))
+        self.model, self._config = _build(model)
+        meta: Mapping[str, Any] = {}
+        if checkpoint is not None:
+            meta = load_weights(self.model, checkpoint)
+        elif getattr(self.model, "init_cfg", None):
+            self.model.init_weights()
+        recorded = (meta.get("dataset_meta") or {}).get("classes")
+        names = class_names if class_names is not None else recorded
+        self.class_names = tuple(names) if names else None
+        self.mode = mode
+        self.batch = batch
+        self.precision = precision
+        self.model.requires_grad_(False).eval()
+        self._fingerprint: str | None = None
+
+    def preprocess(self, raw: Any) -> Any:
+        """Give the teacher its own view of the collated batch."""
+        return self.model.data_preprocessor(_shallow_copy(raw), False)
+
+    def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
+        """Run the teacher once without gradients, so that afterwards each tap that fired can be read.
+
+        Args:
+            batch: What `preprocess` returned.
+            taps: Taps to attach for this pass.
+            check_mode: Whether to stop if any module of the teacher is in train mode.
+
+        Raises:
+            GuardError: If a module is in train mode; dropout and batch statistics would blur the teacher in silence.
+        """
+        if check_mode:
+            self._check_mode()
+        device_type = next((parameter.device.type for parameter in self.model.parameters()), "cpu")
+        autocast = torch.is_autocast_enabled(device_type) and self.precision == "amp"
+        with torch.no_grad(), torch.autocast(device_type, enabled=autocast), recording(taps, self.model):
+            self.model._run_forward(batch, mode=self.mode)
+
+    def val_step(self, data: Any) -> Any:
+        """Predict on a collated validation batch, so that the teacher is measured as the student is."""
+        return self.model.val_step(data)
+
+    def fingerprint(self) -> str:
+        """Identify the teacher: ``weights-<sha256>.config-<sha256>``, 16 digits each."""
+        if self._fingerprint is None:
+            weights = hashlib.sha256()
+            for name, tensor in sorted(self.model.state_dict().items()):
+                weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            config = hashlib.sha256(json.dumps([self._config, self.mode], sort_keys=True, default=str).encode())
+            self._fingerprint = f"weights-{weights.hexdigest()[:16]}.config-{config.hexdigest()[:16]}"
+        return self._fingerprint
+
+    def to(self, device: torch.device) -> None:
+        """Move to the student's device; the dtype stays the teacher's own."""
+        self.model.to(device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ModelTeacher:
+        """Stay one object: an averaged copy of the student needs no second teacher in memory."""
+        return self
+
+    def _check_mode(self) -> None:
+        for name, module in self.model.named_modules():
+            if module.training:
+                raise GuardError(
+                    f"the teacher is in train mode at {name or 'its root'!r} ({type(module).__name__})",
+                    expected="every module in eval mode",
+                    fix="find who called .train() on it, or set model.guards.teacher_mode=False if a noisy teacher is meant",
+                )
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"ModelTeacher: bad {name}", expected=" or ".join(map(repr, allowed)), got=repr(value))
+
+
+def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
+    if isinstance(model, str):
+        from kdhub.config.load import load_config
+
+        print_log(f"teacher: the model of {model}", logger="current")
+        model = load_config(model).model
+    config: Any = copy.deepcopy(dict(model)) if isinstance(model, Mapping) else type(model).__name__
+    built = MODELS.build(model) if isinstance(model, Mapping) else model
+    if not isinstance(built, BaseModel):
+        raise UsageError(
+            "ModelTeacher wants an mmengine BaseModel",
+            got=type(built).__name__,
+            fix="wrap it in a BaseModel with a data_preprocessor, or use the wrapper of a plugin (kdhub list model)",
+        )
+    return built, config
+
+
+def _shallow_copy(raw: Any) -> Any:
+    """Copy containers and samples but no tensor: preprocessors write padding and shapes into the samples."""
+    if isinstance(raw, Mapping):
+        return {key: _shallow_copy(value) for key, value in raw.items()}
+    if isinstance(raw, list):
+        return [_shallow_copy(value) for value in raw]
+    if isinstance(raw, torch.Tensor | str | int | float | tuple):
+        return raw
+    return copy.copy(raw)

@@ -1,0 +1,341 @@
+"""The Distiller trains what a hand-written loop would train, and refuses what would train wrongly in silence."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmengine.optim import OptimWrapper
+from torch import nn
+from torch.nn import functional
+
+from kdhub.distill.distiller import Distiller
+from kdhub.distill.teachers import ModelTeacher
+from kdhub.errors import GuardError, UsageError
+from kdhub.testing.toys import ToyEncoder, ToySegmentor, pair_batch, segmentation_batch
+
+
+def kl(**options):
+    return {"type": "kdhub.TemperatureKL", "temperature": 2.0, "class_axis": 1, **options}
+
+
+def logits_objective(**options):
+    return {"loss": kl(), "student": "head", "teacher": "head", **options}
+
+
+def distiller(student=None, teacher=None, *, objectives=None, **options):
+    torch.manual_seed(1)
+    student = student or ToySegmentor()
+    if "teachers" not in options:
+        torch.manual_seed(2)
+        options["teacher"] = ModelTeacher(teacher or ToySegmentor(width=16))
+    return Distiller(student, objectives or {"logits": logits_objective()}, **options)
+
+
+def step(model, batch=None):
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    return model.train().train_step(batch or segmentation_batch(), wrapper)
+
+
+def test_three_steps_equal_a_hand_written_loop():
+    """Bookkeeping around the mathematics must not change one bit of the trained student."""
+    model = distiller()
+    student, teacher = copy.deepcopy(model.student), model.teachers["teacher"].model
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    student.train()
+    for seed in range(3):
+        batch = segmentation_batch(seed=seed)
+        step(model, batch)
+        ours = student.head(student.backbone(batch["inputs"]))
+        with torch.no_grad():
+            theirs = teacher(batch["inputs"])
+        full = functional.interpolate(ours, size=(16, 16), mode="bilinear", align_corners=False)
+        task = functional.cross_entropy(full, batch["labels"], ignore_index=255)
+        pairs = functional.kl_div(
+            (ours / 2).log_softmax(1), (theirs / 2).log_softmax(1), log_target=True, reduction="none"
+        )
+        loss = task + 4.0 * pairs.sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for ours, theirs in zip(model.student.parameters(), student.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_every_term_is_logged_under_its_own_name_and_trained():
+    """Mmengine drops terms without 'loss' in their key from the total; ours must be trained whatever they are called."""
+    model = distiller(objectives={"edges": logits_objective(), "shape": logits_objective(weight=0.5)})
+    logged = step(model)
+    assert set(logged) == {"loss", "loss_ce", "loss_edges", "loss_shape"}
+    torch.testing.assert_close(logged["loss_shape"], logged["loss_edges"] * 0.5)
+    torch.testing.assert_close(logged["loss"], logged["loss_ce"] + logged["loss_edges"] + logged["loss_shape"])
+
+
+def test_teacher_is_neither_optimised_nor_saved_nor_copied():
+    """A teacher in the checkpoint doubles its size; one in the optimizer is trained away; one per EMA copy fills memory."""
+    model = distiller()
+    teacher = model.teachers["teacher"].model
+    ours = {id(parameter) for parameter in model.parameters()}
+    assert not ours & {id(parameter) for parameter in teacher.parameters()}
+    assert all(name.startswith(("student.", "position.")) for name in model.state_dict())
+    assert len(model.state_dict()) == len(model.student.state_dict()) + 1
+    assert copy.deepcopy(model).teachers["teacher"] is model.teachers["teacher"]
+    before = copy.deepcopy(teacher.state_dict())
+    step(model)
+    assert all(torch.equal(value, teacher.state_dict()[name]) for name, value in before.items())
+
+
+def test_teacher_stays_in_eval_mode_when_the_student_trains():
+    """Dropout in the teacher would blur its answers: two passes over one batch must be equal bit for bit."""
+    model = distiller(teacher=ToySegmentor(width=16, dropout=0.5)).train()
+    assert not any(module.training for module in model.teachers["teacher"].model.modules())
+    batch = segmentation_batch()
+    first, second = (model(**model.data_preprocessor(batch, True), mode="loss")["loss_logits"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_guard_stops_on_a_teacher_in_train_mode():
+    """Somebody who wakes the teacher up must hear of it."""
+    model = distiller(teacher=ToySegmentor(width=16, dropout=0.5))
+    model.teachers["teacher"].model.dropout.train()
+    with pytest.raises(GuardError, match="train mode at 'dropout'.*teacher_mode=False"):
+        step(model)
+
+
+class Normalise(BaseDataPreprocessor):
+    """Adds a constant to the inputs."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.offset = offset
+
+    def forward(self, data, training=False):
+        """Shift the inputs."""
+        return {**data, "inputs": data["inputs"] + self.offset}
+
+
+@pytest.mark.parametrize(("batch", "expected"), [("raw", 2.0), ("student", 1.0)])
+def test_teacher_has_its_own_preprocessing(batch, expected):
+    """A teacher fed with the student's normalisation answers wrongly at a plausible loss."""
+    student, teacher = ToySegmentor(), ToySegmentor()
+    student.data_preprocessor, teacher.data_preprocessor = Normalise(1.0), Normalise(2.0)
+    model = Distiller(student, {"logits": logits_objective()}, teacher=ModelTeacher(teacher, batch=batch))
+    data = segmentation_batch()
+    seen = model.data_preprocessor(data, True)
+    torch.testing.assert_close(seen["student"]["inputs"], data["inputs"] + 1.0)
+    torch.testing.assert_close(seen["teachers"]["teacher"]["inputs"], data["inputs"] + expected)
+
+
+def test_two_teachers_each_by_name():
+    """With several teachers a path must say whose it is, and each objective must hear the one it names."""
+    teachers = {"wide": ModelTeacher(ToySegmentor(width=16)), "narrow": ModelTeacher(ToySegmentor(width=4))}
+    objectives = {name: logits_objective(teacher=f"{name}:head") for name in teachers}
+    logged = step(distiller(objectives=objectives, teachers=teachers))
+    assert not torch.equal(logged["loss_wide"], logged["loss_narrow"])
+    with pytest.raises(UsageError, match="which teacher"):
+        distiller(teachers=teachers)
+    with pytest.raises(UsageError, match="did you mean 'wide'"):
+        distiller(objectives={"x": logits_objective(teacher="wied:head")}, teachers=teachers)
+
+
+def test_shape_probe_proposes_an_adapter_that_works_when_pasted():
+    """Different widths and strides must end in one message with the remedy, before anything is trained."""
+    feature = {"loss": {"type": "kdhub.MSE"}, "student": "backbone", "teacher": "backbone"}
+    options = {"student": ToySegmentor(stride=4), "teacher": ToySegmentor(width=16)}
+    with pytest.raises(UsageError, match="model.objectives.feature.adapter=") as caught:
+        step(distiller(objectives={"feature": feature}, **options))
+    fragment = str(caught.value).split("adapter=")[1]
+    feature["adapter"] = eval(fragment)
+    logged = step(distiller(objectives={"feature": feature}, **options))
+    assert logged["loss_feature"] > 0
+
+
+def test_shape_probe_names_all_mismatches_at_once():
+    """A user with two wrong objectives must not find the second after mending the first."""
+    feature = {"loss": {"type": "kdhub.MSE"}, "student": "backbone", "teacher": "backbone"}
+    with pytest.raises(UsageError, match="2 objectives cannot"):
+        step(distiller(objectives={"one": feature, "two": feature}))
+
+
+def test_adapters_train_with_the_student():
+    """An adapter outside the optimizer would stay random, and the student would follow noise."""
+    adapter = [{"type": "kdhub.Conv1x1", "in_channels": 8, "out_channels": 16}]
+    feature = {"loss": {"type": "kdhub.MSE"}, "student": "backbone", "teacher": "backbone", "adapter": adapter}
+    model = distiller(objectives={"feature": feature})
+    before = copy.deepcopy(model.objectives.state_dict())
+    step(model)
+    assert before
+    assert any(not torch.equal(value, model.objectives.state_dict()[name]) for name, value in before.items())
+
+
+def test_weight_schedule_moves_and_survives_a_checkpoint():
+    """A schedule that restarts at zero on resume trains with other weights than the unbroken run."""
+    schedule = {"type": "kdhub.LinearSchedule", "start": 0.0, "end": 1.0, "steps": 4}
+    model = distiller(objectives={"logits": logits_objective(weight=schedule)})
+    assert step(model)["loss_logits"] == 0
+    assert step(model)["loss_logits"] > 0
+    resumed = distiller(objectives={"logits": logits_objective(weight=schedule)})
+    resumed.load_state_dict(model.state_dict())
+    assert resumed.position.step == 2
+    torch.testing.assert_close(step(resumed)["loss_logits"], step(model)["loss_logits"])
+
+
+def test_a_schedule_drives_a_number_of_the_loss():
+    """Schedules are promised wherever a scalar stands, so a temperature must move with the step."""
+    temperature = {"type": "kdhub.LinearSchedule", "start": 4.0, "end": 1.0, "steps": 3}
+    model = distiller(objectives={"logits": logits_objective(loss=kl(temperature=temperature))})
+    seen = []
+    for _ in range(4):
+        step(model)
+        seen.append(model.objectives["logits"].loss.temperature)
+    assert seen == pytest.approx([4.0, 3.0, 2.0, 1.0])
+
+
+def test_validation_does_not_advance_schedules():
+    """A loss computed in eval mode, say for early stopping, must not move the schedules."""
+    model = distiller().eval()
+    model(**model.data_preprocessor(segmentation_batch(), False), mode="loss")
+    assert model.position.step == 0
+
+
+def test_guard_stops_on_a_term_that_is_zero():
+    """A student tapped on both sides gives a loss of exactly 0 for ever; no peer says so."""
+    student = ToySegmentor()
+    model = distiller(student=student, teacher=copy.deepcopy(student), task_weight=0.0)
+    with pytest.raises(GuardError, match=r"loss_logits was exactly 0 in each of the first 3 steps.*zero_term=0"):
+        for _ in range(3):
+            step(model)
+
+
+def test_guard_stops_on_a_term_that_is_not_finite():
+    """NaN must stop the run at its first step, with the name of the term."""
+    model = distiller()
+    nn.init.constant_(model.teachers["teacher"].model.head.weight, float("nan"))
+    with pytest.raises(UsageError, match=r"loss_logits is nan|NaN"):
+        step(model)
+
+
+def test_guards_can_be_silenced():
+    """Each guard's message promises a way to silence it."""
+    student = ToySegmentor()
+    model = distiller(student=student, teacher=copy.deepcopy(student), task_weight=0.0, guards={"zero_term": 0})
+    for _ in range(4):
+        step(model)
+    woken = distiller(teacher=ToySegmentor(width=16, dropout=0.5), guards={"teacher_mode": False})
+    woken.teachers["teacher"].model.train()
+    step(woken)
+
+
+def test_a_silent_tap_stops_or_is_skipped():
+    """A tap that never fires must stop the run, or, when silenced, skip just its objective."""
+    objectives = {"dead": logits_objective(student="unused"), "logits": logits_objective()}
+
+    def student():
+        model = ToySegmentor()
+        model.unused = nn.Conv2d(8, 4, 1)
+        return model
+
+    with pytest.raises(GuardError, match=r"unused.*never fired"):
+        step(distiller(student=student(), objectives=objectives))
+    logged = step(distiller(student=student(), objectives=objectives, guards={"silent_tap": False}))
+    assert "loss_dead" not in logged
+    assert "loss_logits" in logged
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (("road", "sky", "car"), "the same classes in another order: class 0 is 'road' there and 'sky'"),
+        (("sky", "road", "bus"), "other classes: class 2 is 'bus'"),
+    ],
+)
+def test_class_names_must_agree_in_order(teacher, message):
+    """Equal shapes with differently ordered classes teach the wrong classes at a plausible loss."""
+    model = Distiller(
+        ToySegmentor(), {"logits": logits_objective()}, teacher=ModelTeacher(ToySegmentor(), class_names=teacher)
+    )
+    with pytest.raises(GuardError, match=message):
+        model.check_class_names(("sky", "road", "car"))
+    model.check_class_names(teacher)
+
+
+def test_batch_fields_reach_the_loss():
+    """A mask that stands in the batch must reach the loss: without it padded candidates would be distilled."""
+    torch.manual_seed(0)
+    student, teacher = ToyEncoder(), ToyEncoder()
+    mask = torch.ones(8, 8, dtype=torch.bool)
+    mask[:, 6:] = False
+
+    def loss(batch_field, **fields):
+        objective = {"loss": kl(class_axis=-1), "student": "score", "teacher": "score", "batch": batch_field}
+        model = Distiller(copy.deepcopy(student), {"score": objective}, teacher=ModelTeacher(teacher))
+        return step(model, {**pair_batch(), **fields})["loss_score"]
+
+    masked, whole = loss({"mask": "mask"}, mask=mask), loss({"mask": "mask"}, mask=torch.ones_like(mask))
+    assert torch.equal(whole, loss({}))
+    assert not torch.equal(masked, whole)
+    with pytest.raises(UsageError, match="no 'mask'.*one of query, document"):
+        loss({"mask": "mask"})
+
+
+def test_methods_called_once_per_column_are_joined():
+    """A two-column encoder embeds twice in a forward; both columns must be distilled."""
+    tap = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}
+    objective = {"loss": {"type": "kdhub.Cosine"}, "student": tap, "teacher": tap}
+    assert step(
+        distiller(student=ToyEncoder(), teacher=ToyEncoder(), objectives={"embedding": objective}), pair_batch()
+    )
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ({"loss": kl(), "student": "head"}, "nobody provides the loss input teacher"),
+        ({"loss": kl(), "student": "head", "teacher": "head", "wieght": 2.0}, "did you mean 'weight'"),
+        ({"loss": kl(temprature=1.0), "student": "head", "teacher": "head"}, "temperature"),
+        ({"loss": {"type": "kdhub.TemperatureLK"}, "student": "head", "teacher": "head"}, "TemperatureKL"),
+        ({"loss": {"type": "kdhub.Conv1x1"}, "student": "head", "teacher": "head"}, "adapter"),
+        ({"loss": kl(), "student": {"studnet": "head"}, "teacher": "head"}, "did you mean 'student'"),
+        ({"student": "head", "teacher": "head"}, "no 'loss'"),
+    ],
+)
+def test_a_wrong_objective_says_what_is_wrong(objective, message):
+    """Mistakes in an objective must be found while it is built, with the nearest right name."""
+    with pytest.raises(UsageError, match=message):
+        distiller(objectives={"logits": objective})
+
+
+def test_autocast_does_not_reach_the_arithmetic_of_a_term():
+    """KD terms in bfloat16 lose two of three digits; they are computed in float32 under autocast."""
+    model = distiller().train()
+    batch = model.data_preprocessor(segmentation_batch(), True)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(**batch, mode="loss")["loss_logits"]
+    assert loss.dtype is torch.float32
+
+
+def test_autocast_does_not_reach_the_teacher():
+    """A teacher that inherits the student's precision gives other answers when only the student's flags change."""
+    model = distiller().train()
+    tap = model.objectives["logits"].teacher_taps["teacher"][1]
+    teacher = model.teachers["teacher"]
+    with torch.autocast("cpu", torch.bfloat16):
+        teacher.values(segmentation_batch(), [tap], check_mode=True)
+    assert tap.read().dtype is torch.float32
+
+
+def test_student_must_be_an_mmengine_model():
+    """A plain module has no modes and no preprocessing; the error must say what to do about it."""
+    with pytest.raises(UsageError, match="not an mmengine BaseModel"):
+        Distiller(nn.Linear(1, 1), {})
+
+
+def test_fingerprint_tells_teachers_apart():
+    """A resumed run must notice another teacher: other weights give another fingerprint, equal ones the same."""
+    torch.manual_seed(0)
+    first = ToySegmentor()
+    second = copy.deepcopy(first)
+    assert ModelTeacher(first).fingerprint() == ModelTeacher(second).fingerprint()
+    with torch.no_grad():
+        second.head.bias[0] += 1e-3
+    assert ModelTeacher(first).fingerprint() != ModelTeacher(second).fingerprint()

@@ -1,0 +1,81 @@
+"""The floors of the house: imports run only downwards, and the core knows no task library."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kdhub
+
+PACKAGE = Path(kdhub.__file__).parent
+# from the ground up; a module may import from its own floor and from those below
+FLOORS = (
+    ("errors", "records", "hookspec"),
+    ("plugins", "registry"),
+    ("config",),
+    ("checkpoint",),
+    ("distill", "store"),
+    ("engine",),
+    ("cli", "testing"),
+)
+# the door (`kdhub.init`), its import form and the core's own manifest, which names targets on every floor lazily
+DOORS = ("__init__", "autoload", "plugin")
+TASK_LIBRARIES = {
+    "mmcv",
+    "mmdet",
+    "mmseg",
+    "mmpretrain",
+    "transformers",
+    "sentence_transformers",
+    "faiss",
+    "timm",
+    "datasets",
+    "kdret",
+}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor(name: str) -> int:
+    return next(height for height, parts in enumerate(FLOORS) if name in parts)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    """An import that runs upwards makes a floor unusable without the ones above it, and ends in a cycle."""
+    if part(path) in DOORS:
+        return
+    for name in imported(path):
+        pieces = name.split(".")
+        if pieces[0] == "kdhub" and len(pieces) > 1 and any(pieces[1] in parts for parts in FLOORS):
+            assert floor(pieces[1]) <= floor(part(path)), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_core_imports_no_task_library(path):
+    """A core that imports mmcv, transformers or faiss cannot be installed where they cannot."""
+    assert not TASK_LIBRARIES & {name.split(".")[0] for name in imported(path)}
+
+
+def test_every_part_has_a_floor():
+    """A new folder without a floor would escape the test above."""
+    parts = {part(path) for path in SOURCES}
+    assert parts <= {name for names in FLOORS for name in names} | set(DOORS)
+
+
+def test_no_file_is_longer_than_500_lines():
+    """Large files hide twins; the limit is part of the style."""
+    long = [path.name for path in SOURCES if len(path.read_text(encoding="utf-8").splitlines()) > 500]
+    assert not long
