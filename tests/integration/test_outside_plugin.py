@@ -108,7 +108,7 @@ def test_a_plugin_outside_the_tree_trains(tmp_path):
         "Metadata-Version: 2.1\nName: kdhub-outside\nVersion: 1.0\nRequires-Dist: kdhub\n", encoding="utf-8"
     )
     (info / "entry_points.txt").write_text("[kdhub.plugins]\nkdoutside = kdoutside.plugin\n", encoding="utf-8")
-    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "KDHUB_PLUGIN_ERRORS": "raise"}
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "KDHUB_PLUGINS": "kdoutside", "KDHUB_PLUGIN_ERRORS": "raise"}
     done = subprocess.run(
         [sys.executable, tmp_path / "train.py"], env=environ, capture_output=True, text=True, check=False, cwd=tmp_path
     )
