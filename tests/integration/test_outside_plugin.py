@@ -26,7 +26,7 @@ PLUGIN = {
         @hookimpl
         def kdhub_adapters():
             return [Component(kind="adapter", name="ChannelMean", target="kdoutside.parts:ChannelMean",
-                              summary="Mean over channels with a learned gain")]
+                              summary="Mean over channels plus a learned shift")]
 
 
         @hookimpl
@@ -50,10 +50,10 @@ PLUGIN = {
         class ChannelMean(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.gain = nn.Parameter(torch.ones(()))
+                self.shift = nn.Parameter(torch.zeros(()))
 
             def forward(self, value, like):
-                return self.gain * value.mean(1, keepdim=True)
+                return value.mean(1, keepdim=True) + self.shift
 
 
         class AttentionTransfer(nn.Module):
@@ -90,8 +90,8 @@ PLUGIN = {
             task_weight=0.0)
         wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.05))
         losses = [float(model.train_step(segmentation_batch(), wrapper)["loss_attention"]) for _ in range(40)]
-        gain = float(model.objectives["attention"].adapters["student"][0].gain)
-        print(json.dumps(dict(first=losses[0], last=losses[-1], gain=gain)))
+        shift = float(model.objectives["attention"].adapters["student"][0].shift)
+        print(json.dumps(dict(first=losses[0], last=losses[-1], shift=shift)))
     """,
 }
 
@@ -115,4 +115,4 @@ def test_a_plugin_outside_the_tree_trains(tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["last"] < 0.5 * result["first"]
-    assert result["gain"] != 1.0
+    assert result["shift"] != 0.0
