@@ -1,0 +1,89 @@
+"""The check of a whole config, before anything is built: every finding at once, each with its exact key path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kdhub.config.components import ComponentCheck
+from kdhub.config.distilling import check_distiller
+from kdhub.config.findings import Finding, Report
+from kdhub.config.inheritance import Bases
+from kdhub.config.places import ROOT, Spot
+from kdhub.config.resolve import Resolver, SourceResolver
+from kdhub.config.top_level import check_top_level
+from kdhub.errors import UsageError
+from kdhub.plugins import PluginManager
+
+
+def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report:
+    """Check a config whole.
+
+    Args:
+        cfg: A mapping, or mmengine's ``Config``, whose file then tells where inherited keys come from.
+        manager: Knows the plugins.
+        deep: Import what the config names, to look types up in mmengine's registries and to read signatures as Python
+            binds them. Without it nothing is imported, and a type that no manifest and no source file shows passes.
+
+    Returns:
+        All findings. Nothing is raised for anything the config says.
+    """
+    report = Report()
+    tree: Mapping[str, Any] = dict(cfg) if isinstance(cfg, Mapping) else cfg.to_dict()
+    walk = _Walk(report, _resolver(tree, manager, deep), Bases(getattr(cfg, "filename", None)), manager)
+    for key in check_top_level(tree, manager, report):
+        walk.visit(tree[key], key, ROOT.child(key))
+    _check_requirements(tree, manager, report)
+    manager.check_config(tree, report)
+    return report
+
+
+def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Resolver:
+    default_scope = str(tree.get("default_scope") or "mmengine")
+    source = SourceResolver(manager, default_scope, custom_imports="custom_imports" in tree)
+    if not deep:
+        return source
+    from kdhub.config.deep import ImportResolver
+
+    return ImportResolver(source, default_scope)
+
+
+def _check_requirements(tree: Mapping[str, Any], manager: PluginManager, report: Report) -> None:
+    settings = tree.get("kdhub")
+    required = settings.get("require", ()) if isinstance(settings, Mapping) else ()
+    try:
+        manager.require([required] if isinstance(required, str) else required)
+    except UsageError as error:
+        report.add(Finding.of(error, "kdhub.require"))
+
+
+class _Walk:
+    """Goes through a config and hands each dict to what knows its place."""
+
+    def __init__(self, report: Report, resolver: Resolver, bases: Bases, manager: PluginManager) -> None:
+        self._report = report
+        self._manager = manager
+        self._components = ComponentCheck(report, resolver, bases, manager)
+
+    def visit(self, value: Any, path: str, spot: Spot) -> None:
+        """Check a value and all below it.
+
+        Args:
+            value: What stands in the config.
+            path: Its key path, with dots also before list indices, as ``--cfg-options`` wants it.
+            spot: Where it stands.
+        """
+        if isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self.visit(item, f"{path}.{index}", spot)
+        elif isinstance(value, Mapping):
+            entry = self._components.check(value, path, spot.place)
+            kind = entry.component.kind if entry is not None else None
+            if kind == "distiller":
+                check_distiller(value, path, self._manager, self._report)
+            inside = spot.inside(value, kind)
+            for key, child in value.items():
+                if key not in ("type", "_scope_"):
+                    self.visit(child, f"{path}.{key}", inside.child(str(key)))
+        elif spot.place.kinds and not spot.place.scalar and isinstance(value, str | int | float):
+            self._report.error(path, "not a component", expected="a dict with 'type'", got=repr(value))

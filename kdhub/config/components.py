@@ -1,0 +1,136 @@
+"""The check of one dict: its type, and its keys against the signature of what it builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kdhub.config.findings import Finding, Report
+from kdhub.config.inheritance import Bases
+from kdhub.config.places import Place
+from kdhub.config.resolve import Resolved, Resolver
+from kdhub.config.signature import Signature, signature
+from kdhub.errors import PluginError, UsageError, near_matches
+from kdhub.plugins import Entry, PluginManager
+from kdhub.plugins.unknown import a_kind
+
+_BUILDER_KEYS = ("type", "_scope_")
+_SHOWN_NAMES = 12
+"""A list of more names than this hides the near match that stands beside it."""
+
+
+class ComponentCheck:
+    """Checks one dict after the other into one report.
+
+    Args:
+        report: Where findings go.
+        resolver: Finds out what a ``type`` means.
+        bases: Tells whether a key was inherited from another component.
+        manager: Knows the plugins.
+    """
+
+    def __init__(self, report: Report, resolver: Resolver, bases: Bases, manager: PluginManager) -> None:
+        self._report = report
+        self._resolver = resolver
+        self._bases = bases
+        self._manager = manager
+
+    def check(self, value: Mapping[str, Any], path: str, place: Place) -> Entry | None:
+        """Check one dict, without what stands below it.
+
+        Returns:
+            The plugin's component that it builds, if it is one.
+        """
+        if place.keys:
+            self._check_keys(value, path, place.keys, "error")
+        elif "type" in value:
+            return self._check_component(value, path, place)
+        elif place.implicit:
+            self._check_implicit(value, path, place)
+        elif place.typed:
+            example = next(iter(self._manager.components(place.kinds[0])), None)
+            self._report.error(
+                path,
+                f"{a_kind(place.kinds)} without a 'type'",
+                expected=f"dict(type='{example.type}', ...)" if example else "a dict with 'type'",
+                near=near_matches("type", value),
+            )
+        return None
+
+    def _check_implicit(self, value: Mapping[str, Any], path: str, place: Place) -> None:
+        target = place.implicit
+        if "by_epoch" in place.demands and value.get("by_epoch") is False:
+            target = "mmengine.runner:IterBasedTrainLoop"
+        for key in place.demands:
+            if key not in value:
+                self._report.error(path, f"{key!r} is missing", expected=f"{key}=...", near=near_matches(key, value))
+        found = signature(target)
+        if found is not None:
+            self._check_against(found, value, path, place, accepted=place.demands)
+
+    def _check_component(self, value: Mapping[str, Any], path: str, place: Place) -> Entry | None:
+        try:
+            resolved = self._resolver.resolve(value["type"], place)
+        except UsageError as error:
+            self._report.add(Finding.of(error, f"{path}.type"))
+            return None
+        except PluginError as error:
+            self._report.error(f"{path}.type", str(error))
+            return None
+        self._warn(value["type"], resolved, path)
+        if resolved.signature is not None and (resolved.entry or place.known or not path.endswith("_cfg")):
+            # mm libraries take keys of their own out of norm_cfg, act_cfg and their kin before they build
+            self._check_against(resolved.signature, value, path, place, resolved=resolved)
+        return resolved.entry
+
+    def _warn(self, type_: Any, resolved: Resolved, path: str) -> None:
+        entry = resolved.entry
+        if entry is not None and entry.component.deprecated:
+            self._report.warn(f"{path}.type", f"{entry.type} is deprecated", fix=entry.component.deprecated)
+        if entry is None and isinstance(type_, str) and self._manager.owns(type_):
+            scope, _, rest = type_.partition(".")
+            targets = {e.component.target.replace(":", "."): e.type for e in self._manager.components(scope=scope)}
+            name = targets.get(type_) or next(
+                (t for t in targets.values() if t.endswith("." + rest.split(".")[-1])), ""
+            )
+            self._report.warn(
+                f"{path}.type",
+                f"import path {type_!r} goes past plugin {scope!r}: its status, version and loss inputs are not checked",
+                fix=f"write {name!r}" if name else f"see `kdhub list` for the components of {scope!r}",
+            )
+
+    def _check_against(
+        self,
+        found: Signature,
+        value: Mapping[str, Any],
+        path: str,
+        place: Place,
+        *,
+        accepted: Iterable[str] = (),
+        resolved: Resolved | None = None,
+    ) -> None:
+        certain = place.known or (resolved is not None and resolved.entry is not None)
+        if not found.open:
+            self._check_keys(value, path, (*found.names, *place.extra, *accepted), "error" if certain else "warning")
+        if not place.known or place.called:
+            return  # whoever builds it may pass the rest
+        missing = [name for name in found.required if name not in value and name not in place.provided]
+        if missing:
+            self._report.error(
+                path, f"{found.name} needs {' and '.join(map(repr, missing))}", expected=str(found), got=_keys(value)
+            )
+
+    def _check_keys(self, value: Mapping[str, Any], path: str, allowed: tuple[str, ...], level: str) -> None:
+        for key in value:
+            if key in allowed or key in _BUILDER_KEYS:
+                continue
+            expected = "one of " + ", ".join(allowed) if 0 < len(allowed) <= _SHOWN_NAMES else None
+            fix = self._bases.why_here(path, key, value.get("type"))
+            if key == "_delete_":
+                expected, fix = None, "remove it: no base config has anything here that it could replace"
+            near = near_matches(str(key), allowed)
+            self._report.add(Finding(level, f"{path}.{key}", f"unknown key {key!r}", expected, None, near, fix))
+
+
+def _keys(value: Mapping[str, Any]) -> str:
+    return ", ".join(str(key) for key in value if key != "type") or "nothing"

@@ -1,0 +1,120 @@
+"""The check of a distiller: teachers and objectives, by the rules of `kdhub.config.objectives`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from kdhub.config.findings import Finding, Report
+from kdhub.config.objectives import Inputs, missing_inputs, spread, spread_problems, teacher_problems
+from kdhub.errors import UnknownComponentError, UsageError
+from kdhub.plugins import PluginManager
+from kdhub.records import LossSpec
+
+
+def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager, report: Report) -> None:
+    """Check what no signature tells: names, and that every loss input has somebody to provide it."""
+    teachers = _teachers(model, path, report)
+    objectives = model.get("objectives")
+    if objectives is not None and not isinstance(objectives, Mapping):
+        report.error(f"{path}.objectives", "not a dict of name to objective", got=repr(objectives))
+        return
+    if not objectives:
+        report.warn(f"{path}.objectives", "there is no objective: the student learns nothing from a teacher")
+        return
+    heard: set[str] = set()
+    for name, objective in objectives.items():
+        where = f"{path}.objectives.{name}"
+        if "." in str(name):
+            report.error(where, "an objective's name may hold no '.'")
+        if isinstance(objective, Mapping):
+            heard |= _check_objective(objective, where, teachers, manager, report)
+        else:
+            report.error(where, "not an objective", expected="dict(loss=..., student=...)", got=repr(objective))
+    for name in sorted(set(teachers) - heard):
+        report.warn(f"{path}.teachers.{name}" if "teachers" in model else f"{path}.teacher", "no objective reads it")
+
+
+def _teachers(model: Mapping[str, Any], path: str, report: Report) -> tuple[str, ...]:
+    single, several = model.get("teacher"), model.get("teachers")
+    if single is not None and several is not None:
+        report.error(
+            f"{path}.teacher", "both teacher and teachers are given", fix="put the one into teachers=dict(...)"
+        )
+    if several is not None and not isinstance(several, Mapping):
+        report.error(f"{path}.teachers", "not a dict of name to teacher", got=repr(several))
+        return ()
+    for name in several or ():
+        if ":" in name or "." in name:
+            report.error(f"{path}.teachers.{name}", "a teacher's name may hold neither ':' nor '.'")
+    return tuple(several) if several is not None else ("teacher",) if single is not None else ()
+
+
+def _check_objective(
+    objective: Mapping[str, Any], where: str, teachers: Collection[str], manager: PluginManager, report: Report
+) -> set[str]:
+    """Check one objective; return the names of the teachers that it reads."""
+    for key in ("loss", "student"):
+        if key not in objective:
+            report.error(where, f"the objective has no {key!r}", expected=f"{key}=...")
+    _check_plain_values(objective, where, report)
+    inputs = _inputs(objective.get("loss"), manager)
+    if inputs is None:
+        return set(teachers)  # a loss that no manifest lists: its forward is not known here
+    sides = {"student": inputs.student, "teacher": inputs.teacher, "batch": inputs.batch}
+    bound: dict[str, Any] = {}
+    for side, names in sides.items():
+        _add(spread_problems(objective.get(side), names, f"{where}.{side}"), report)
+        bound |= spread(objective.get(side), names)
+    if "student" in objective:
+        _add(missing_inputs(inputs, bound, where), report)
+    adapter = objective.get("adapter")
+    if isinstance(adapter, Mapping) and "type" not in adapter:
+        _add(spread_problems(adapter, inputs.student + inputs.teacher, f"{where}.adapter"), report)
+    elif adapter is not None:
+        _add(spread_problems(adapter, inputs.student, f"{where}.adapter"), report)
+    heard: set[str] = set()
+    for name in inputs.teacher:
+        if name in bound:
+            by_name = isinstance(objective["teacher"], Mapping) and "type" not in objective["teacher"]
+            place = f"{where}.teacher.{name}" if by_name else f"{where}.teacher"
+            _add(teacher_problems(bound[name], teachers, place), report)
+            heard.add(_teacher_of(bound[name]))
+    return heard if all(heard) else set(teachers)
+
+
+def _check_plain_values(objective: Mapping[str, Any], where: str, report: Report) -> None:
+    for side in ("student", "teacher"):
+        taps = objective.get(side)
+        for tap in tuple(taps.values()) if isinstance(taps, Mapping) and "type" not in taps else (taps,):
+            if tap is not None and not isinstance(tap, str | Mapping):
+                expected = "a path, or dict(type='kdhub.ModuleOutput', path=...)"
+                report.error(f"{where}.{side}", "not a tap", expected=expected, got=repr(tap))
+    weight = objective.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float | Mapping):
+        report.error(f"{where}.weight", "not a number or a schedule", got=repr(weight))
+    batch = objective.get("batch")
+    if batch is not None and not isinstance(batch, Mapping):
+        report.error(f"{where}.batch", "not a dict of loss input to path in the batch", got=repr(batch))
+
+
+def _inputs(loss: Any, manager: PluginManager) -> Inputs | None:
+    type_ = loss.get("type") if isinstance(loss, Mapping) else None
+    if not isinstance(type_, str) or not manager.owns(type_):
+        return None
+    try:
+        record = manager.find(type_, "loss").component
+    except UnknownComponentError:  # reported where the loss itself is checked
+        return None
+    return Inputs.of_record(record) if isinstance(record, LossSpec) else None
+
+
+def _teacher_of(tap: Any) -> str:
+    path = tap.get("path") if isinstance(tap, Mapping) else tap
+    name, colon, _ = str(path).partition(":")
+    return name if colon else ""
+
+
+def _add(problems: Iterable[UsageError], report: Report) -> None:
+    for problem in problems:
+        report.add(Finding.of(problem, problem.where or ""))

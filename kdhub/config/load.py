@@ -1,0 +1,113 @@
+"""Reading a config strictly: every mistake is one line that says in which file and where."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdhub.config.files import base_files, parse, require_config
+from kdhub.config.options import apply_options, parse_options
+from kdhub.errors import UsageError
+from kdhub.plugins import PluginManager
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+_RECIPE = re.compile(r"[a-z][a-z0-9_]*:[a-z0-9][a-z0-9-]*")
+
+
+def load_config(
+    source: str | Path,
+    cfg_options: Mapping[str, Any] | Sequence[str] = (),
+    *,
+    manager: PluginManager | None = None,
+    custom_imports: bool = True,
+) -> Config:
+    """Read a config file or a plugin's recipe.
+
+    Args:
+        source: Path of a config, or ``"scope:recipe"``.
+        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed.
+        manager: Knows recipes and signatures; ``None`` takes the plugins in force.
+        custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
+
+    Raises:
+        UsageError: For a file or ``_base_`` that is not there, a syntax error, an exception while the config runs, an
+            override of a key that does not exist, or a custom import that fails; with file and line or key path.
+    """
+    if manager is None:
+        from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
+
+        manager = init()
+    path = Path(source)
+    if not path.exists() and _RECIPE.fullmatch(str(source)):
+        path = manager.recipe(str(source))
+    require_config(path)
+    cfg = _read(path)
+    options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
+    if options:
+        apply_options(cfg, options, manager)
+    if custom_imports:
+        run_custom_imports(cfg.get("custom_imports"))
+    return cfg
+
+
+def _read(path: Path) -> Config:
+    from mmengine.config import Config
+
+    if path.suffix == ".py":
+        parse(path)
+    files = (path, *base_files(path))
+    try:
+        return Config.fromfile(path, import_custom_modules=False)
+    except UsageError:
+        raise
+    except Exception as error:  # a config is a program: it may raise anything
+        raise UsageError(
+            f"the config cannot be read: {_text(error)}", where=_where(error, files) or str(path), fix=_fix(error)
+        ) from error
+
+
+def _where(error: Exception, files: tuple[Path, ...]) -> str | None:
+    """Return the deepest line of the config files in an exception's traceback."""
+    names = {str(file.resolve()): str(file) for file in files}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in names]
+    return f"{names[frames[-1].filename]}:{frames[-1].lineno}" if frames else None
+
+
+def _fix(error: Exception) -> str | None:
+    if isinstance(error, KeyError) and "Duplicate key" in str(error):
+        return "keep the key in one of the _base_ files, or inherit one base from the other"
+    return None
+
+
+def run_custom_imports(spec: Any) -> None:
+    """Import what a config's ``custom_imports`` names, in order.
+
+    mmengine would turn a failure into a warning if ``allow_failed_imports`` says so, and hide the cause if it does not.
+
+    Raises:
+        UsageError: If a module cannot be imported, with the original exception.
+    """
+    if not spec:
+        return
+    names = spec.get("imports", ()) if isinstance(spec, Mapping) else spec
+    for index, name in enumerate([names] if isinstance(names, str) else names):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # importing somebody's module runs anything
+            fix = None
+            if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
+                fix = f"set PYTHONPATH to the folder that holds {error.name} (sys.path begins with {sys.path[0]!r})"
+            raise UsageError(
+                f"cannot import {name!r}: {_text(error)}", where=f"custom_imports.imports.{index}", fix=fix
+            ) from error
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

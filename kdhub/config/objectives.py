@@ -1,0 +1,103 @@
+"""The rules between the fields of an objective: which input of the loss is read by which tap, from which teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdhub.errors import UsageError, near_matches
+from kdhub.records import LossSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Names of a loss's inputs, by the side that provides them."""
+
+    student: tuple[str, ...]
+    teacher: tuple[str, ...]
+    batch: tuple[str, ...]
+    required: frozenset[str]
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], required: Collection[str]) -> Inputs:
+        """Sort names by side: ``student...`` and ``teacher...`` come from taps, any other from the batch."""
+        student = tuple(name for name in names if name.startswith("student"))
+        teacher = tuple(name for name in names if name.startswith("teacher"))
+        return cls(student, teacher, tuple(n for n in names if n not in student + teacher), frozenset(required))
+
+    @classmethod
+    def of_record(cls, spec: LossSpec) -> Inputs:
+        """Take them from what the manifest declares."""
+        return cls.of((*spec.inputs, *spec.optional), spec.inputs)
+
+
+def spread(spec: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Give each loss input of one side its entry.
+
+    Args:
+        spec: ``None``, one entry, or a dict of loss input to entry (a dict without ``type``).
+        names: Loss inputs of this side.
+    """
+    if spec is None:
+        return {}
+    if isinstance(spec, Mapping) and "type" not in spec:
+        return dict(spec)
+    return {names[0]: spec} if len(names) == 1 else {}
+
+
+def spread_problems(spec: Any, names: tuple[str, ...], where: str) -> Iterator[UsageError]:
+    """Yield what is wrong with one side: a name that the loss does not have, or one entry for several inputs."""
+    if spec is None:
+        return
+    if isinstance(spec, Mapping) and "type" not in spec:
+        for name in spec:
+            if name not in names:
+                yield UsageError(
+                    f"the loss has no input {name!r} here",
+                    where=f"{where}.{name}",
+                    expected=" or ".join(names) or "nothing",
+                    near=near_matches(str(name), names),
+                )
+    elif len(names) != 1:
+        yield UsageError(
+            f"the loss has {len(names)} inputs of this side and one entry stands here",
+            where=where,
+            expected=f"dict({', '.join(f'{name}=...' for name in names)})" if names else "no entry",
+        )
+
+
+def missing_inputs(inputs: Inputs, bound: Collection[str], where: str) -> Iterator[UsageError]:
+    """Yield one problem for all required inputs that nobody provides."""
+    missing = sorted(inputs.required.difference(bound))
+    if not missing:
+        return
+    places = {
+        name: "student" if name in inputs.student else "teacher" if name in inputs.teacher else "batch"
+        for name in missing
+    }
+    yield UsageError(
+        f"nobody provides the loss input{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+        where=where,
+        fix="; ".join(f"add {place}=dict({name}='...')" for name, place in places.items()),
+    )
+
+
+def teacher_problems(entry: Any, teachers: Collection[str], where: str) -> Iterator[UsageError]:
+    """Yield what is wrong with the teacher that a tap names, as ``"name:path"``, or fails to name."""
+    path = entry.get("path") if isinstance(entry, Mapping) else entry
+    name, colon, _ = path.partition(":") if isinstance(path, str) else ("", "", "")
+    if colon and name not in teachers:
+        yield UsageError(
+            f"no teacher {name!r}",
+            where=where,
+            expected=", ".join(teachers) or "no teacher: the model has none",
+            near=near_matches(name, teachers),
+        )
+    elif not colon and len(teachers) != 1:
+        yield UsageError(
+            "which teacher?" if teachers else "the objective reads a teacher and the model has none",
+            where=where,
+            expected=f"'NAME:path' with a name of {', '.join(teachers)}" if teachers else "model.teacher",
+            got=repr(path),
+        )

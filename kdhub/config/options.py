@@ -1,0 +1,118 @@
+"""``--cfg-options key.path=value``: strict, where mmengine would create a misspelt key and train without the override."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdhub.config.places import ROOT, TOP_LEVEL_KEYS, Spot
+from kdhub.config.resolve import SourceResolver
+from kdhub.config.signature import signature
+from kdhub.errors import UsageError, near_matches
+from kdhub.plugins import PluginManager
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+WHERE = "--cfg-options"
+
+
+def parse_options(items: Sequence[str]) -> dict[str, Any]:
+    """Parse ``key.path=value`` items as mmengine does: numbers, booleans, ``None``, lists, tuples, else text.
+
+    Raises:
+        UsageError: For an item without ``=`` or with brackets that do not match.
+    """
+    from mmengine.config import DictAction
+
+    parser = ArgumentParser()
+    parser.add_argument(WHERE, nargs="+", action=DictAction, dest="options")
+    options: dict[str, Any] = {}
+    for item in items:
+        key, equals, _ = item.partition("=")
+        if not equals or not key:
+            raise UsageError("not an override", where=WHERE, expected="key.path=value", got=repr(item))
+        try:
+            options |= parser.parse_args([WHERE, item]).options
+        except AssertionError as error:  # mmengine's parser asserts that brackets match
+            raise UsageError("brackets do not match", where=f"{WHERE} {key}", got=repr(item)) from error
+    return options
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any], manager: PluginManager) -> None:
+    """Override keys that exist, or that the component they are given to accepts.
+
+    Raises:
+        UsageError: For the first that does neither, with the nearest key path.
+    """
+    accepts = _Accepted(cfg.to_dict(), manager)
+    for path in options:
+        accepts.require(path)
+    cfg.merge_from_dict(dict(options))
+
+
+class _Accepted:
+    """Which key paths a config has or takes."""
+
+    def __init__(self, tree: Mapping[str, Any], manager: PluginManager) -> None:
+        self._tree = tree
+        scope = str(tree.get("default_scope") or "mmengine")
+        self._resolver = SourceResolver(manager, scope, custom_imports=True)
+
+    def require(self, path: str) -> None:
+        """Raise unless ``path`` exists, or the dict that would get its first new key takes that key."""
+        value: Any = self._tree
+        spot, here = ROOT, ""
+        for part in path.split("."):
+            if isinstance(value, list | tuple):
+                if not (part.isdigit() and int(part) < len(value)):
+                    raise self._refusal(path, f"{here} is a list of {len(value)}", expected="an index from 0")
+                value = value[int(part)]
+            elif isinstance(value, Mapping):
+                kind, allowed = self._takes(value, spot)
+                if part not in value:
+                    if allowed is None or part in allowed:
+                        return
+                    known = {*map(str, value), *allowed}
+                    near = [f"{here}.{name}".lstrip(".") for name in near_matches(part, known)]
+                    raise self._refusal(path, f"there is no {part!r}" + (f" in {here}" if here else ""), near=near)
+                spot, value = spot.inside(value, kind).child(part), value[part]
+            else:
+                raise self._refusal(path, f"{here} is {value!r} and has no keys")
+            here = f"{here}.{part}".lstrip(".")
+
+    def _takes(self, value: Mapping[str, Any], spot: Spot) -> tuple[str | None, Collection[str] | None]:
+        """Return the kind of what a dict builds, and the keys it takes besides those it has; ``None`` if unknown."""
+        place = spot.place
+        if spot is ROOT:
+            return None, TOP_LEVEL_KEYS
+        if place.keys:
+            return None, place.keys
+        if "type" not in value:
+            found = signature(place.implicit) if place.implicit else None
+            return None, (*found.names, *place.extra, *place.demands) if found is not None else ()
+        try:
+            resolved = self._resolver.resolve(value["type"], place)
+        except UsageError:  # the check of the whole config says so
+            return None, None
+        kind = resolved.entry.component.kind if resolved.entry is not None else None
+        found = resolved.signature
+        return kind, None if found is None or found.open else (*found.names, *place.extra)
+
+    def _refusal(self, path: str, what: str, *, expected: str | None = None, near: Collection[str] = ()) -> UsageError:
+        return UsageError(
+            f"{what}: mmengine would create the key in silence, or fail",
+            where=f"{WHERE} {path}",
+            expected=expected,
+            near=near or near_matches(path, _paths(self._tree)),
+            fix="write new keys into a config that inherits this one (_base_)",
+        )
+
+
+def _paths(value: Any, path: str = "") -> Iterator[str]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, child in items:
+        here = f"{path}.{key}".lstrip(".")
+        yield here
+        yield from _paths(child, here)

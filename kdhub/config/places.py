@@ -1,0 +1,192 @@
+"""What a config may hold where: the kinds of component, the keys, and what the builder adds or takes away itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of a config.
+
+    Attributes:
+        kinds: Kinds of kdhub's components that may stand here; empty if it is not known.
+        roots: mmengine's registries that answer for every other ``type``; empty if it is not known.
+        implicit: ``module:attribute`` that is meant where a dict has no ``type``.
+        provided: Parameters that the builder passes, so that the config need not.
+        extra: Keys that the builder takes out before it builds.
+        demands: Keys that the builder reads from a dict without ``type``, whatever the signature says.
+        keys: All the keys there are, where the dict is no component.
+        typed: Whether a dict that stands here must say its ``type``.
+        scalar: Whether a plain value may stand here instead of a component.
+        called: Whether this is a function that gets its first argument later, so that none is missing here.
+    """
+
+    kinds: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    implicit: str = ""
+    provided: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    demands: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    typed: bool = False
+    scalar: bool = False
+    called: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known who builds what stands here, and so which parameters are missing."""
+        return bool(self.kinds or self.roots or self.implicit)
+
+
+ANYWHERE = Place()
+OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
+
+_MODEL = Place(kinds=("model",), roots=("MODELS",), typed=True)
+_TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True)
+_TAP = Place(kinds=("tap",), scalar=True)
+_ADAPTER = Place(kinds=("adapter",))
+_SCHEDULE = Place(kinds=("schedule",), typed=True, scalar=True)
+_DATASET = Place(kinds=("dataset",), roots=("DATASETS",))
+_SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"))
+_TRANSFORM = Place(roots=("TRANSFORMS",))
+_METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator")
+_HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
+_DATALOADER = {
+    "": Place(
+        implicit="torch.utils.data:DataLoader",
+        extra=("num_batch_per_epoch", "disable_subprocess_warning"),
+        demands=("sampler",),
+    ),
+    ".dataset": replace(_DATASET, typed=True),
+    ".sampler": _SAMPLER,
+    ".batch_sampler": _SAMPLER,
+    ".collate_fn": Place(kinds=("collate",), roots=("FUNCTIONS",), typed=True, called=True),
+    ".worker_init_fn": Place(roots=("FUNCTIONS",), called=True),
+}
+
+
+def _loop(implicit: str, *demands: str) -> Place:
+    provided = ("runner", "dataloader", "evaluator")
+    return Place(("loop",), ("LOOPS",), implicit, provided=provided, demands=demands)
+
+
+_TOP_LEVEL = {
+    "model": Place(kinds=("model", "distiller"), roots=("MODELS",), typed=True),
+    **{f"{split}_dataloader{rest}": place for split in ("train", "val", "test") for rest, place in _DATALOADER.items()},
+    "train_cfg": _loop("mmengine.runner:EpochBasedTrainLoop", "by_epoch"),
+    "val_cfg": _loop("mmengine.runner:ValLoop"),
+    "test_cfg": _loop("mmengine.runner:TestLoop"),
+    "auto_scale_lr": Place(keys=("enable", "base_batch_size")),
+    "optim_wrapper": Place(
+        ("optim_wrapper",), ("OPTIM_WRAPPERS",), "mmengine.optim:OptimWrapper", extra=("constructor", "paramwise_cfg")
+    ),
+    "param_scheduler": Place(roots=("PARAM_SCHEDULERS",), provided=("optimizer",), extra=("convert_to_iter_based",)),
+    "val_evaluator": _METRIC,
+    "test_evaluator": _METRIC,
+    "default_hooks": ANYWHERE,
+    "default_hooks.*": _HOOK,
+    "custom_hooks": _HOOK,
+    "data_preprocessor": Place(roots=("MODELS",)),
+    "load_from": ANYWHERE,
+    "resume": ANYWHERE,
+    "launcher": ANYWHERE,
+    "env_cfg": Place(keys=("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")),
+    "log_processor": Place(roots=("LOG_PROCESSORS",), implicit="mmengine.runner:LogProcessor"),
+    "log_level": ANYWHERE,
+    "visualizer": Place(roots=("VISUALIZERS",)),
+    "visualizer.vis_backends": Place(roots=("VISBACKENDS",)),
+    "default_scope": ANYWHERE,
+    "randomness": Place(keys=("seed", "diff_rank_seed", "deterministic")),
+    "experiment_name": ANYWHERE,
+    "work_dir": ANYWHERE,
+    # read by mmengine's runner and tools from the config itself
+    "runner_type": ANYWHERE,
+    "model_wrapper_cfg": Place(roots=("MODEL_WRAPPERS",), provided=("module",)),
+    "sync_bn": ANYWHERE,
+    "find_unused_parameters": ANYWHERE,
+    "activation_checkpointing": ANYWHERE,
+    "efficient_conv_bn_eval": ANYWHERE,
+    "compile": ANYWHERE,
+    "custom_imports": Place(keys=("imports", "allow_failed_imports")),
+    "tta_model": Place(roots=("MODELS",), provided=("module",)),
+    "tta_pipeline": _TRANSFORM,
+    # read by kdhub
+    "kdhub": Place(keys=("require",)),
+}
+
+TOP_LEVEL_KEYS = tuple(key for key in _TOP_LEVEL if "." not in key)
+"""Keys of a config that somebody reads; any other is a helper variable, or a mistake."""
+
+_DISTILLER = {
+    "student": _MODEL,
+    "teacher": _TEACHER,
+    "teachers": ANYWHERE,
+    "teachers.*": _TEACHER,
+    "task_weight": _SCHEDULE,
+    "guards": Place(implicit="kdhub.distill.guards:Guards"),
+    "objectives": ANYWHERE,
+    "objectives.*": Place(keys=OBJECTIVE_KEYS),
+    "objectives.*.loss": Place(kinds=("loss",), typed=True),
+    "objectives.*.student": _TAP,
+    "objectives.*.student.*": _TAP,
+    "objectives.*.teacher": _TAP,
+    "objectives.*.teacher.*": _TAP,
+    "objectives.*.adapter": _ADAPTER,
+    "objectives.*.adapter.*": _ADAPTER,
+    "objectives.*.weight": _SCHEDULE,
+}
+
+_TABLES: Mapping[str, Mapping[str, Place]] = {
+    "config": _TOP_LEVEL,
+    "distiller": _DISTILLER,
+    "optim_wrapper": {"optimizer": Place(roots=("OPTIMIZERS",), provided=("params",))},
+    "dataset": {
+        "dataset": replace(_DATASET, scalar=True),
+        "datasets": replace(_DATASET, scalar=True),
+        "pipeline": _TRANSFORM,
+        "transforms": _TRANSFORM,
+    },
+    "metric": {"metrics": replace(_METRIC, scalar=True)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a walk through a config stands.
+
+    Attributes:
+        place: What may stand here.
+        owner: Kind of the component that this belongs to; ``config`` for the config itself.
+        keys: Keys from that component to here, list indices left out.
+    """
+
+    place: Place
+    owner: str
+    keys: tuple[str, ...]
+
+    def inside(self, value: Mapping[str, Any], kind: str | None) -> Spot:
+        """Return the spot from which the keys of ``value``, which stands here, are counted.
+
+        Args:
+            value: A dict of the config.
+            kind: Kind of the plugin's component that it builds, if it is one.
+        """
+        if "type" not in value and not self.place.implicit:
+            return self
+        owner = kind or next(iter(self.place.kinds), "")
+        return Spot(self.place, owner, ()) if owner else self
+
+    def child(self, key: str) -> Spot:
+        """Return the spot of one key."""
+        keys = (*self.keys, key)
+        for pattern, place in _TABLES.get(self.owner, {}).items():
+            wanted = pattern.split(".")
+            if len(wanted) == len(keys) and all(want in ("*", key) for want, key in zip(wanted, keys, strict=True)):
+                return Spot(place, self.owner, keys)
+        return Spot(ANYWHERE, self.owner, keys)
+
+
+ROOT = Spot(ANYWHERE, "config", ())

@@ -1,0 +1,116 @@
+"""From a ``type`` in a config to the signature behind it, without importing it."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, NamedTuple, Protocol
+
+from kdhub.config.bound import bound
+from kdhub.config.places import Place
+from kdhub.config.signature import Signature, signature
+from kdhub.errors import UnknownComponentError, UsageError
+from kdhub.plugins import Entry, PluginManager
+from kdhub.plugins.names import RESERVED_SCOPES
+
+_HOMES = {
+    "MODELS": ("model", "models"),
+    "MODEL_WRAPPERS": ("model",),
+    "DATASETS": ("dataset", "datasets"),
+    "DATA_SAMPLERS": ("dataset", "datasets"),
+    "FUNCTIONS": ("dataset",),
+    "TRANSFORMS": ("dataset", "datasets"),
+    "METRICS": ("evaluator", "evaluation"),
+    "EVALUATOR": ("evaluator", "evaluation"),
+    "HOOKS": ("hooks", "engine"),
+    "LOOPS": ("runner", "engine"),
+    "LOG_PROCESSORS": ("runner",),
+    "OPTIM_WRAPPERS": ("optim", "engine"),
+    "PARAM_SCHEDULERS": ("optim", "engine"),
+    "VISUALIZERS": ("visualization",),
+    "VISBACKENDS": ("visualization",),
+}
+"""Sub-packages in which mmengine and the libraries built on it export what they register in each root."""
+
+
+class Resolved(NamedTuple):
+    """What is known of a ``type``.
+
+    Attributes:
+        entry: The plugin's component, if it is one.
+        signature: How it is built, if that could be read.
+    """
+
+    entry: Entry | None = None
+    signature: Signature | None = None
+
+
+class Resolver(Protocol):
+    """Finds out what a ``type`` means."""
+
+    def resolve(self, type_: Any, place: Place) -> Resolved:
+        """Return what is known; raise `UsageError` or `PluginError` if it certainly cannot be built."""
+
+
+class SourceResolver:
+    """Resolves plugins' components by their manifests, and mmengine's and torch's by where they are exported.
+
+    What it does not find may still exist, registered under a name that no source file shows: then nothing is said.
+
+    Args:
+        manager: Knows the plugins.
+        default_scope: The config's.
+        custom_imports: Whether the config imports modules that may register anything.
+    """
+
+    def __init__(self, manager: PluginManager, default_scope: str, *, custom_imports: bool) -> None:
+        self.manager = manager
+        self._scopes = tuple(dict.fromkeys((default_scope, "mmengine")))
+        self._custom_imports = custom_imports
+
+    def resolve(self, type_: Any, place: Place) -> Resolved:
+        """Return what is known of ``type_``.
+
+        Raises:
+            UnknownComponentError: If it is a plugin's and cannot be used here, or nobody's.
+            UsageError: If it is neither a name nor a class.
+        """
+        if not isinstance(type_, str):
+            if not callable(type_):
+                raise UsageError("bad type", expected="a name or a class", got=repr(type_))
+            return Resolved(None, bound(type_))
+        scope, dot, name = type_.partition(".")
+        if self.manager.owns(type_) and "." not in name:
+            entry = self.manager.find(type_, place.kinds)
+            return Resolved(entry, signature(entry.component.target))
+        if not dot:
+            return self._without_scope(type_, place)
+        if not _installed(scope):
+            self._refuse(type_, scope)
+        found = signature(type_) or self._exported(name, place, (scope,))
+        return Resolved(None, found)
+
+    def _without_scope(self, name: str, place: Place) -> Resolved:
+        found = self._exported(name, place, self._scopes)
+        if found is None and not self._custom_imports and place.known:
+            fitting = (entry for kind in place.kinds for entry in self.manager.components(kind))
+            if any(entry.component.name == name for entry in fitting):
+                self.manager.find(name)  # raises: it knows what to say of a missing scope
+        return Resolved(None, found)
+
+    def _exported(self, name: str, place: Place, scopes: tuple[str, ...]) -> Signature | None:
+        homes = [f"{scope}.{home}" for root in place.roots for scope in scopes for home in _HOMES.get(root, ())]
+        if "OPTIMIZERS" in place.roots:
+            homes.append("torch.optim")
+        return next((found for home in homes if (found := signature(f"{home}:{name}"))), None)
+
+    def _refuse(self, type_: str, scope: str) -> None:
+        if scope in RESERVED_SCOPES:
+            raise UnknownComponentError(f"{type_!r}: package {scope!r} is not installed")
+        self.manager.find(type_)  # raises: it knows what to say of an unknown scope
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False

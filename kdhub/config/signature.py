@@ -1,0 +1,205 @@
+"""What a component takes, said without importing it: parameters, docstring and line of a ``module:attribute`` target."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kdhub.config.source import absolute, dotted_name, locate
+
+_NO_ARGUMENTS = ("object", "abc.ABC", "typing.Generic", "typing.Protocol", "torch.nn.Module", "torch.nn.modules.Module")
+"""Bases whose constructor takes nothing; torch's says ``*args, **kwargs`` and then refuses them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter that a config can set.
+
+    Attributes:
+        name: Its name.
+        default: Source text of its default; ``None`` if it must be given.
+        annotation: Source text of its annotation, or nothing.
+        keyword_only: Whether it stands behind a ``*``.
+    """
+
+    name: str
+    default: str | None = None
+    annotation: str = ""
+    keyword_only: bool = False
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.annotation}" if self.annotation else self.name
+        if self.default is None:
+            return text
+        return f"{text} = {self.default}" if self.annotation else f"{text}={self.default}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How a class is constructed, or a function called, by keywords.
+
+    Attributes:
+        name: Name of the class or function.
+        parameters: All that can be given by keyword; those that ``**kwargs`` hands to a base class are among them.
+        open: Whether further keywords are swallowed by a ``**kwargs`` whose taker is unknown.
+        doc: Docstring, or nothing.
+        file: Source file.
+        line: Line of the definition, from 1.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    open: bool = False
+    doc: str = ""
+    file: Path | None = None
+    line: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of those without a default."""
+        return tuple(parameter.name for parameter in self.parameters if parameter.default is None)
+
+    def __str__(self) -> str:
+        shown = [str(parameter) for parameter in self.parameters if not parameter.keyword_only]
+        behind = [str(parameter) for parameter in self.parameters if parameter.keyword_only]
+        if behind:
+            shown += ["*", *behind]
+        return f"{self.name}({', '.join([*shown, '**kwargs'] if self.open else shown)})"
+
+
+def signature(target: str) -> Signature | None:
+    """Read the signature of ``module:attribute`` from source.
+
+    Returns:
+        The signature, or ``None`` where the source does not tell: a compiled module, or a name made at run time.
+    """
+    found = locate(target.replace(":", "."))
+    if found is None:
+        return None
+    node = found.node
+    parameters, open_ = (
+        _constructor(_resolution_order(found.module, node)) if isinstance(node, ast.ClassDef) else _called(node)
+    )
+    return Signature(node.name, parameters, open_, ast.get_docstring(node) or "", found.file, node.lineno)
+
+
+_Class = tuple[str, ast.ClassDef]
+"""A class with the module that its names are to be read in."""
+
+_Taken = tuple[tuple[Parameter, ...], bool]
+"""Parameters, and whether further keywords are swallowed."""
+
+
+def _constructor(order: list[_Class | None]) -> _Taken:
+    """Read what the first constructor in resolution order takes, and what it hands on to the next one."""
+    for position, entry in enumerate(order):
+        if entry is None:
+            return (), True
+        module, node = entry
+        if _is_record(module, node):
+            return _record(module, node), False
+        inits = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+        if inits:
+            # typing.overload variants stand before the one that runs
+            return _with_handed_on(inits[-1], order[position + 1 :])
+    return (), False
+
+
+def _with_handed_on(init: ast.FunctionDef, rest: list[_Class | None]) -> _Taken:
+    parameters, open_ = _called(init, skip=1)
+    handed = _handed_on(init, init.args.kwarg.arg) if init.args.kwarg else None
+    if handed is None:
+        return parameters, open_
+    positional, given = handed
+    inherited, open_ = _constructor(rest)
+    given |= {parameter.name for parameter in parameters}
+    further = (replace(p, keyword_only=True) for p in inherited[positional:] if p.name not in given)
+    return (*parameters, *further), open_
+
+
+def _resolution_order(module: str, node: ast.ClassDef) -> list[_Class | None]:
+    """Linearise a class and its bases as Python does for all but contrived diamonds; ``None`` is an unknown base."""
+    order: list[_Class | None] = []
+    for base in node.bases:
+        meant = absolute(module, dotted_name(base))
+        if meant in _NO_ARGUMENTS or meant.rpartition(".")[2] == "object":
+            continue
+        found = _class(meant)
+        order += _resolution_order(*found) if found is not None else [None]
+    last = [entry for position, entry in enumerate(order) if entry is None or entry not in order[position + 1 :]]
+    return [(module, node), *last]
+
+
+def _class(dotted: str) -> _Class | None:
+    found = locate(dotted) if dotted else None
+    return (found.module, found.node) if found is not None and isinstance(found.node, ast.ClassDef) else None
+
+
+def _called(node: ast.FunctionDef, skip: int = 0) -> _Taken:
+    arguments = node.args
+    plain = arguments.args
+    defaults = [None] * (len(plain) - len(arguments.defaults)) + [ast.unparse(value) for value in arguments.defaults]
+    pairs = list(zip(plain, defaults, strict=True))[max(0, skip - len(arguments.posonlyargs)) :]
+    parameters = [Parameter(a.arg, default, _text(a.annotation)) for a, default in pairs]
+    for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        default = None if value is None else ast.unparse(value)
+        parameters.append(Parameter(argument.arg, default, _text(argument.annotation), keyword_only=True))
+    return tuple(parameters), arguments.kwarg is not None
+
+
+def _text(annotation: ast.expr | None) -> str:
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return annotation.value
+    return "" if annotation is None else ast.unparse(annotation)
+
+
+def _handed_on(init: ast.FunctionDef, catch_all: str) -> tuple[int, set[str]] | None:
+    """Tell what ``super().__init__(a, b=1, **kwargs)`` already gives: (1, {"b"}); ``None`` if there is no such call."""
+    for node in ast.walk(init):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "__init__"):
+            continue
+        if any(k.arg is None and dotted_name(k.value) == catch_all for k in node.keywords):
+            via_super = isinstance(node.func.value, ast.Call)
+            plain = [argument for argument in node.args if not isinstance(argument, ast.Starred)]
+            return len(plain) - (0 if via_super else 1), {k.arg for k in node.keywords if k.arg is not None}
+    return None
+
+
+def _is_record(module: str, node: ast.ClassDef) -> bool:
+    decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+    names = {absolute(module, dotted_name(name)) for name in (*decorators, *node.bases)}
+    return not names.isdisjoint({"dataclasses.dataclass", "typing.NamedTuple"})
+
+
+def _record(module: str, node: ast.ClassDef) -> tuple[Parameter, ...]:
+    """Return the fields of a dataclass or named tuple, those of base dataclasses first."""
+    fields: dict[str, Parameter] = {}
+    for base in reversed(node.bases):
+        found = _class(absolute(module, dotted_name(base)))
+        if found is not None and _is_record(*found):
+            fields |= {parameter.name: parameter for parameter in _record(*found)}
+    return tuple((fields | {parameter.name: parameter for parameter in _fields(node)}).values())
+
+
+def _fields(node: ast.ClassDef) -> Iterator[Parameter]:
+    for statement in node.body:
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+            continue
+        annotation, value = _text(statement.annotation), statement.value
+        if "ClassVar" in annotation:
+            continue
+        options: dict[str, ast.expr] = {}
+        if isinstance(value, ast.Call) and dotted_name(value.func).rpartition(".")[2] == "field":
+            options = {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
+            value = options.get("default", options.get("default_factory"))
+        if "init" in options and ast.unparse(options["init"]) == "False":
+            continue
+        default = None if value is None else ast.unparse(value) + ("()" if "default_factory" in options else "")
+        yield Parameter(statement.target.id, default, annotation)

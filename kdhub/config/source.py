@@ -1,0 +1,163 @@
+"""Finds classes and functions in source files, following re-exports, without importing anything.
+
+Not griffe, the library for this: it parses in the same milliseconds, but a base class in another package needs its
+``resolve_aliases(external=True)``, which took 127 s for one metric derived from mmengine's (it walks all of torch, sympy
+and pandas), where following only the names asked for takes 0.05 s.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from typing import NamedTuple
+
+Node = ast.ClassDef | ast.FunctionDef
+
+
+class Definition(NamedTuple):
+    """Where something is defined.
+
+    Attributes:
+        module: Dotted name of the module that holds the definition itself, not a re-export of it.
+        node: The definition.
+        file: Its file.
+    """
+
+    module: str
+    node: Node
+    file: Path
+
+
+def module_file(name: str) -> Path | None:
+    """Return the source file of a module; unlike ``importlib.util.find_spec``, imports no parent package."""
+    head, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(head)
+    except (ImportError, ValueError):
+        return None
+    for depth, _ in enumerate(rest, start=1):
+        spec = _submodule(spec, ".".join((head, *rest[:depth])))
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin)
+
+
+def _submodule(spec: ModuleSpec | None, name: str) -> ModuleSpec | None:
+    if spec is None or spec.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, list(spec.submodule_search_locations))
+
+
+def locate(dotted: str) -> Definition | None:
+    """Find the definition behind ``package.module.attribute``, or ``None`` if the source does not tell."""
+    return _locate(dotted, frozenset())
+
+
+def _locate(dotted: str, seen: frozenset[str]) -> Definition | None:
+    if dotted in seen:
+        return None
+    parts = dotted.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:cut])
+        file = module_file(module)
+        if file is not None:
+            return _inside(module, file, parts[cut], parts[cut + 1 :], seen | {dotted})
+    return None
+
+
+def _inside(module: str, file: Path, name: str, inner: list[str], seen: frozenset[str]) -> Definition | None:
+    for node in _top_level(parse(file)):
+        if isinstance(node, Node) and node.name == name:
+            return _member(Definition(module, node, file), inner)
+        meant = None
+        if isinstance(node, ast.ImportFrom):
+            meant = _imported(module, file, node, name)
+        elif isinstance(node, ast.Assign) and any(dotted_name(target) == name for target in node.targets):
+            meant = absolute(module, dotted_name(node.value))
+        found = _locate(".".join((meant, *inner)), seen) if meant else None
+        if found is not None:
+            return found
+    return None
+
+
+def _imported(module: str, file: Path, node: ast.ImportFrom, name: str) -> str | None:
+    for alias in node.names:
+        if alias.name == "*":
+            return f"{_origin(module, file, node)}.{name}"
+        if (alias.asname or alias.name) == name:
+            return f"{_origin(module, file, node)}.{alias.name}"
+    return None
+
+
+def _origin(module: str, file: Path, node: ast.ImportFrom) -> str:
+    if node.level == 0:
+        return node.module or ""
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    base = package[: len(package) - node.level + 1]
+    return ".".join((*base, node.module) if node.module else base)
+
+
+def _member(found: Definition, inner: list[str]) -> Definition | None:
+    for part in inner:
+        node = next((node for node in found.node.body if isinstance(node, Node) and node.name == part), None)
+        if node is None:
+            return None
+        found = found._replace(node=node)
+    return found
+
+
+def dotted_name(expression: ast.expr) -> str:
+    """Return ``a.b`` for a name, a dotted name or its subscript (``a.b[T]``), and nothing for anything else."""
+    if isinstance(expression, ast.Subscript):
+        return dotted_name(expression.value)
+    if isinstance(expression, ast.Name):
+        return expression.id
+    if isinstance(expression, ast.Attribute) and (owner := dotted_name(expression.value)):
+        return f"{owner}.{expression.attr}"
+    return ""
+
+
+def absolute(module: str, dotted: str) -> str:
+    """Spell a dotted name as the imports of ``module`` mean it: ``nn.Module`` as ``torch.nn.Module``."""
+    file = module_file(module)
+    if not dotted or file is None:
+        return ""
+    head, dot, rest = dotted.partition(".")
+    for node in _top_level(parse(file)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.asname == head:
+                    return alias.name + dot + rest
+                if alias.asname is None and alias.name.partition(".")[0] == head:
+                    return dotted
+        elif isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == head for alias in node.names):
+            return f"{_imported(module, file, node, head)}{dot}{rest}"
+    return f"{module}.{dotted}"
+
+
+def parse(file: Path) -> ast.Module:
+    """Parse a source file, once as long as it does not change; a file with a syntax error defines nothing."""
+    return _parse(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _parse(file: Path, changed: int) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _top_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    pending: list[ast.stmt] = list(tree.body)
+    while pending:
+        node = pending.pop(0)
+        yield node
+        if isinstance(node, ast.If):
+            pending[:0] = [*node.body, *node.orelse]
+        elif isinstance(node, ast.Try):
+            pending[:0] = [*node.body, *(inner for handler in node.handlers for inner in handler.body), *node.orelse]
