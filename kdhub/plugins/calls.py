@@ -11,8 +11,6 @@ from typing import Any
 
 import pluggy
 
-from kdhub.records import Source
-
 logger = logging.getLogger(__name__)
 
 
@@ -31,15 +29,21 @@ def call_one(hooks: pluggy.PluginManager, plugin: str, hook: str, **arguments: A
     return hooks.subset_hook_caller(hook, others)(**arguments)
 
 
-def call_first(hooks: pluggy.PluginManager, sources: Mapping[str, Source], hook: str, **arguments: Any) -> Any:
-    """Call a ``firstresult`` hook; an exception is fatal and gets a note that names plugin, version and hook."""
+def call_first(hooks: pluggy.PluginManager, describe: Callable[[str], str], hook: str, **arguments: Any) -> Any:
+    """Call a ``firstresult`` hook; an exception is fatal and gets a note that says which plugin and hook raised it.
+
+    Args:
+        hooks: Where the plugins are registered.
+        describe: Plugin name to a description with distribution and version.
+        hook: Name of the hook.
+        **arguments: Its arguments.
+    """
     try:
         return getattr(hooks.hook, hook)(**arguments)
     except Exception as error:
         plugin = _guilty(error, getattr(hooks.hook, hook).get_hookimpls())
         if plugin is not None:
-            source = sources[plugin]
-            _add_note(error, f"raised in hook {hook} of plugin {plugin!r} ({source.dist} {source.version})".strip())
+            _add_note(error, f"raised in hook {hook} of {describe(plugin)}")
         raise
 
 

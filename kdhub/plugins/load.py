@@ -111,8 +111,10 @@ def load(
 
 
 def _results(hooks: pluggy.PluginManager, plugin: str, hook: str, implemented: tuple[str, ...]) -> list[object]:
+    if hook not in implemented:
+        return []
     results = call_one(hooks, plugin, hook)
-    if hook in implemented and not results:  # pluggy leaves out None
+    if not results:  # pluggy leaves out None
         raise ManifestError(f"{hook} returned None; it must return its records")
     return results
 

@@ -206,7 +206,7 @@ class PluginManager:
         """Return the ``adapter`` fragment that brings one shape into the other, or ``None`` if nobody knows one."""
         return call_first(
             self._hooks,
-            self._sources(),
+            self._describe,
             "kdhub_propose_adapter",
             student_shape=student_shape,
             teacher_shape=teacher_shape,
@@ -214,7 +214,7 @@ class PluginManager:
 
     def export_student(self, student: nn.Module, path: Path) -> str | None:
         """Write the bare student into the empty folder ``path``; return the line of Python that loads it."""
-        return call_first(self._hooks, self._sources(), "kdhub_export_student", student=student, path=path)
+        return call_first(self._hooks, self._describe, "kdhub_export_student", student=student, path=path)
 
     def run_summary(self, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return each plugin's own lines for the run card, by plugin; one that raises is left out."""
@@ -229,12 +229,9 @@ class PluginManager:
                 logger.debug("%s: kdhub_run_summary failed", self._describe(plugin), exc_info=True)
         return lines
 
-    def _sources(self) -> dict[str, Source]:
-        return {row.scope: row.source for row in self.plugins if row.status == "ok"}
-
     def _describe(self, plugin: str) -> str:
         source = self._rows[plugin].source
-        return f"plugin {plugin!r} ({source.dist} {source.version})".replace(" )", ")")
+        return f"plugin {plugin!r} ({f'{source.dist} {source.version}'.strip()})"
 
 
 def _package_folder(row: Loaded) -> Path:

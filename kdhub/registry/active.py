@@ -38,26 +38,33 @@ def activate(manager: PluginManager | None) -> PluginManager | None:
     known but not installed: only then does mmengine's ``build`` say what is wrong instead of "not in the registry".
 
     Raises:
-        PluginError: If a package has a registry of a plugin's name already.
+        PluginError: If a package has a registry of a plugin's name already; the present manager then stays in force.
     """
     global _active
-    former, _active = _active, None
-    while _declared:
-        scope = _declared.pop()
-        scope.root.children.pop(scope.scope)
-    if manager is not None:
+    former, _active = _active, manager
+    _undeclare()
+    try:
         _declare(manager)
-        _active = manager
+    except PluginError:
+        _active = former
+        _undeclare()
+        _declare(former)
+        raise
     return former
 
 
-def _declare(manager: PluginManager) -> None:
-    found = {row.scope for row in manager.plugins}
-    names = (
-        {BUILTIN} | {name for name in found - RESERVED_SCOPES if PLUGIN_NAME.fullmatch(name)} | set(KNOWN_DISTRIBUTIONS)
-    )
+def _undeclare() -> None:
+    while _declared:
+        scope = _declared.pop()
+        scope.root.children.pop(scope.scope)
+
+
+def _declare(manager: PluginManager | None) -> None:
+    if manager is None:
+        return
+    rows = {row.scope for row in manager.plugins if PLUGIN_NAME.fullmatch(row.scope)}
     for root, kinds in kinds_by_root().items():
-        for name in sorted(names):
+        for name in sorted({BUILTIN, *(rows - RESERVED_SCOPES), *KNOWN_DISTRIBUTIONS}):
             if name in root.children:
                 raise PluginError(
                     f"another package declares the scope {name!r} in mmengine's registry {root.name!r}", plugin=name
