@@ -38,5 +38,3 @@ def isolated_plugins(
         yield manager
     finally:
         activate(former)
-
-
