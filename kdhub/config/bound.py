@@ -27,7 +27,7 @@ def bound(target: Callable[..., Any]) -> Signature | None:
             Parameter(
                 p.name,
                 None if p.default is p.empty else repr(p.default),
-                "" if p.annotation is p.empty else inspect.formatannotation(p.annotation),
+                _annotation(p),
                 p.kind is p.KEYWORD_ONLY,
             )
             for p in by_name
@@ -35,3 +35,10 @@ def bound(target: Callable[..., Any]) -> Signature | None:
         open=any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters),
         doc=inspect.getdoc(target) or "",
     )
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    if parameter.annotation is parameter.empty:
+        return ""
+    written = parameter.annotation
+    return written if isinstance(written, str) else inspect.formatannotation(written)

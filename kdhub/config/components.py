@@ -111,7 +111,8 @@ class ComponentCheck:
     ) -> None:
         certain = place.known or (resolved is not None and resolved.entry is not None)
         if not found.open:
-            self._check_keys(value, path, (*found.names, *place.extra, *accepted), "error" if certain else "warning")
+            given = tuple(name for name in found.names if name not in place.provided or name in value)
+            self._check_keys(value, path, (*given, *place.extra, *accepted), "error" if certain else "warning")
         if not place.known or place.called:
             return  # whoever builds it may pass the rest
         missing = [name for name in found.required if name not in value and name not in place.provided]

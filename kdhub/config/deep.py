@@ -38,6 +38,8 @@ class ImportResolver:
             return Resolved(entry, bound(entry.load()))
         if not isinstance(type_, str):
             return self._source.resolve(type_, place)
+        if "." in type_:
+            self._source.require_package(type_)
         roots = list(_roots(place))
         for root in roots:
             found = self._look_up(root, type_)

@@ -67,19 +67,17 @@ class _Accepted:
         for part in path.split("."):
             if isinstance(value, list | tuple):
                 if not (part.isdigit() and int(part) < len(value)):
-                    raise self._refusal(path, f"{here} is a list of {len(value)}", expected="an index from 0")
+                    raise self._refusal(path, f"{here} is a list of {len(value)}", "an index from 0")
                 value = value[int(part)]
             elif isinstance(value, Mapping):
                 kind, allowed = self._takes(value, spot)
                 if part not in value:
                     if allowed is None or part in allowed:
                         return
-                    known = {*map(str, value), *allowed}
-                    near = [f"{here}.{name}".lstrip(".") for name in near_matches(part, known)]
-                    raise self._refusal(path, f"there is no {part!r}" + (f" in {here}" if here else ""), near=near)
+                    raise self._no_such_key(path, here, part, {*map(str, value), *allowed})
                 spot, value = spot.inside(value, kind).child(part), value[part]
             else:
-                raise self._refusal(path, f"{here} is {value!r} and has no keys")
+                raise self._refusal(path, f"{here} is {value!r}, which has no keys")
             here = f"{here}.{part}".lstrip(".")
 
     def _takes(self, value: Mapping[str, Any], spot: Spot) -> tuple[str | None, Collection[str] | None]:
@@ -100,14 +98,18 @@ class _Accepted:
         found = resolved.signature
         return kind, None if found is None or found.open else (*found.names, *place.extra)
 
-    def _refusal(self, path: str, what: str, *, expected: str | None = None, near: Collection[str] = ()) -> UsageError:
+    def _no_such_key(self, path: str, here: str, part: str, known: Collection[str]) -> UsageError:
+        near = tuple(f"{here}.{name}".lstrip(".") for name in near_matches(part, known))
+        elsewhere = near_matches(path, (there for there in _paths(self._tree) if not path.startswith(there)))
         return UsageError(
-            f"{what}: mmengine would create the key in silence, or fail",
+            f"there is no {part!r}{' in ' if here else ''}{here}; mmengine would create it in silence",
             where=f"{WHERE} {path}",
-            expected=expected,
-            near=near or near_matches(path, _paths(self._tree)),
+            near=near or elsewhere,
             fix="write new keys into a config that inherits this one (_base_)",
         )
+
+    def _refusal(self, path: str, what: str, expected: str | None = None) -> UsageError:
+        return UsageError(what, where=f"{WHERE} {path}", expected=expected)
 
 
 def _paths(value: Any, path: str = "") -> Iterator[str]:

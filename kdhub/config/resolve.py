@@ -84,8 +84,7 @@ class SourceResolver:
             return Resolved(entry, signature(entry.component.target))
         if not dot:
             return self._without_scope(type_, place)
-        if not _installed(scope):
-            self._refuse(type_, scope)
+        self.require_package(type_)
         found = signature(type_) or self._exported(name, place, (scope,))
         return Resolved(None, found)
 
@@ -103,7 +102,15 @@ class SourceResolver:
             homes.append("torch.optim")
         return next((found for home in homes if (found := signature(f"{home}:{name}"))), None)
 
-    def _refuse(self, type_: str, scope: str) -> None:
+    def require_package(self, type_: str) -> None:
+        """See that the package which a type with a scope begins with is there; imports nothing.
+
+        Raises:
+            UnknownComponentError: If it is not.
+        """
+        scope = type_.partition(".")[0]
+        if _installed(scope):
+            return
         if scope in RESERVED_SCOPES:
             raise UnknownComponentError(f"{type_!r}: package {scope!r} is not installed")
         self.manager.find(type_)  # raises: it knows what to say of an unknown scope

@@ -11,7 +11,6 @@ import ast
 import importlib.util
 from collections.abc import Iterator
 from functools import lru_cache
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,17 +38,14 @@ def module_file(name: str) -> Path | None:
         spec = importlib.util.find_spec(head)
     except (ImportError, ValueError):
         return None
-    for depth, _ in enumerate(rest, start=1):
-        spec = _submodule(spec, ".".join((head, *rest[:depth])))
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return Path(spec.origin)
-
-
-def _submodule(spec: ModuleSpec | None, name: str) -> ModuleSpec | None:
-    if spec is None or spec.submodule_search_locations is None:
-        return None
-    return PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    if spec is None or not rest:
+        return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path / "__init__.py", path.with_name(f"{rest[-1]}.py")):
+            if file.is_file():
+                return file
+    return None
 
 
 def locate(dotted: str) -> Definition | None:

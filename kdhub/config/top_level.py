@@ -39,6 +39,13 @@ def check_top_level(tree: Mapping[str, Any], manager: PluginManager, report: Rep
     read = tuple(key for key in tree if key in TOP_LEVEL_KEYS)
     if tree.get("model") is None:
         report.error("model", "the config has no model", expected="model=dict(type=...)")
+    scope = str(tree.get("default_scope") or "")
+    if manager.owns(f"{scope}."):
+        report.error(
+            "default_scope",
+            f"{scope!r} is a plugin: mmengine would look for its own hooks and loops in there",
+            fix=f"remove it; components of plugins are written with their scope, as '{scope}.Name', under any default",
+        )
     for key in tree:
         if key not in read:
             _check_unread(key, tree, read, manager, report)
@@ -46,7 +53,7 @@ def check_top_level(tree: Mapping[str, Any], manager: PluginManager, report: Rep
         given = [key for key in group if tree.get(key) is not None]
         for key in group if given else ():
             if key not in given:
-                report.error(key, f"{key} is missing", expected=f"it, beside {' and '.join(given)}", got="None")
+                report.error(key, f"it is missing beside {' and '.join(given)}: mmengine wants all three or none")
     return read
 
 
@@ -61,9 +68,9 @@ def _check_unread(
     if not types or any(_stands_in(tree[key], tree[other]) for other in read):
         return
     if any(isinstance(type_, str) and manager.owns(type_) for type_ in types):
-        report.error(key, f"nobody reads {key!r}, and what it holds stands nowhere else", near=near)
+        report.error(key, f"nobody reads {key!r}, and what it holds stands nowhere else")
     else:
-        report.warn(key, f"nobody reads {key!r}, and what it holds stands nowhere else: it has no effect", near=near)
+        report.warn(key, f"nobody reads {key!r}, and what it holds stands nowhere else: it has no effect")
 
 
 def _components(value: Any) -> Iterator[Mapping[str, Any]]:
