@@ -1,0 +1,33 @@
+"""``kdhub mine``: a teacher's scores for candidate documents, once, so that training needs no teacher."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def main(argv: list[str]) -> int:
+    """Mine and score; return the exit code."""
+    parser = argparse.ArgumentParser(prog="kdhub mine", description=__doc__)
+    parser.add_argument("data", help="folder in BEIR's layout, such as data/cranfield")
+    parser.add_argument("--teacher", required=True, help="folder, name on the hub, or package://NAME/FOLDER")
+    parser.add_argument("--split", default="train", help="split whose queries are scored (default train)")
+    parser.add_argument(
+        "--depth", type=int, default=50, help="best documents to keep besides the relevant (default 50)"
+    )
+    parser.add_argument(
+        "--max-length", type=int, help="tokens of a text that the teacher reads (default its own limit)"
+    )
+    parser.add_argument("--output", required=True, help=".jsonl or .jsonl.gz file to write")
+    options = parser.parse_args(argv)
+
+    from kdret.data.beir import load_split
+    from kdret.loading import load_sentence_transformer
+    from kdret.mine import mine_lists
+
+    data = load_split(options.data, options.split)
+    teacher = load_sentence_transformer(options.teacher)
+    if options.max_length:
+        teacher.max_seq_length = options.max_length
+    lines = mine_lists(teacher, data, options.output, options.depth)
+    print(f"{options.output}: {lines} lists")
+    return 0

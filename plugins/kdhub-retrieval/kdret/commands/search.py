@@ -1,0 +1,35 @@
+"""``kdhub search``: ask the corpus of a run, with the student it trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+
+def main(argv: list[str]) -> int:
+    """Search and print; return the exit code."""
+    parser = argparse.ArgumentParser(prog="kdhub search", description=__doc__)
+    parser.add_argument("work_dir", help="folder of a run, such as work_dirs/demo")
+    parser.add_argument("query", help='what to look for, such as "read a csv file"')
+    parser.add_argument("--top", type=int, default=10, help="number of answers (default 10)")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.add_argument("--rebuild", action="store_true", help="make the index anew")
+    options = parser.parse_args(argv)
+
+    from kdret.search import search
+
+    hits = search(options.work_dir, options.query, top=options.top, rebuild=options.rebuild)
+    if options.json:
+        print(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, indent=1))
+        return 0
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rank", "score", "id", "text", box=None)
+    for hit in hits:
+        # Text, or brackets in a docstring would be read as markup
+        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(hit.id), Text(hit.title, overflow="ellipsis"))
+    Console().print(table)
+    return 0

@@ -1,0 +1,1 @@
+"""Text collections: reading, making and feeding them."""

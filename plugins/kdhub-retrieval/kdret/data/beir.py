@@ -1,0 +1,192 @@
+"""Reads retrieval data in BEIR's layout: a corpus, queries and relevance judgements (qrels).
+
+    corpus.jsonl[.gz]             {"_id", "title", "text"}
+    queries.<split>.jsonl[.gz]    {"_id", "text"}; or queries.jsonl[.gz] for all splits, as BEIR publishes it
+    qrels.<split>.jsonl[.gz]      {"query_id", "doc_id", "score"}; or BEIR's qrels/<split>.tsv
+
+Nothing is repaired in silence: a wrong line names its file and number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdhub.errors import UsageError, near_matches
+from kdret.data.jsonl import read_jsonl
+from kdret.data.paths import find_data
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One entry of a corpus.
+
+    Attributes:
+        id: Identifier, unique in the corpus.
+        title: Title, possibly empty.
+        text: Body, possibly empty.
+    """
+
+    id: str
+    title: str
+    text: str
+
+    @property
+    def content(self) -> str:
+        """What is encoded: title and body, as BEIR joins them."""
+        return f"{self.title} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalData:
+    """One split: every document, the split's queries, and who is relevant to whom.
+
+    Attributes:
+        root: Folder it was read from.
+        split: Name of the split.
+        corpus: Document id to document, in file order.
+        queries: Query id to text, in file order.
+        qrels: Query id to document id to judgement; at least one judgement per query is above 0.
+    """
+
+    root: Path
+    split: str
+    corpus: dict[str, Document]
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+
+    def judged(self) -> dict[str, Document]:
+        """Return the part of the corpus that this split's judgements name, in file order."""
+        named = {document for row in self.qrels.values() for document in row}
+        return {key: document for key, document in self.corpus.items() if key in named}
+
+
+def load_corpus(root: str | Path) -> dict[str, Document]:
+    """Read ``corpus.jsonl[.gz]`` of a data folder.
+
+    Raises:
+        UsageError: For a missing or empty file, an unreadable line, or an id that occurs twice.
+    """
+    path = _one_of(find_data(root), ("corpus.jsonl.gz", "corpus.jsonl"))
+    corpus: dict[str, Document] = {}
+    for where, entry in _numbered(path):
+        document = Document(_text(entry, "_id", where), _text(entry, "title", where, ""), _text(entry, "text", where))
+        _add(corpus, document.id, document, where)
+    return _not_empty(corpus, path, "documents")
+
+
+def load_split(root: str | Path, split: str) -> RetrievalData:
+    """Read the corpus and one split's queries and judgements, and hold them against each other.
+
+    Args:
+        root: Data folder; see `find_data`.
+        split: Name of the split, such as ``train``, ``dev`` or ``test``.
+
+    Raises:
+        UsageError: For a missing file, an unreadable line, a duplicate id, empty judgements, a judgement of an unknown
+            query or document, or a query without a relevant document.
+    """
+    folder = find_data(root)
+    corpus = load_corpus(folder)
+    queries_path = _one_of(
+        folder, (f"queries.{split}.jsonl.gz", f"queries.{split}.jsonl", "queries.jsonl.gz", "queries.jsonl")
+    )
+    queries: dict[str, str] = {}
+    for where, entry in _numbered(queries_path):
+        _add(queries, _text(entry, "_id", where), _text(entry, "text", where), where)
+    _not_empty(queries, queries_path, "queries")
+    qrels_path = _one_of(folder, (f"qrels.{split}.jsonl.gz", f"qrels.{split}.jsonl", f"qrels/{split}.tsv"))
+    qrels = _load_qrels(qrels_path, queries, corpus)
+    if queries_path.name.startswith("queries.jsonl"):
+        queries = {key: text for key, text in queries.items() if key in qrels}
+    unjudged = [key for key in queries if not any(score > 0 for score in qrels.get(key, {}).values())]
+    if unjudged:
+        raise UsageError(
+            f"{len(unjudged)} of {len(queries)} queries have no relevant document, first {unjudged[0]!r}",
+            where=str(qrels_path),
+            expected="a judgement above 0 for each query",
+            fix=f"judge them, or take them out of {queries_path.name}; they would count as misses in every metric",
+        )
+    return RetrievalData(folder, split, corpus, queries, qrels)
+
+
+def _load_qrels(path: Path, queries: dict[str, str], corpus: dict[str, Document]) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    for where, query, document, score in _judgements(path):
+        if query not in queries:
+            raise UsageError(f"judgement of unknown query {query!r}", where=where, near=near_matches(query, queries))
+        if document not in corpus:
+            raise UsageError(
+                f"judgement of unknown document {document!r}", where=where, near=near_matches(document, corpus)
+            )
+        _add(qrels.setdefault(query, {}), document, score, where)
+    return _not_empty(qrels, path, "judgements")
+
+
+def _judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
+    if path.suffix != ".tsv":
+        for where, entry in _numbered(path):
+            yield (
+                where,
+                _text(entry, "query_id", where),
+                _text(entry, "doc_id", where),
+                _score(entry.get("score"), where),
+            )
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        where, fields = f"{path}:{number}", line.split("\t")
+        if number == 1 and fields[-1] == "score":
+            continue
+        if len(fields) != 3:
+            raise UsageError(
+                "unreadable line", where=where, expected="query-id, corpus-id and score between tabs", got=repr(line)
+            )
+        yield where, fields[0], fields[1], _score(fields[2], where)
+
+
+def _numbered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((f"{path}:{number}", entry) for number, entry in read_jsonl(path))
+
+
+def _one_of(folder: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    there = [str(entry.relative_to(folder)) for entry in folder.rglob("*.*") if entry.is_file()]
+    near = dict.fromkeys(match for name in names for match in near_matches(name, there, limit=1))
+    raise UsageError("missing file", where=str(folder), expected=" or ".join(names), near=near)
+
+
+def _text(entry: dict[str, Any], field: str, where: str, default: str | None = None) -> str:
+    value = entry.get(field, default)
+    if field.endswith("id") and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or (field.endswith("id") and not value):
+        got = f"fields {', '.join(entry)}" if field not in entry else repr(value)
+        raise UsageError(f"no usable {field!r}", where=where, expected="text", got=got, near=near_matches(field, entry))
+    return value
+
+
+def _score(value: Any, where: str) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not number.is_integer():  # nor NaN nor infinite
+        raise UsageError("no usable score", where=where, expected="a whole number", got=repr(value))
+    return int(number)
+
+
+def _add(table: dict[str, Any], key: str, value: Any, where: str) -> None:
+    if key in table:
+        raise UsageError(f"{key!r} occurs a second time", where=where, fix="keep one of the two lines")
+    table[key] = value
+
+
+def _not_empty(table: dict[str, Any], path: Path, what: str) -> dict[str, Any]:
+    if not table:
+        raise UsageError(f"no {what}", where=str(path), expected="at least one line", got="an empty file")
+    return table

@@ -1,0 +1,27 @@
+"""The student as a folder that `SentenceTransformer` loads, with kdhub not installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from torch import nn
+
+
+def export_student(student: nn.Module, path: Path) -> str | None:
+    """Save a student if it is a `SentenceEncoder`.
+
+    Args:
+        student: Any student.
+        path: Existing empty folder.
+
+    Returns:
+        The line of Python that loads it, or ``None`` if the student is not one of ours.
+    """
+    # a student of ours has imported the module; importing it for everybody else's would cost seconds
+    module = sys.modules.get("kdret.encoder")
+    if module is None or not isinstance(student, module.SentenceEncoder):
+        return None
+    # sentence-transformers' own model card asks the hub about the base model
+    student.encoder.save(str(path), create_model_card=False)
+    return f"sentence_transformers.SentenceTransformer({path.name!r})"

