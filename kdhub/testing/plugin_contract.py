@@ -136,7 +136,7 @@ def _component(entry: Entry) -> None:
     except Exception as error:  # noqa: BLE001 (the plugin's code: whatever it raises is its author's to mend)
         broken(entry.type, str(error), "mend the target of its record")
     _of_its_kind(entry.type, kind, target)
-    if not inspect.getdoc(target) or "__doc__" not in vars(target):
+    if not target.__doc__:  # not inspect.getdoc: it would show the base class's
         broken(entry.type, "has no docstring", "say what it does: `kdhub info` shows it")
     if isinstance(entry.component, LossSpec):
         _documented_loss(entry.type, inspect.getdoc(target) or "")

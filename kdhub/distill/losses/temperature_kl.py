@@ -30,7 +30,8 @@ class TemperatureKL(nn.Module):
             the loss tends to a mean squared error of centred logits. Too low, and only the teacher's top class is left.
         student_temperature: The student's, if it is another one. For bounded scores such as cosines 0.02 to 0.05, or their
             softmax is nearly uniform and cannot follow the teacher's. The loss shrinks with its square: raise the
-            objective's weight in return. ``None`` means ``temperature``.
+            objective's weight in return. With two temperatures the minimum lies where ``s/τ_S`` and ``t/τ_T`` differ by a
+            constant, no longer at equal scores. ``None`` means ``temperature``.
         teacher_temperature: The teacher's, if it is another one. Where a row's scores divided by it span more than about
             100, the lowest probabilities are 0 in float32 and teach only "never". ``None`` means ``temperature``.
         class_axis: The axis that sums to one. ``None`` means axis 1 for ``(B, C)`` and ``(B, C, H, W)``, as in torch's
