@@ -140,9 +140,14 @@ def _component(entry: Entry) -> None:
         broken(entry.type, "has no docstring", "say what it does: `kdhub info` shows it")
     if isinstance(entry.component, LossSpec):
         _documented_loss(entry.type, inspect.getdoc(target) or "")
-        require_declared_inputs(
-            entry.type, list(inspect.signature(target.forward).parameters.values())[1:], entry.component
-        )
+        require_declared_inputs(entry.type, _inputs(target), entry.component)
+    if kind == "adapter" and (taken := [parameter.name for parameter in _inputs(target)]) != ["value", "like"]:
+        broken(entry.type, f"forward takes {', '.join(taken)}", "write forward(self, value, like)")
+
+
+def _inputs(module: type[Any]) -> list[inspect.Parameter]:
+    """Return the parameters of ``forward`` without ``self``."""
+    return list(inspect.signature(module.forward).parameters.values())[1:]
 
 
 def _of_its_kind(name: str, kind: str, target: Any) -> None:

@@ -384,6 +384,10 @@ MANIFEST = """
         return [LossSpec(name="Example", target="kdexample.parts:Example", summary="Example")]
 
     @hookimpl
+    def kdhub_adapters():
+        return [{adapters}]
+
+    @hookimpl
     def kdhub_components():
         return [{components}]
 
@@ -444,16 +448,17 @@ PARTS = '''
 
     number = 3
 '''
+EMPTY = dict.fromkeys(("imports", "adapters", "components", "recipes"), "")
 METRIC = 'Component(kind="metric", name="{name}", target="kdexample.parts:{name}", summary="Example")'
 RECIPE = 'Recipe(name="{name}", path="configs/{name}.py", summary="s", task="t", teacher="t", student="s", budget="cpu-minutes")'
 
 
-def make_plugin(install_fake, imports="", components="", recipes="", parts=PARTS, package="", configs=None):
+def make_plugin(install_fake, *, parts=PARTS, package="", configs=None, **manifest):
     install_fake(
         "kdhub-example",
         files={
             "kdexample/__init__.py": package,
-            "kdexample/plugin.py": MANIFEST.format(imports=imports, components=components, recipes=recipes),
+            "kdexample/plugin.py": MANIFEST.format_map({**EMPTY, **manifest}),
             "kdexample/parts.py": parts,
             **{f"kdexample/configs/{name}.py": text for name, text in (configs or {}).items()},
         },
@@ -539,6 +544,12 @@ def test_a_component_that_is_not_what_its_kind_says(install_fake, name, message)
 def test_a_loss_that_is_not_as_declared(install_fake, name, message):
     """`kdhub info` shows the docstring and `kdhub check` binds by the record: both are all that a user sees of a loss."""
     assert message in failure(install_fake, parts=PARTS + f"\n    Example = {name}\n")
+
+
+def test_an_adapter_of_another_signature(install_fake):
+    """The objective calls adapter(value, like); names in another order would adapt the teacher to the student."""
+    adapters = METRIC.format(name="Example").replace("metric", "adapter").replace('name="Example"', 'name="Adapter"')
+    assert "kdexample.Adapter: forward takes student, teacher ->" in failure(install_fake, adapters=adapters)
 
 
 def test_every_broken_promise_is_told_at_once(install_fake):

@@ -153,7 +153,7 @@ def temperature_kl(
     log_p = torch.log_softmax(teacher / teacher_temperature, axis)
     p = log_p.exp()
     # where p is 0 its logarithm is −∞, and 0 · −∞ is NaN: any finite number in its place gives the limit, 0
-    log_p = log_p.clamp_min(torch.finfo(log_p.dtype).min)
+    log_p.clamp_min_(torch.finfo(log_p.dtype).min)
     if excluded is not None:
         log_q = log_q.masked_fill(excluded, 0.0)
     divergence = (p * (log_p - log_q)).sum(axis)
