@@ -84,7 +84,9 @@ def reload(saved: nn.Module, into: nn.Module) -> None:
         into.load_state_dict(torch.load(file, weights_only=True))
     except Exception as error:  # noqa: BLE001 (whatever it is, the author has to mend it)
         reason = str(error).splitlines()[0]
-        broken(name, f"its state_dict does not load again ({reason})", "keep tensors in it: pickled objects are refused")
+        broken(
+            name, f"its state_dict does not load again ({reason})", "keep tensors in it: pickled objects are refused"
+        )
 
 
 def gradients(total: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
