@@ -89,7 +89,7 @@ class Distiller(BaseModel):
         for name in built_teachers:
             if not any(owner == name for o in self._objectives() for owner, _ in o.teacher_taps.values()):
                 print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)
-        self.task_weight = as_schedule(task_weight)
+        self.task_weight = as_schedule(task_weight, "model.task_weight")
         self.guards = Guards(**(guards or {}))
         self.position = Position()
         self._watch = TermWatch(self.guards)

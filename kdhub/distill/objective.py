@@ -56,7 +56,7 @@ class Objective(nn.Module):
         where = f"model.objectives.{name}"
         self.name = name
         self.spec = _spec(loss)
-        loss, self._schedules = _split_schedules(loss)
+        loss, self._schedules = _split_schedules(loss, f"{where}.loss")
         self.loss: nn.Module = build("loss", loss, where=f"{where}.loss")
         for attribute in self._schedules:
             if not hasattr(self.loss, attribute):
@@ -71,7 +71,7 @@ class Objective(nn.Module):
         self._fields = side(dict(batch or {}), self.inputs.batch, f"{where}.batch")
         require_all(self.inputs, {*self.student_taps, *self.teacher_taps, *self._fields}, where)
         self.adapters = nn.ModuleDict(_adapters(adapter, self.inputs, f"{where}.adapter"))
-        self.weight = as_schedule(weight)
+        self.weight = as_schedule(weight, f"{where}.weight")
 
     @property
     def compares_classes(self) -> bool:
@@ -140,12 +140,14 @@ def _spec(loss: Any) -> LossSpec | None:
     return record if isinstance(record, LossSpec) else None
 
 
-def _split_schedules(loss: Any) -> tuple[Any, dict[str, Any]]:
+def _split_schedules(loss: Any, where: str) -> tuple[Any, dict[str, Any]]:
     """Replace each schedule among a loss's numbers by its value at step 0, and keep the schedule."""
     if not isinstance(loss, Mapping):
         return loss, {}
     schedules = {
-        key: as_schedule(value) for key, value in loss.items() if isinstance(value, Mapping) and _is_schedule(value)
+        key: as_schedule(value, f"{where}.{key}")
+        for key, value in loss.items()
+        if isinstance(value, Mapping) and _is_schedule(value)
     }
     return {**loss, **{key: schedule(0) for key, schedule in schedules.items()}}, schedules
 
