@@ -6,17 +6,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdhub.testing.contracts import (
+        assert_adapter_contract,
+        assert_loss_contract,
+        assert_plugin_contract,
+        assert_schedule_contract,
+    )
     from kdhub.testing.fake_distribution import fake_distribution, write_distribution
     from kdhub.testing.isolation import isolated_plugins
 
 # pytest imports this package in every project of the environment: nothing heavy until it is used
 _ON_FIRST_USE = {
+    "assert_adapter_contract": "kdhub.testing.contracts",
+    "assert_loss_contract": "kdhub.testing.contracts",
+    "assert_plugin_contract": "kdhub.testing.contracts",
+    "assert_schedule_contract": "kdhub.testing.contracts",
     "fake_distribution": "kdhub.testing.fake_distribution",
     "isolated_plugins": "kdhub.testing.isolation",
     "write_distribution": "kdhub.testing.fake_distribution",
 }
 
-__all__ = ["fake_distribution", "isolated_plugins", "write_distribution"]
+__all__ = [
+    "assert_adapter_contract",
+    "assert_loss_contract",
+    "assert_plugin_contract",
+    "assert_schedule_contract",
+    "fake_distribution",
+    "isolated_plugins",
+    "write_distribution",
+]
 
 
 def __getattr__(name: str) -> Any:
