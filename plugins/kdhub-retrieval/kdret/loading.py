@@ -26,17 +26,17 @@ def load_sentence_transformer(model: str) -> SentenceTransformer:
     Raises:
         UsageError: If there is nothing of that name, or what is there cannot be read.
     """
-    source = str(model_folder(model) or model)
+    folder = model_folder(model)
     try:
         with _quiet():
-            return SentenceTransformer(source, device="cpu").float()
+            return SentenceTransformer(str(folder or model), device="cpu").float()
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(
             f"cannot load the sentence encoder {model!r}",
             expected="a folder that SentenceTransformer.save wrote, a name on the hub, or package://NAME/FOLDER",
             got=_first_sentence(error),
             fix="check the name; with HF_HUB_OFFLINE=1 only what was downloaded before can be used"
-            if source == model
+            if folder is None
             else "copy the model again",
         ) from error
 

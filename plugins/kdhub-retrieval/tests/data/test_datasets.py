@@ -1,0 +1,147 @@
+"""Datasets: pairs, texts, evaluation order, cached scores, and the raw batch they make."""
+
+import gzip
+import json
+
+import pytest
+import torch
+from kdret.data.collate import collate_texts
+from kdret.data.datasets import Pairs, RetrievalSplit, Texts
+from kdret.data.scored_lists import ScoredLists
+
+from kdhub.errors import UsageError
+
+
+def write_scores(folder, rows):
+    path = folder / "scores.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def scored(query, scores):
+    return {"query_id": query, "doc_ids": list(scores), "scores": list(scores.values())}
+
+
+def test_pairs(tiny_data):
+    """One sample for each judgement above 0."""
+    dataset = Pairs(str(tiny_data), "train")
+    assert len(dataset) == 8
+    assert dataset[1] == {"texts": {"query": "open", "document": "write open close"}}
+    assert dataset.metainfo == {"data_root": str(tiny_data), "split": "train"}
+
+
+def test_texts_hold_documents_and_queries(tiny_data):
+    """All there is to distil embeddings on, none of it empty."""
+    with (tiny_data / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "empty", "title": "", "text": ""}\n')
+    assert len(Texts(str(tiny_data))) == 12
+    dataset = Texts(str(tiny_data), queries="train")
+    assert len(dataset) == 20
+    assert dataset[19] == {"texts": {"text": "thread"}}
+
+
+@pytest.mark.parametrize(("corpus", "documents"), [("all", 12), ("judged", 4)])
+def test_evaluation_goes_from_long_to_short(tiny_data, corpus, documents):
+    """Mixed lengths pad every batch to its longest text, and a batch too large fails only after minutes."""
+    dataset = RetrievalSplit(str(tiny_data), "test", corpus)
+    assert len(dataset) == documents + 4
+    texts = [next(iter(dataset[i]["texts"].values())) for i in range(len(dataset))]
+    assert sorted(map(len, texts), reverse=True) == list(map(len, texts))
+    assert dataset.metainfo["n_documents"] == documents
+    assert dataset.metainfo["qrels"]["q8"] == {"d8": 1}
+
+
+def test_evaluation_corpus_is_named(tiny_data):
+    """A typing error must not search another corpus."""
+    with pytest.raises(UsageError, match="'all' or 'judged'"):
+        RetrievalSplit(str(tiny_data), "test", "jugded")
+
+
+def test_collate_keeps_documents_of_a_query_together():
+    """`score` shares documents out by position."""
+    batch = collate_texts(
+        [
+            {"texts": {"query": "a", "document": ["a1", "a2"]}, "labels": [1.0, 0.5]},
+            {"texts": {"query": "b", "document": ["b1", "b2"]}, "labels": [2.0, 1.5]},
+        ]
+    )
+    assert batch["texts"] == {"query": ["a", "b"], "document": ["a1", "a2", "b1", "b2"]}
+    assert torch.equal(batch["labels"], torch.tensor([[1.0, 0.5], [2.0, 1.5]]))
+
+
+def test_collate_keeps_the_order_of_keys():
+    """Predictions are given back in the dataset's order, by which distributed evaluation drops its padding."""
+    batch = collate_texts(
+        [
+            {"texts": {column: text}, "key": (column, text)}
+            for column, text in [("document", "x"), ("query", "y"), ("document", "z")]
+        ]
+    )
+    assert batch["texts"] == {"document": ["x", "z"], "query": ["y"]}
+    assert batch["keys"] == [("document", "x"), ("query", "y"), ("document", "z")]
+
+
+def test_scored_lists_put_the_relevant_document_first(tiny_data):
+    """Margin-MSE takes index 0 for relevant; another order teaches the reverse."""
+    write_scores(
+        tiny_data, [scored("q0", {"d3": 9.0, "d0": 2.0, "d4": 8.0}), scored("q1", {"d1": 1.0, "d5": -1.0, "d6": 0.0})]
+    )
+    dataset = ScoredLists(str(tiny_data), "scores.jsonl", candidates=3)
+    assert len(dataset) == 2
+    sample = dataset[0]
+    assert sample["texts"]["query"] == "write"
+    assert sample["texts"]["document"][0] == "read write open"
+    assert sample["labels"][0] == 2.0
+    assert sorted(sample["labels"][1:]) == [8.0, 9.0]
+
+
+def test_scored_lists_draw_from_torchs_generator(tiny_data):
+    """Exact resume restores torch's generator; any other source of chance would be lost."""
+    write_scores(tiny_data, [scored("q0", {"d0": 2.0} | {f"d{i}": float(i) for i in range(1, 12)})])
+    dataset = ScoredLists(str(tiny_data), "scores.jsonl", candidates=4)
+    draws = []
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(3)
+            draws.append([dataset[0]["labels"] for _ in range(3)])
+    assert draws[0] == draws[1]
+    assert len({tuple(labels) for labels in draws[0]}) > 1
+
+
+def test_missing_scores_are_dropped_and_counted(tiny_data):
+    """A NaN taken for 0 would be a confident wrong label."""
+    rows = [
+        scored("q0", {"d0": 2.0, "d3": None, "d4": float("nan"), "d5": 1.0}),
+        scored("q1", {"d1": 1.0, "d5": None}),
+    ]
+    write_scores(tiny_data, rows)
+    dataset = ScoredLists(str(tiny_data), "scores.jsonl", candidates=2)
+    assert len(dataset) == 1
+    assert dataset.metainfo["dropped"] == {
+        "candidates without a score": 3,
+        "queries without a relevant document or with too few others": 1,
+    }
+    assert dataset[0]["labels"] == [2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (scored("q77", {"d0": 1.0}), r"scores\.jsonl:1: unknown query 'q77'"),
+        (scored("q0", {"d77": 1.0, "d0": 1.0}), r"scores\.jsonl:1: unknown document 'd77'.*did you mean 'd7'"),
+        ({"query_id": "q0", "doc_ids": ["d0"], "scores": []}, r"scores\.jsonl:1: unreadable list"),
+        (scored("q0", {"d0": 1.0}), r"no list is left .*one relevant and 7 other scored"),
+    ],
+)
+def test_a_bad_score_file_is_named(tiny_data, row, message):
+    """PyLate makes missing documents empty strings in silence."""
+    write_scores(tiny_data, [row])
+    with pytest.raises(UsageError, match=message):
+        ScoredLists(str(tiny_data), "scores.jsonl")
+
+
+def test_a_missing_score_file_says_how_to_make_it(tiny_data):
+    """The remedy is a command."""
+    (tiny_data / "scores.train.jsonl.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(UsageError, match=r"did you mean 'scores\.train\.jsonl\.gz'.* -> kdhub mine"):
+        ScoredLists(str(tiny_data), "score.train.jsonl.gz")

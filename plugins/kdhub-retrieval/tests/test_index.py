@@ -1,0 +1,105 @@
+"""`FlatIndex`: agreement with plain numpy, ties, saving, and vectors that must not be searched."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kdret.index import FlatIndex
+
+from kdhub.errors import UsageError
+
+few = settings(deadline=None, max_examples=25)
+
+
+def units(rows, width=5, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(rows, width))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def names(rows):
+    return [f"d{row}" for row in range(rows)]
+
+
+@given(documents=st.integers(1, 40), k=st.integers(1, 50), seed=st.integers(0, 1000))
+@few
+def test_agrees_with_sorting_all_products(documents, k, seed):
+    """The index is the reference for every approximate one to come: it must be exact."""
+    vectors, queries = units(documents, seed=seed), units(3, seed=seed + 1)
+    products = queries.astype(np.float32) @ vectors.astype(np.float32).T
+    for ranking, scores in zip(FlatIndex().build(vectors, names(documents)).search(queries, k), products, strict=True):
+        assert len(ranking) == min(k, documents)
+        assert [int(key[1:]) for key, _ in ranking] == np.argsort(-scores, kind="stable")[:k].tolist()
+        np.testing.assert_allclose([score for _, score in ranking], -np.sort(-scores)[:k], atol=1e-6)
+
+
+@given(levels=st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=60), k=st.integers(1, 60))
+@few
+def test_ties_keep_the_order_of_building(levels, k):
+    """FAISS cuts a tie where its heap stood; rankings would differ between runs and machines."""
+    vectors = np.array([[level, 1.0] for level in levels])
+    (ranking,) = FlatIndex("dot").build(vectors, names(len(levels))).search(np.array([[1.0, 0.0]]), k)
+    assert [int(key[1:]) for key, _ in ranking] == sorted(range(len(levels)), key=lambda row: -levels[row])[:k]
+
+
+def test_save_and_load(tmp_path):
+    """A saved index answers as the one in memory."""
+    index = FlatIndex().build(units(20), names(20))
+    index.save(tmp_path)
+    again = FlatIndex.load(tmp_path)
+    assert len(again) == 20
+    assert again.similarity == "cosine"
+    assert again.search(units(4, seed=9), 5) == index.search(units(4, seed=9), 5)
+
+
+def test_float16_and_non_contiguous_rows_are_taken(tmp_path):
+    """FAISS itself reads the memory of such arrays as if it were something else, or refuses with a riddle."""
+    vectors = units(10, 8)
+    index = FlatIndex().build(np.asfortranarray(vectors), names(10))
+    expected = FlatIndex().build(vectors.astype(np.float32), names(10)).search(vectors, 3)
+    assert index.search(np.asfortranarray(vectors), 3) == expected
+    assert len(FlatIndex().build(vectors.astype(np.float16), names(10))) == 10
+
+
+@pytest.mark.parametrize(
+    ("vectors", "ids", "message"),
+    [
+        (2 * units(3), names(3), r"document vector 0 is not of length 1.*got length 2\).*similarity='dot'"),
+        (np.array([[1.0, 0], [np.nan, 1]]), names(2), r"document vector 1 is not finite .*1 of 2 vectors"),
+        (np.zeros((0, 4)), [], r"no usable document vectors"),
+        (np.ones(4), ["a"], r"no usable document vectors .*got \(4,\)"),
+        (units(3), names(2), r"3 different ids, got 2, 2 of them different"),
+        (units(3), ["a", "b", "a"], r"got 3, 2 of them different"),
+    ],
+)
+def test_vectors_that_would_rank_wrongly_are_refused(vectors, ids, message):
+    """Inner products of unnormalised vectors are no cosines, and NaN ranks anywhere."""
+    with pytest.raises(UsageError, match=message):
+        FlatIndex().build(vectors, ids)
+
+
+def test_searching_wrongly():
+    """Nothing indexed, another model's queries, no answers asked for."""
+    with pytest.raises(UsageError, match="nothing is indexed"):
+        FlatIndex().search(units(1), 3)
+    index = FlatIndex().build(units(3), names(3))
+    with pytest.raises(UsageError, match=r"expected \(Q, 5\), got \(1, 4\)"):
+        index.search(units(1, 4), 3)
+    with pytest.raises(UsageError, match="bad k"):
+        index.search(units(1), 0)
+    with pytest.raises(UsageError, match="did you mean 'cosine'"):
+        FlatIndex("cosin")
+
+
+@pytest.mark.parametrize("damage", ["index.faiss", "index.json", "ids"])
+def test_a_damaged_index_says_to_build_it_again(tmp_path, damage):
+    """A full disk while saving, or two runs writing one folder."""
+    with pytest.raises(UsageError, match="nothing to save"):
+        FlatIndex().save(tmp_path)
+    FlatIndex().build(units(3), names(3)).save(tmp_path)
+    if damage == "ids":
+        (tmp_path / "index.json").write_text('{"similarity": "cosine", "ids": ["a"]}')
+    else:
+        (tmp_path / damage).write_bytes((tmp_path / damage).read_bytes()[:10])
+    with pytest.raises(UsageError, match="build it again") as caught:
+        FlatIndex.load(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,101 @@
+"""`IRMetric`: numbers by hand, and evaluations that would be quietly wrong."""
+
+import math
+
+import numpy as np
+import pytest
+from kdret.metric import IRMetric
+
+from kdhub.errors import UsageError
+
+AXES = np.eye(4, dtype=np.float32)
+
+
+def towards(*weights):
+    vector = np.array(weights, dtype=np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+QUERIES = {"q1": towards(4, 3, 2, 1), "q2": towards(1, 2, 3, 4)}
+DOCUMENTS = {"a": AXES[0], "b": AXES[1], "c": AXES[2], "d": AXES[3]}
+QRELS = {"q1": {"b": 1}, "q2": {"d": 1, "a": 1}}
+
+
+def evaluate(metric, queries=QUERIES, documents=DOCUMENTS, meta=None):
+    samples = [{"column": "query", "id": key, "embedding": value} for key, value in queries.items()]
+    samples += [{"column": "document", "id": key, "embedding": value} for key, value in documents.items()]
+    metric.dataset_meta = meta or {"qrels": QRELS, "n_queries": 2, "n_documents": 4}
+    metric.process(None, samples)
+    return metric.evaluate(len(samples))
+
+
+def test_numbers_by_hand():
+    """q1 finds b at rank 2; q2 finds d at rank 1 and a at rank 4: a wrong join of ids shows here."""
+    found = evaluate(IRMetric(["nDCG@10", "MRR@10", "recall@2", "nDCG@3"]))
+    ideal = 1 + 1 / math.log2(3)
+    assert found == {
+        "retrieval/nDCG@10": pytest.approx((1 / math.log2(3) + (1 + 1 / math.log2(5)) / ideal) / 2),
+        "retrieval/MRR@10": pytest.approx((1 / 2 + 1) / 2),
+        "retrieval/recall@2": pytest.approx((1 + 1 / 2) / 2),
+        "retrieval/nDCG@3": pytest.approx((1 / math.log2(3) + 1 / ideal) / 2),
+    }
+
+
+def test_names_of_ir_measures_work_too():
+    """RR and R are the library's names, MRR and recall the papers'."""
+    found = evaluate(IRMetric(["RR@10", "MRR@10", "R@2", "recall@2", "AP", "P@1", "precision@1"], prefix="ir"))
+    assert found["ir/RR@10"] == found["ir/MRR@10"]
+    assert found["ir/R@2"] == found["ir/recall@2"]
+    assert found["ir/P@1"] == found["ir/precision@1"] == 0.5
+    assert found["ir/AP"] == pytest.approx((1 / 2 + (1 + 2 / 4) / 2) / 2)
+
+
+def test_order_of_evaluation_does_not_matter():
+    """Batching and the number of processes must not move a metric."""
+    backwards = {key: DOCUMENTS[key] for key in reversed(DOCUMENTS)}
+    same = {key: towards(1, 1, 1, 1) for key in QUERIES}  # every document ties
+    assert evaluate(IRMetric(), same) == evaluate(IRMetric(), same, backwards)
+
+
+def test_a_text_encoded_twice_counts_once():
+    """Distributed samplers pad with repeated samples."""
+    metric = IRMetric()
+    metric.dataset_meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 4}
+    rows = [("query", key, value) for key, value in QUERIES.items()]
+    rows += [("document", key, value) for key, value in DOCUMENTS.items()]
+    assert metric.compute_metrics(rows + rows[:3]) == metric.compute_metrics(rows)
+
+
+def test_missing_texts_are_noticed():
+    """A dropped last batch would raise every metric: there is less to confuse."""
+    with pytest.raises(UsageError, match=r"embeddings of document texts are missing \(expected 4, got 3\)"):
+        evaluate(IRMetric(), documents={key: DOCUMENTS[key] for key in "abc"})
+
+
+def test_a_dataset_without_judgements_is_named():
+    """`kdret.Pairs` as validation set is the obvious mistake."""
+    with pytest.raises(UsageError, match=r"kdret\.RetrievalSplit, got metainfo with split"):
+        evaluate(IRMetric(), meta={"split": "dev"})
+
+
+def test_unnormalised_embeddings_are_not_taken_for_cosines():
+    """They would rank by length."""
+    long = {key: 2 * value for key, value in DOCUMENTS.items()}
+    with pytest.raises(UsageError, match="not of length 1"):
+        evaluate(IRMetric(), documents=long)
+    assert evaluate(IRMetric(similarity="dot"), documents=long) == evaluate(IRMetric())
+
+
+@pytest.mark.parametrize("name", ["nDGC@10", "nDCG@x", "", "recall at 10"])
+def test_an_unknown_measure_is_refused_before_encoding(name):
+    """Encoding a corpus takes minutes; a typing error must not cost them."""
+    with pytest.raises(UsageError, match="no measure"):
+        IRMetric([name])
+
+
+def test_other_impossible_settings_are_refused_too():
+    """As above."""
+    with pytest.raises(UsageError, match="no metrics"):
+        IRMetric([])
+    with pytest.raises(UsageError, match="did you mean 'cosine'"):
+        IRMetric(similarity="cosne")
