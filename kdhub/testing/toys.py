@@ -37,9 +37,11 @@ class ToySegmentor(BaseModel):
         if mode == "tensor":
             return logits
         logits = functional.interpolate(logits, size=inputs.shape[-2:], mode="bilinear", align_corners=False)
-        if mode == "loss":
-            return {"loss_ce": functional.cross_entropy(logits, labels, ignore_index=255)}
-        return logits.argmax(1)
+        if mode == "predict":
+            return logits.argmax(1)
+        if labels is None:
+            raise ValueError("mode 'loss' needs labels (B, H, W)")
+        return {"loss_ce": functional.cross_entropy(logits, labels, ignore_index=255)}
 
 
 class ToyEncoder(BaseModel):
