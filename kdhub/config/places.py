@@ -54,6 +54,17 @@ _SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler
 _TRANSFORM = Place(roots=("TRANSFORMS",))
 _METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator")
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
+_OWN_HOOKS = {
+    "baseline": "BaselineHook",
+    "checkpoint": "CheckpointHook",
+    "distill": "DistillHook",
+    "export_student": "ExportStudentHook",
+    "interrupt": "InterruptHook",
+    "progress": "ProgressHook",
+    "run_card": "RunCardHook",
+}
+"""Hooks that training adds: a config may give their keywords without saying the type again."""
+
 _DATALOADER = {
     "": Place(
         implicit="torch.utils.data:DataLoader",
@@ -87,6 +98,10 @@ _TOP_LEVEL = {
     "val_evaluator": _METRIC,
     "test_evaluator": _METRIC,
     "default_hooks": ANYWHERE,
+    **{
+        f"default_hooks.{name}": replace(_HOOK, implicit=f"kdhub.engine.hooks.{name}:{hook}", typed=False)
+        for name, hook in _OWN_HOOKS.items()
+    },
     "default_hooks.*": _HOOK,
     "custom_hooks": _HOOK,
     "data_preprocessor": Place(roots=("MODELS",)),

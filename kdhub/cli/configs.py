@@ -1,0 +1,71 @@
+"""What the commands that take a config have in common."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kdhub.plugins import PluginManager
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from kdhub.config import Report
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the config and its overrides."""
+    parser.add_argument("config", metavar="CONFIG", help="config file, or SCOPE:RECIPE (see `kdhub list recipes`)")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override keys of the config: model.objectives.NAME.weight=2 train_dataloader.batch_size=16; lists as [a,b]",
+    )
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what training and testing share, under the names that mmengine's tools use."""
+    parser.add_argument(
+        "--work-dir", help="folder for logs, checkpoints and results; default: work_dirs/<config's name>"
+    )
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default="none", help="how the processes of a distributed run were started"
+    )
+    # torchrun and torch.distributed.launch pass the one or the other
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def prepare_run(cfg: Config, args: argparse.Namespace) -> None:
+    """Write work folder and launcher into the config, and the local rank where mmengine looks for it."""
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(Path("work_dirs", Path(str(cfg.filename)).stem))
+    cfg.launcher = args.launcher
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for a distributed run; it is asked before any process group exists."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def warn_of_plugins(manager: PluginManager) -> None:
+    """Say in one line on stderr which plugins are installed and cannot be used."""
+    unusable = [f"{row.scope} ({row.status})" for row in manager.plugins if row.status not in ("ok", "disabled")]
+    if unusable and is_main_process():
+        print(f"kdhub: warning: not loaded: {', '.join(unusable)}; see `kdhub plugins list`", file=sys.stderr)
+
+
+def print_findings(report: Report, file: TextIO) -> None:
+    """Print one line a finding."""
+    for finding in report.findings:
+        print(finding.line(), file=file)

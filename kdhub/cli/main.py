@@ -1,0 +1,69 @@
+"""``kdhub``: finds the sub-command, and tells errors in one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from kdhub.cli.commands import COMMANDS
+from kdhub.cli.help import HELP
+from kdhub.errors import KdhubError, PluginError, UsageError
+
+
+def entry() -> None:
+    """Run as the console script."""
+    sys.exit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; ``None`` takes the process's.
+
+    Returns:
+        The exit code: 0; 1 if what was looked at is not in order; 2 for a mistake of usage, a broken plugin or Ctrl-C.
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KdhubError as error:
+        if isinstance(error, PluginError) and os.environ.get("KDHUB_PLUGIN_ERRORS") == "raise":
+            raise
+        print(f"kdhub: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("kdhub: interrupted", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # whoever read our output has seen enough; Python would complain once more when it flushes on exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"kdhub {version('kdhub')}")
+        return 0
+    from kdhub.plugins.switches import Switches
+
+    switches, rest = Switches.read(argv, os.environ)
+    if not rest:
+        raise UsageError("no command", expected=f"one of {', '.join(COMMANDS)}", fix="see `kdhub --help`")
+    name, arguments = rest[0], rest[1:]
+    if name in COMMANDS:
+        from kdhub.cli.parser import Parser
+
+        module = importlib.import_module(f"kdhub.cli.{COMMANDS[name].module}")
+        parser = Parser(name, module.__doc__ or "")
+        module.add_arguments(parser)
+        return int(module.run(parser.parse(arguments), switches))
+    from kdhub.cli.plugin_commands import run_plugin_command
+
+    return run_plugin_command(name, arguments, switches)

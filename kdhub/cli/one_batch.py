@@ -1,0 +1,95 @@
+"""One batch through the models of a config, for `kdhub probe`; imports torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from torch import nn
+
+from kdhub.checkpoint import safe_loading
+from kdhub.distill.distiller import Distiller
+from kdhub.distill.outline import Row, outline
+from kdhub.errors import UsageError
+from kdhub.plugins import PluginManager
+
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+_NEEDS_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context")
+
+
+def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> dict[str, list[Row]]:
+    """Describe the modules of the student and of every live teacher.
+
+    Args:
+        cfg: A config with a model and data. The model's objectives are left out.
+        manager: Knows which model is a distiller.
+        side: ``student`` or ``teacher``; ``None`` for both.
+
+    Returns:
+        Name of the model (``student``, ``teacher`` or the teacher's own) to its rows.
+
+    Raises:
+        UsageError: If there is no data, or no model on that side.
+    """
+    init_default_scope(cfg.get("default_scope") or "mmengine")
+    with safe_loading():
+        model = MODELS.build(_without_objectives(cfg.model, manager))
+    data = model.data_preprocessor(_first_batch(cfg), False)
+    distiller = model if isinstance(model, Distiller) else None
+    found = {}
+    if side != "teacher":
+        student, batch = (distiller.student, data["student"]) if distiller is not None else (model, data)
+        found["student"] = _outline_student(student, batch)
+    if side != "student" and distiller is not None:
+        for name, teacher in distiller.teachers.items():
+            if teacher.model is not None:
+                found[name] = outline(
+                    teacher.model, partial(teacher.values, data["teachers"][name], [], check_mode=False)
+                )
+    if not found:
+        raise UsageError("the model has no live teacher", where="model.teacher", fix="leave --side teacher out")
+    return found
+
+
+def _without_objectives(model: Mapping[str, Any], manager: PluginManager) -> dict[str, Any]:
+    type_ = model.get("type")
+    if isinstance(type_, str) and manager.owns(type_) and manager.find(type_).component.kind == "distiller":
+        return {**copy.deepcopy(dict(model)), "objectives": {}}
+    return copy.deepcopy(dict(model))
+
+
+def _first_batch(cfg: Config) -> Any:
+    name = next((name for name in _LOADERS if cfg.get(name)), None)
+    if name is None:
+        raise UsageError("the config has no data", expected=f"one of {', '.join(_LOADERS)}")
+    loader = copy.deepcopy(cfg[name])
+    for key in _NEEDS_WORKERS:
+        loader.pop(key, None)
+    loader["num_workers"] = 0
+    for batch in Runner.build_dataloader(loader):
+        return batch
+    raise UsageError("the data set is empty", where=f"{name}.dataset", expected="at least one batch")
+
+
+def _outline_student(student: BaseModel, batch: Any) -> list[Row]:
+    with torch.no_grad(), _evaluating(student):
+        return outline(student, lambda: student._run_forward(batch, mode="tensor"))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Keep batch statistics as they are."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,51 @@
+"""Sub-commands that plugins add."""
+
+from __future__ import annotations
+
+import importlib
+
+from kdhub.cli.commands import COMMANDS
+from kdhub.errors import PluginError, UsageError, near_matches
+from kdhub.plugins import Switches, load_plugins
+
+
+def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
+    """Run a plugin's command.
+
+    Args:
+        name: The command.
+        argv: Its arguments.
+        switches: Which plugins to load.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        UsageError: If no plugin has such a command.
+        PluginError: If the command cannot be imported.
+    """
+    manager = load_plugins(switches)
+    commands = {command.name: (source, command) for source, command in manager.commands()}
+    if name not in commands:
+        known = (*COMMANDS, *commands)
+        raise UsageError(
+            f"no command {name!r}",
+            expected=f"one of {', '.join(known)}",
+            near=near_matches(name, known),
+            fix="see `kdhub --help`",
+        )
+    from kdhub.registry import activate  # here: an unknown command needs no mmengine
+
+    activate(manager)
+    source, command = commands[name]
+    module, _, attribute = command.target.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"command {name!r} cannot be imported from {command.target!r} ({type(error).__name__}: {error})",
+            plugin=source.plugin,
+            dist=source.dist,
+            version=source.version,
+        ) from error
+    return int(function(argv))
