@@ -19,8 +19,8 @@ FLOORS = (
     ("engine",),
     ("cli", "testing"),
 )
-# the door (`kdhub.init`), its import form and the core's own manifest, which names targets on every floor lazily
-DOORS = ("__init__", "autoload", "plugin")
+# the door (`kdhub.init`), its other forms and the core's own manifest, which names targets on every floor lazily
+DOORS = ("__init__", "__main__", "autoload", "plugin")
 TASK_LIBRARIES = {
     "mmcv",
     "mmdet",
