@@ -70,7 +70,7 @@ def check_hooks(module: ModuleType) -> tuple[str, ...]:
     for attribute, function in inspect.getmembers(module, inspect.isfunction):
         marker = getattr(function, f"{hookspec.PROJECT}_impl", None)
         if marker is None:
-            if attribute.startswith(PREFIX) and function.__module__ == module.__name__:
+            if attribute.startswith(PREFIX):
                 raise ManifestError(
                     f"function {attribute} has the name of a hook but not the decorator @kdhub.hookimpl"
                 )

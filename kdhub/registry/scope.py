@@ -37,15 +37,14 @@ class PluginScope(Registry):
             UnknownComponentError: If the plugin cannot provide it; says which of the causes it is.
             PluginError: If the component's module cannot be imported.
         """
-        name = key.removeprefix(f"{self.scope}.")
-        outer, dot, _ = name.partition(".")
+        scope, dot, _ = key.partition(".")
         if dot:
-            # another scope, asked for under this plugin as default scope; or the rest of `kdseg.losses.BPKDLoss`, which
-            # mmengine then imports as the path it is
-            return self.root.get(name) if outer in self.root.children else None
-        if name not in self._module_dict:
-            self._module_dict[name] = self._find(name).load()
-        return self._module_dict[name]
+            # with this plugin as default scope mmengine asks it for every scope; otherwise the key is the rest of
+            # `kdseg.losses.BPKDLoss`, which mmengine then imports as the path it is
+            return self.root.get(key) if scope in (self.root.scope, *self.root.children) else None
+        if key not in self._module_dict:
+            self._module_dict[key] = self._find(key).load()
+        return self._module_dict[key]
 
     def _find(self, name: str) -> Any:
         try:

@@ -10,10 +10,12 @@ from kdhub.plugins.scan import Scan, scan
 INFO = """
     from kdhub import Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
+    EXTRAS = {"all": ("quick_library", "other_library"), "fast": ("quick_library",)}
+
 
     @hookimpl
     def kdhub_plugin_info():
-        return PluginInfo(summary="A plugin of a test", api_level=1, tasks=("toy",), extras={"fast": ("quick_library",)})
+        return PluginInfo(summary="A plugin of a test", api_level=1, tasks=("toy",), extras=EXTRAS)
 """
 
 

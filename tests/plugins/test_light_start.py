@@ -14,10 +14,11 @@ HEAVY = {"torch", "mmcv", "cv2", "faiss", "transformers", "sentence_transformers
 
 def modules_after(code, path=""):
     """Names of the modules in a fresh Python after running ``code``."""
+    python_path = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
     report = "import json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"],
-        env={**os.environ, "PYTHONPATH": str(path)},
+        env={**os.environ, "PYTHONPATH": python_path},
         capture_output=True,
         text=True,
         check=False,

@@ -134,6 +134,12 @@ def test_a_reserved_scope_is_refused_without_import(install_plugin, load_fakes, 
     assert "kdthief" not in sys.modules
 
 
+def test_a_thief_of_the_core_s_scope_takes_nothing(install_plugin, load_fakes):
+    """Two rows of one scope: the core's components must stay found."""
+    install_plugin("kdthief", entry_points={"kdhub": "kdthief.plugin"})
+    assert load_fakes().find("kdhub.MSE").source.dist == "kdhub"
+
+
 @pytest.mark.parametrize(
     ("entry_points", "reason"),
     [({"kd-dash": "kdodd.plugin"}, "config scope"), ({"kdodd": "kdodd.plugin:thing"}, "must name a module")],

@@ -52,6 +52,18 @@ def kdhub_adapters():
 """,
         "component 'A' is there twice",
     ),
+    "recipe twice": (
+        """
+@hookimpl
+def kdhub_recipes():
+    return [Recipe('small', 'small.py', 'x', task='toy', teacher='t', student='s', budget='cpu-minutes')] * 2
+""",
+        "recipe 'small' is there twice",
+    ),
+    "command twice": (
+        "@hookimpl\ndef kdhub_add_commands():\n    return [Command(name='go', summary='x', target='{p}.a:main')] * 2",
+        "command 'go' is there twice",
+    ),
     "target outside": (
         "@hookimpl\ndef kdhub_losses():\n    return [LossSpec(name='A', target='torch.nn:MSELoss', summary='x')]",
         "target 'torch.nn:MSELoss' of 'A' is outside the plugin's package '{p}'",

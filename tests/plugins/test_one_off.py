@@ -43,6 +43,14 @@ def test_a_file_is_a_plugin_named_after_its_stem(one_file, load_fakes):
     assert manager.find("my_first_loss.MyLoss", "loss").load() is sys.modules["my_first_loss"].MyLoss
 
 
+def test_rows_are_sorted_by_name(one_file, install_plugin, load_fakes):
+    """A list in the order of loading is another list on every machine."""
+    install_plugin("zlast")
+    install_plugin("kdfirst")
+    rows = load_fakes(modules=(str(one_file),)).plugins
+    assert [row.scope for row in rows] == ["kdhub", "kdfirst", "my_first_loss", "zlast"]
+
+
 def test_loading_it_again_gives_the_same_class(one_file, load_fakes):
     """A second class of the same name would fail every isinstance check."""
     first = load_fakes(modules=(str(one_file),)).find("my_first_loss.MyLoss").load()

@@ -1,5 +1,6 @@
 """One string names one class, from any registry and under any default scope, or says why it cannot."""
 
+import importlib
 import sys
 import warnings
 
@@ -11,6 +12,7 @@ from kdhub.plugins import PluginManager, Switches
 from kdhub.plugins.scan import Scan
 from kdhub.records import KINDS
 from kdhub.registry import ROOT_OF_KIND, PluginScope, activate
+from kdhub.testing import isolated_plugins
 
 PLACES = [(MODELS, "ToyLoss"), (METRICS, "ToyMetric"), (HOOKS, "ToyHook"), (FUNCTIONS, "toy_collate")]
 ROOTS = [MODELS, METRICS, HOOKS]
@@ -50,6 +52,24 @@ def test_built_under_any_default_scope(toy, sibling, scope, root, name):
     with DefaultScope.overwrite_default_scope(scope):
         built = root.build({"type": f"kdtoy.{name}", **keywords})
     assert type(built) is getattr(sys.modules["kdtoy.parts"], name)
+
+
+def test_other_scopes_are_found_under_a_plugin_s_default_scope(toy, sibling):
+    """With a plugin as default scope mmengine asks it for everything, its own classes and dotted paths included."""
+    other = sibling[MODELS].register_module(name="OtherLoss", module=dict)
+    importlib.import_module("mmengine.hooks")  # registers mmengine's own
+    with DefaultScope.overwrite_default_scope("kdtoy"):
+        assert MODELS.build({"type": "kdother.OtherLoss"}) == other()
+        assert type(HOOKS.build({"type": "mmengine.IterTimerHook"})).__name__ == "IterTimerHook"
+        assert type(METRICS.build({"type": "kdtoy.parts.NotDeclared"})).__name__ == "NotDeclared"
+
+
+def test_a_reserved_scope_is_not_declared(install_fake):
+    """A plugin that calls itself mmseg is refused; declared all the same, it would shut out the real mmseg."""
+    install_fake("thief", files={"kdthief.py": ""}, entry_points={"mmseg": "kdthief"})
+    with isolated_plugins(installed=True, switches=Switches(only=frozenset({"mmseg"}))) as manager:
+        assert manager.plugins[-1].status == "broken"
+        assert "mmseg" not in MODELS.children
 
 
 def test_an_alias_is_the_same_class(toy):
