@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,13 @@ class SentenceEncoder(BaseModel):
             self.similarity(embeddings[QUERY], embeddings[DOCUMENT])
             self.score(embeddings[QUERY], embeddings[DOCUMENT])
         return self._task_losses(embeddings) if mode == "loss" else embeddings
+
+    def val_step(self, data: Any) -> list[dict[str, Any]]:
+        """Predict on a raw batch, and note how long each text took, tokenising included."""
+        started = time.perf_counter()
+        found = super().val_step(data)  # its embeddings are on the CPU, so the device has finished
+        seconds = (time.perf_counter() - started) / max(len(found), 1)
+        return [entry | {"seconds": seconds} for entry in found]
 
     def embed(self, features: dict[str, Any]) -> Tensor:
         """Encode one column of tokens into ``(B, D)``."""

@@ -27,6 +27,7 @@ class IRMetric(BaseMetric):
         metrics: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
             for the second and third, as retrieval papers call them. Reported under the name given here.
         similarity: ``'cosine'`` or ``'dot'``; see `FlatIndex`.
+        speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
 
@@ -39,6 +40,7 @@ class IRMetric(BaseMetric):
         self,
         metrics: Sequence[str] = ("nDCG@10", "MRR@10", "recall@10"),
         similarity: str = "cosine",
+        speed: bool = False,
         prefix: str | None = None,
         collect_device: str = "cpu",
     ) -> None:
@@ -47,20 +49,26 @@ class IRMetric(BaseMetric):
         if not self._measures:
             raise UsageError("IRMetric: no metrics", expected="at least one name", got="an empty list")
         self.similarity = similarity
+        self.speed = speed
         FlatIndex(similarity)  # an impossible similarity is refused before a whole split is encoded
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the embeddings of one batch."""
         self.results.extend(
-            (sample["column"], sample["id"], np.asarray(sample["embedding"], dtype=np.float32))
+            (
+                sample["column"],
+                sample["id"],
+                np.asarray(sample["embedding"], dtype=np.float32),
+                sample.get("seconds", 0.0),
+            )
             for sample in data_samples
         )
 
-    def compute_metrics(self, results: list[tuple[str, str, Any]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str, str, Any, float]]) -> dict[str, float]:
         """Rank and measure.
 
         Args:
-            results: ``(column, id, embedding (D,))`` of every text of the split.
+            results: ``(column, id, embedding (D,), seconds)`` of every text of the split.
 
         Raises:
             UsageError: If the dataset gave no judgements, or texts are missing.
@@ -74,7 +82,7 @@ class IRMetric(BaseMetric):
             )
         # padding of distributed samplers may have encoded a text twice
         vectors: dict[str, dict[str, Any]] = {QUERY: {}, DOCUMENT: {}}
-        for column, key, embedding in results:
+        for column, key, embedding, _ in results:
             vectors[column][key] = embedding
         _complete(vectors, meta)
         queries, documents = vectors[QUERY], vectors[DOCUMENT]
@@ -82,10 +90,11 @@ class IRMetric(BaseMetric):
         ids = sorted(documents)
         index = FlatIndex(self.similarity).build(np.stack([documents[key] for key in ids]), ids)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
-        found = index.search(np.stack(list(queries.values())), depth)
-        run = {query: dict(ranking) for query, ranking in zip(queries, found, strict=True)}
+        rankings = index.search(np.stack(list(queries.values())), depth)
+        run = {query: dict(ranking) for query, ranking in zip(queries, rankings, strict=True)}
         values = ir_measures.calc_aggregate(self._measures.values(), meta["qrels"], run)
-        return {name: float(values[measure]) for name, measure in self._measures.items()}
+        found = {name: float(values[measure]) for name, measure in self._measures.items()}
+        return found | _speed(results) if self.speed else found
 
 
 def _complete(vectors: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
@@ -97,6 +106,11 @@ def _complete(vectors: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
                 got=str(len(vectors[column])),
                 fix="use sampler=dict(type='DefaultSampler', shuffle=False) and no drop_last",
             )
+
+
+def _speed(results: list[tuple[str, str, Any, float]]) -> dict[str, float]:
+    times = [seconds for column, _, _, seconds in results if column == DOCUMENT]
+    return {"documents_per_second": len(times) / sum(times)} if sum(times) > 0 else {}
 
 
 def _measure(name: str) -> Any:

@@ -61,8 +61,8 @@ def test_a_text_encoded_twice_counts_once():
     """Distributed samplers pad with repeated samples."""
     metric = IRMetric()
     metric.dataset_meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 4}
-    rows = [("query", key, value) for key, value in QUERIES.items()]
-    rows += [("document", key, value) for key, value in DOCUMENTS.items()]
+    rows = [("query", key, value, 0.1) for key, value in QUERIES.items()]
+    rows += [("document", key, value, 0.1) for key, value in DOCUMENTS.items()]
     assert metric.compute_metrics(rows + rows[:3]) == metric.compute_metrics(rows)
 
 
@@ -99,3 +99,12 @@ def test_other_impossible_settings_are_refused_too():
         IRMetric([])
     with pytest.raises(UsageError, match="did you mean 'cosine'"):
         IRMetric(similarity="cosne")
+
+
+def test_speed_counts_documents_only():
+    """Queries are short: counted in, they would make any encoder look fast."""
+    metric = IRMetric(["nDCG@10"], speed=True)
+    rows = [("query", key, value, 9.0) for key, value in QUERIES.items()]
+    rows += [("document", key, value, 0.1) for key, value in DOCUMENTS.items()]
+    metric.dataset_meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 4}
+    assert metric.compute_metrics(rows)["documents_per_second"] == pytest.approx(10.0)

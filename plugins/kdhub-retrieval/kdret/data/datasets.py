@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from kdhub.errors import UsageError
 from kdret.columns import DOCUMENT, QUERY, TEXT
-from kdret.data.beir import RetrievalData, load_corpus, load_split
+from kdret.data.beir import RetrievalData, data_fingerprint, load_corpus, load_split
 
 
 class Pairs(Dataset):
@@ -40,6 +40,10 @@ class Pairs(Dataset):
         query, document = self._pairs[index]
         return {"texts": {QUERY: query, DOCUMENT: document}}
 
+    def fingerprint(self) -> str:
+        """Identify the data, for the run card."""
+        return data_fingerprint(self.metainfo["data_root"])
+
 
 class Texts(Dataset):
     """Texts without judgements, in one column ``text``: every document, and perhaps a split's queries.
@@ -68,6 +72,10 @@ class Texts(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"texts": {TEXT: self._texts[index]}}
+
+    def fingerprint(self) -> str:
+        """Identify the data, for the run card."""
+        return data_fingerprint(self.metainfo["data_root"])
 
 
 class RetrievalSplit(Dataset):
@@ -106,6 +114,10 @@ class RetrievalSplit(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         text, key = self._rows[index]
         return {"texts": {key[0]: text}, "key": key}
+
+    def fingerprint(self) -> str:
+        """Identify the data, for the run card."""
+        return data_fingerprint(self.metainfo["data_root"])
 
 
 def _describe(data: RetrievalData) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from kdhub.errors import UsageError, near_matches
 from kdret.columns import DOCUMENT, QUERY
-from kdret.data.beir import RetrievalData, load_split
+from kdret.data.beir import RetrievalData, data_fingerprint, load_split
 from kdret.data.jsonl import read_jsonl
 
 
@@ -49,9 +49,9 @@ class ScoredLists(Dataset):
     def __init__(self, data_root: str, scores: str, split: str = "train", candidates: int = 8) -> None:
         if candidates < 2:
             raise UsageError("ScoredLists: bad candidates", expected="at least 2", got=str(candidates))
-        self._data = load_split(data_root, split)
+        self._data = data = load_split(data_root, split)
         self._others = candidates - 1
-        path = Path(scores) if Path(scores).is_file() else self._data.root / scores
+        self._path = path = Path(scores) if Path(scores).is_file() else data.root / scores
         if not path.is_file():
             raise UsageError(
                 "ScoredLists: no file of scores",
@@ -60,7 +60,7 @@ class ScoredLists(Dataset):
                 fix=f"kdhub mine {data_root} --split {split} --teacher MODEL --output {path}",
             )
         dropped: Counter[str] = Counter()
-        self._lists = _read(path, self._data, self._others, dropped)
+        self._lists = _read(path, data, self._others, dropped)
         self._samples = [(query, row) for query, own in self._lists.items() for row in range(len(own.relevant))]
         if not self._samples:
             raise UsageError(
@@ -71,7 +71,7 @@ class ScoredLists(Dataset):
             )
         for reason, count in dropped.items():
             print_log(f"{path}: dropped {count} {reason}", logger="current")
-        self.metainfo = {"data_root": str(self._data.root), "split": split, "dropped": dict(dropped)}
+        self.metainfo = {"data_root": str(data.root), "split": split, "dropped": dict(dropped)}
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -86,6 +86,10 @@ class ScoredLists(Dataset):
             "texts": {QUERY: self._data.queries[query], DOCUMENT: documents},
             "labels": [score for _, score in chosen],
         }
+
+    def fingerprint(self) -> str:
+        """Identify the data and the scores, for the run card."""
+        return data_fingerprint(self._data.root, self._path)
 
 
 def _read(path: Path, data: RetrievalData, others: int, dropped: Counter[str]) -> dict[str, _Candidates]:

@@ -1,0 +1,28 @@
+"""What a run card says about retrieval besides the core's own lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+_LIBRARIES = ("sentence-transformers", "transformers", "tokenizers", "ir-measures", "faiss-gpu", "faiss-cpu")
+
+
+def summary(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return versions of the libraries under kdret, if the run uses it.
+
+    Args:
+        run: The run card so far.
+    """
+    models = run.get("models") or {}
+    if not any(model.get("type") == "SentenceEncoder" for model in models.values()):
+        return {}
+    return {"versions": {name: version for name in _LIBRARIES if (version := _version(name))}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
