@@ -37,7 +37,7 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, trust:
         UsageError: If the file cannot be read, or its weights do not fit: how many, which, and their shapes.
     """
     content = read_checkpoint(path, trust=trust)
-    fit_weights(model, _weights_of(content, path), where=str(path), strict=strict)
+    fit_weights(model, weights_of(content, path), where=str(path), strict=strict)
     return _meta_of(content)
 
 
@@ -54,7 +54,15 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str, str
         UsageError: If the weights do not fit.
     """
     own = model.state_dict()
-    prefix = max(_WRAPPERS, key=lambda candidate: sum(candidate + name in weights for name in own))
+    prefix, found = _prefix_of(model, weights)
+    if own and not found:
+        raise UsageError(
+            "no weight of the file belongs to the model",
+            where=where,
+            expected=_examples("like", own),
+            got=_examples("like", weights),
+            fix="check that file and model belong together",
+        )
     if prefix:
         print_log(f"{where}: took the weights under {prefix!r}", logger="current")
         weights = _without_prefix(weights, prefix)
@@ -94,7 +102,12 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str, str
         print_log(f"{where}: loaded what fits; {differences}", logger="current")
 
 
-def _weights_of(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Tensor]:
+def weights_of(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Tensor]:
+    """Find the named weights in what a file holds.
+
+    Raises:
+        UsageError: If there are none.
+    """
     for key in ("state_dict", "model"):
         if isinstance(content.get(key), Mapping):
             return content[key]
@@ -106,6 +119,19 @@ def _weights_of(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Te
         expected="tensors by name, at the top or under 'state_dict' or 'model'",
         got=f"keys {', '.join(map(str, list(content)[:5])) or 'none'}",
     )
+
+
+def best_fit(models: Iterable[nn.Module], weights: Mapping[str, Tensor]) -> nn.Module:
+    """Return the model in which most of the names occur, the first of several."""
+    return max(models, key=lambda model: _prefix_of(model, weights)[1])
+
+
+def _prefix_of(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[str, int]:
+    """Return the wrapper's prefix under which most of a model's names occur, and how many do."""
+    names = list(model.state_dict())
+    found = {prefix: sum(prefix + name in weights for name in names) for prefix in _WRAPPERS}
+    best = max(_WRAPPERS, key=found.__getitem__)
+    return best, found[best]
 
 
 def _meta_of(content: Mapping[str, Any]) -> dict[str, Any]:

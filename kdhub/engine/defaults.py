@@ -1,0 +1,95 @@
+"""What kdhub adds to a user's config; every value the user gave wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+HOOKS = {
+    "run_card": "kdhub.RunCardHook",
+    "distill": "kdhub.DistillHook",
+    "baseline": "kdhub.BaselineHook",
+    "progress": "kdhub.ProgressHook",
+    "export_student": "kdhub.ExportStudentHook",
+    "interrupt": "kdhub.InterruptHook",
+}
+"""kdhub's own hooks by their key in ``default_hooks``."""
+
+_UNSAFE_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook")
+_KEPT_CHECKPOINTS = 3
+_LOGGED_POINTS = 200
+"""Points of a curve in the report; more would not be told apart."""
+
+
+def add_training_defaults(cfg: Any) -> None:
+    """Complete a config for training, in place. Doing it twice changes nothing.
+
+    Args:
+        cfg: The config. ``default_hooks`` gets kdhub's hooks; one that is set to ``None`` stays out.
+    """
+    add_common_defaults(cfg)
+    hooks = _section(cfg, "default_hooks")
+    by_epoch = counts_epochs(cfg)
+    hooks.setdefault("logger", {"type": "LoggerHook", **_logging(cfg, by_epoch)})
+    hooks.setdefault("checkpoint", {"interval": _saving_interval(cfg, by_epoch), "by_epoch": by_epoch})
+    saver = hooks["checkpoint"]
+    if saver is not None and saver.setdefault("type", "kdhub.CheckpointHook") in _UNSAFE_CHECKPOINT_HOOKS:
+        saver["type"] = "kdhub.CheckpointHook"
+    if saver is not None:
+        saver.setdefault("max_keep_ckpts", _KEPT_CHECKPOINTS)
+    for name, kind in HOOKS.items():
+        hooks.setdefault(name, {"type": kind})
+        if hooks[name] is not None:
+            hooks[name].setdefault("type", kind)
+    _section(cfg, "log_processor").setdefault("by_epoch", by_epoch)
+
+
+def add_common_defaults(cfg: Any) -> None:
+    """Complete what training and testing share: work_dir, scope, processes and a visualizer that writes files."""
+    cfg.setdefault("work_dir", str(Path("work_dirs", Path(cfg.get("filename") or "run").stem)))
+    cfg.setdefault("default_scope", "mmengine")
+    environment = _section(cfg, "env_cfg")
+    environment.setdefault("cudnn_benchmark", False)
+    environment.setdefault("mp_cfg", {"mp_start_method": "fork", "opencv_num_threads": 0})
+    environment.setdefault("dist_cfg", {"backend": "nccl"})
+    visualizer = _section(cfg, "visualizer")
+    visualizer.setdefault("type", "Visualizer")
+    backends = visualizer.get("vis_backends") or []
+    if not any(str(backend.get("type")).endswith("LocalVisBackend") for backend in backends):
+        # the report draws its curves from the file that this backend writes
+        visualizer["vis_backends"] = [*backends, {"type": "LocalVisBackend"}]
+
+
+def add_testing_defaults(cfg: Any) -> None:
+    """Complete a config for testing, in place: of kdhub's hooks only the progress bar watches."""
+    add_common_defaults(cfg)
+    hooks = _section(cfg, "default_hooks")
+    for name in HOOKS:
+        hooks[name] = None
+    hooks["progress"] = {"type": HOOKS["progress"]}
+
+
+def counts_epochs(cfg: Any) -> bool:
+    """Tell whether training counts epochs, or only iterations."""
+    train = cfg.get("train_cfg") or {}
+    return bool(train.get("by_epoch", train.get("max_iters") is None))
+
+
+def _section(cfg: Any, key: str) -> Any:
+    """Return a dict of the config, made if it is not there; what ``setdefault`` of an mmengine config returns is a copy."""
+    if cfg.get(key) is None:
+        cfg[key] = {}
+    return cfg[key]
+
+
+def _logging(cfg: Any, by_epoch: bool) -> dict[str, Any]:
+    if by_epoch:
+        return {"interval": 10, "ignore_last": False}
+    return {"interval": max(1, min(50, cfg["train_cfg"]["max_iters"] // _LOGGED_POINTS)), "log_metric_by_epoch": False}
+
+
+def _saving_interval(cfg: Any, by_epoch: bool) -> int:
+    if by_epoch:
+        return 1
+    train = cfg["train_cfg"]
+    return int(min(train.get("val_interval", 1000), train["max_iters"]))

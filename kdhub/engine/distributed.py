@@ -1,0 +1,60 @@
+"""Several processes: NCCL where there are GPUs, gloo where there are none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import distributed
+
+from kdhub.errors import UsageError
+
+
+@contextmanager
+def process_group(cfg: Any, launcher: str) -> Iterator[None]:
+    """Join the other processes for the length of a run, and set up ``cfg`` for them in place.
+
+    mmengine joins by itself, but selects a CUDA device on the way; so without a GPU the group is made here, which
+    mmengine then uses, and the model wrapper is told that it has no device.
+
+    Args:
+        cfg: The run's config; receives ``launcher`` and, without a GPU, ``model_wrapper_cfg``.
+        launcher: ``none``, ``pytorch`` (that is, torchrun), ``slurm`` or ``mpi``.
+
+    Raises:
+        UsageError: If the processes were not started by that launcher, or need a GPU that is not there.
+    """
+    cfg["launcher"] = launcher
+    if launcher == "none":
+        yield
+        return
+    if launcher == "pytorch" and "LOCAL_RANK" not in os.environ:
+        raise UsageError(
+            "launcher 'pytorch' was asked for, but this process was not started by torchrun",
+            fix="torchrun --standalone --nproc-per-node=2 tools/train.py CONFIG --launcher pytorch",
+        )
+    started_here = not distributed.is_initialized()
+    if not torch.cuda.is_available():
+        if launcher != "pytorch":
+            raise UsageError(f"launcher {launcher!r} needs GPUs", fix="use --launcher pytorch under torchrun")
+        cfg["model_wrapper_cfg"] = _without_device(cfg)
+        if started_here:
+            distributed.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        if started_here and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _without_device(cfg: Any) -> dict[str, Any]:
+    # the same defaults as mmengine's own wrapping, which only differs by naming a device
+    defaults = {
+        "type": "MMDistributedDataParallel",
+        "broadcast_buffers": False,
+        "find_unused_parameters": cfg.get("find_unused_parameters", False),
+    }
+    return {**defaults, **(cfg.get("model_wrapper_cfg") or {}), "device_ids": None}

@@ -1,0 +1,89 @@
+"""`CheckpointHook`: mmengine's, but no checkpoint goes before its successor is safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
+
+from kdhub.engine.saving import point_to
+
+INTERRUPTED = "interrupted.pth"
+"""The checkpoint of a stopped run; the next one in the ordinary course replaces it."""
+
+
+class CheckpointHook(MMEngineCheckpointHook):
+    """Saves checkpoints periodically; arguments as for mmengine's hook of this name.
+
+    mmengine removes the oldest checkpoint before it writes the new one, so that a full disk can cost both.
+    """
+
+    file_backend: Any
+
+    def save_interrupted(self, runner: Any, epoch: int, iteration: int) -> Path:
+        """Save a run that is being stopped, to go on from there."""
+        self._save(runner, INTERRUPTED, {"epoch": epoch, "iter": iteration})
+        return Path(self.out_dir, INTERRUPTED)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        outdated = self._record(runner, step)
+        self._save(runner, self.filename_tmpl.format(step), meta)
+        if is_main_process():
+            for name in (*(self.filename_tmpl.format(old) for old in outdated), INTERRUPTED):
+                Path(self.out_dir, name).unlink(missing_ok=True)
+
+    def _record(self, runner: Any, step: int) -> list[int]:
+        """Note a checkpoint among those to keep, as the checkpoint itself must know, and return those to remove."""
+        if self.max_keep_ckpts <= 0:
+            return []
+        kept = [one for one in self.keep_ckpt_ids if one != step] + [step]
+        outdated, kept = kept[: -self.max_keep_ckpts], kept[-self.max_keep_ckpts :]
+        self.keep_ckpt_ids.clear()
+        self.keep_ckpt_ids.extend(kept)
+        runner.message_hub.update_info("keep_ckpt_ids", kept)
+        return outdated
+
+    def _save(self, runner: Any, filename: str, meta: dict[str, Any]) -> None:
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            point_to(Path(runner.work_dir), Path(self.last_ckpt))
+
+    def _save_best_checkpoint(self, runner: Any, metrics: Any) -> None:
+        backend = self.file_backend
+        self.file_backend = _RemovesLater(backend)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            removed, self.file_backend = self.file_backend.removed, backend
+        best = {str(value) for key, value in runner.message_hub.runtime_info.items() if key.startswith("best_ckpt")}
+        for path in removed:
+            if path not in best:
+                backend.remove(path)
+
+
+class _RemovesLater:
+    """A file backend that only notes what it was asked to remove."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.removed: list[str] = []
+
+    def remove(self, path: str) -> None:
+        self.removed.append(str(path))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)

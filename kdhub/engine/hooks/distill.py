@@ -1,0 +1,54 @@
+"""`DistillHook`: ties a run to its teachers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+
+from kdhub.engine.models import teachers_of, unwrapped
+from kdhub.errors import UsageError
+
+_META = "kdhub"
+
+
+class DistillHook(Hook):
+    """Compares class names before training, and refuses to resume with another teacher.
+
+    Teachers are not in the checkpoint; their fingerprints are.
+    """
+
+    priority = "HIGHEST"
+
+    def before_train(self, runner: Any) -> None:
+        """Hand the training data's class names to the distiller, which compares them with its teachers'."""
+        check = getattr(unwrapped(runner.model), "check_class_names", None)
+        classes = (getattr(runner.train_dataloader.dataset, "metainfo", None) or {}).get("classes")
+        if check is not None and classes is not None:
+            check(tuple(classes))
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Write the teachers' fingerprints."""
+        teachers = {name: one.fingerprint() for name, one in teachers_of(runner.model).items()}
+        checkpoint["meta"][_META] = {"teachers": teachers}
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with a teacher that answers differently.
+
+        Raises:
+            UsageError: Naming the teachers that differ.
+        """
+        recorded = checkpoint.get("meta", {}).get(_META)
+        if not runner.resuming or recorded is None:
+            return
+        before = recorded["teachers"]
+        present = {name: one.fingerprint() for name, one in teachers_of(runner.model).items()}
+        changed = sorted(name for name in before.keys() | present.keys() if before.get(name) != present.get(name))
+        if changed:
+            raise UsageError(
+                f"the checkpoint was trained with another teacher {', '.join(map(repr, changed))}",
+                where="--resume",
+                expected=", ".join(f"{name}={before.get(name, 'none')}" for name in changed),
+                got=", ".join(f"{name}={present.get(name, 'none')}" for name in changed),
+                fix="give back the teacher's former weights and config, or start a new run in another --work-dir",
+            )

@@ -1,0 +1,35 @@
+"""`ExportStudentHook`: a clean student beside each checkpoint, loadable without kdhub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+import kdhub
+from kdhub.engine.atomic import atomic_folder
+from kdhub.engine.models import student_of
+
+FOLDER = "student"
+
+
+class ExportStudentHook(Hook):
+    """Writes the student after each checkpoint: ``student/`` beside the newest, ``student_best/`` beside the best.
+
+    A plugin that knows the model writes its library's own format; otherwise it is ``model.safetensors``. Where that
+    format brings no configuration, ``model.py`` holds the student's part of the config.
+    """
+
+    def after_save_checkpoint(self, runner: Any, path: Path, meta: dict[str, Any]) -> None:
+        """Export; called in the main process once the checkpoint is safe."""
+        folder = Path(runner.work_dir, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER)
+        with atomic_folder(folder) as partial:
+            load = kdhub.init().export_student(student_of(runner.model), partial)
+            model = runner.cfg.get("model", {})
+            if not any(partial.glob("*.json")) and isinstance(model, dict):
+                Config({"model": model.get("student", model)}).dump(str(partial / "model.py"))
+        if folder.name == FOLDER:
+            runner.run_card.content["student"] = {"path": FOLDER, "load": load, "iteration": meta["iter"]}
+            runner.run_card.write()

@@ -1,0 +1,112 @@
+"""`RunCardHook`: writes down what is run and what comes out, as it happens."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+import kdhub
+from kdhub.engine.facts import command_line, machine, source_commit, versions
+from kdhub.engine.identity import experiment
+from kdhub.engine.models import parameter_count, student_of, teachers_of
+from kdhub.engine.run_card import RunCard, now
+from kdhub.engine.work_dir import POINTER
+
+
+class RunCardHook(Hook):
+    """Keeps ``run.json`` of the work_dir: facts before training, metrics after each evaluation.
+
+    A resumed run goes on with the card it finds. A data set may offer ``fingerprint() -> str``; others are recorded with
+    type and size only.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self) -> None:
+        self._evaluation_started = 0.0
+
+    def before_train(self, runner: Any) -> None:
+        """Write the facts."""
+        if not is_main_process():
+            return
+        work_dir = Path(runner.work_dir)
+        former = RunCard.read(work_dir) if runner.resuming else None
+        if former is None:
+            # a run that starts over must not be resumed from what it replaces
+            (work_dir / POINTER).unlink(missing_ok=True)
+        else:
+            runner.run_card.content = {**former.content, **runner.run_card.content}
+            _forget_after(runner.run_card.content, runner.iter)
+        content = runner.run_card.content
+        content["status"] = "running"
+        content["experiment"] = experiment(runner.cfg)
+        content["name"] = work_dir.name
+        content["config"] = runner.cfg.filename or "config.py"
+        content.setdefault("started", now())
+        content.setdefault("evaluations", [])
+        content.setdefault("sessions", []).append(
+            {"log": runner.timestamp, "started": now(), "from_iteration": runner.iter, "command": command_line()}
+        )
+        content["seed"] = runner.seed
+        content["iterations"] = runner.max_iters
+        manager = kdhub.init()
+        plugins = tuple(row.source.dist for row in manager.plugins if row.status == "ok")
+        content["versions"] = versions(plugins)
+        content["machine"] = {**machine(), "processes": runner.world_size}
+        content["source"] = source_commit(Path(runner.cfg.filename or ".").resolve().parent)
+        content["models"] = _models(runner.model)
+        content["teachers"] = {name: one.fingerprint() for name, one in teachers_of(runner.model).items()}
+        content["data"] = _data(runner)
+        content["plugins"] = manager.run_summary(content)
+        runner.run_card.write()
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Take the time."""
+        self._evaluation_started = time.monotonic()
+
+    def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
+        """Record an evaluation."""
+        if not is_main_process() or not runner.run_card.content:
+            return
+        runner.run_card.content["evaluations"].append(
+            {
+                "iteration": runner.iter,
+                "epoch": runner.epoch,
+                "seconds": round(time.monotonic() - self._evaluation_started, 2),
+                "metrics": dict(metrics or {}),
+            }
+        )
+        runner.run_card.write()
+
+
+def _forget_after(content: dict[str, Any], iteration: int) -> None:
+    content["evaluations"] = [one for one in content.get("evaluations", []) if one["iteration"] <= iteration]
+
+
+def _models(model: Any) -> dict[str, Any]:
+    student = student_of(model)
+    sizes: dict[str, Any] = {"student": {"type": type(student).__name__, "parameters": parameter_count(student)}}
+    for name, teacher in teachers_of(model).items():
+        live = getattr(teacher, "model", None)
+        sizes[name] = {"type": type(live or teacher).__name__, "parameters": parameter_count(live) if live else None}
+    return sizes
+
+
+def _data(runner: Any) -> dict[str, Any]:
+    loaders = {"train": runner.train_dataloader}
+    if runner.val_loop is not None:
+        loaders["val"] = runner.val_dataloader
+    return {name: _describe(loader.dataset) for name, loader in loaders.items()}
+
+
+def _describe(dataset: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": type(dataset).__name__}
+    if hasattr(dataset, "__len__"):
+        described["size"] = len(dataset)
+    if callable(getattr(dataset, "fingerprint", None)):
+        described["fingerprint"] = dataset.fingerprint()
+    return described

@@ -1,0 +1,61 @@
+"""Which experiment a config describes, so that a work_dir never mixes two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_PARTS = (
+    "model",
+    "data_preprocessor",
+    "train_dataloader",
+    "val_dataloader",
+    "val_evaluator",
+    "train_cfg",
+    "val_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "auto_scale_lr",
+    "custom_hooks",
+    "load_from",
+    "randomness",
+)
+_ONLY_SPEED = frozenset({"num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "timeout"})
+
+
+def experiment(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprint each part of a config that decides what is learned.
+
+    Args:
+        cfg: Resolved config. Where it runs, how it logs, how often it saves and how fast data come are left out.
+
+    Returns:
+        Part to the first 12 digits of its SHA-256.
+    """
+    return {part: _digest(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the parts in which two experiments differ."""
+    return tuple(part for part in _PARTS if one.get(part) != other.get(part))
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(_canonical(value), sort_keys=True, default=_name)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(entry) for key, entry in value.items() if key not in _ONLY_SPEED}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(entry) for entry in value]
+    return value
+
+
+def _name(value: Any) -> str:
+    """Name a class or function; an object's ``repr`` holds its address, which would make every run another one."""
+    owner = value if hasattr(value, "__qualname__") else type(value)
+    return f"{owner.__module__}.{owner.__qualname__}"

@@ -1,0 +1,33 @@
+"""Finding the student and the teachers in whatever a runner trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Take off what stands around a model for training on several devices."""
+    bare: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
+    return bare
+
+
+def student_of(model: nn.Module) -> nn.Module:
+    """Return the student of a `Distiller`; any other model is its own student."""
+    bare = unwrapped(model)
+    student = getattr(bare, "student", None)
+    return student if isinstance(student, nn.Module) else bare
+
+
+def teachers_of(model: nn.Module) -> Mapping[str, Any]:
+    """Return a `Distiller`'s teachers by name; any other model has none."""
+    teachers = getattr(unwrapped(model), "teachers", None)
+    return teachers if isinstance(teachers, Mapping) else {}
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count a model's parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())

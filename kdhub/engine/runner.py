@@ -1,0 +1,137 @@
+"""`KdhubRunner`: mmengine's Runner, but it unpickles nothing, loses no checkpoint and keeps its console readable."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.logging import MMLogger
+from mmengine.runner import CheckpointLoader, Runner
+
+from kdhub.checkpoint import safe_loading
+from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
+from kdhub.engine.atomic import write_text
+from kdhub.engine.console import talk_on_console
+from kdhub.engine.defaults import HOOKS
+from kdhub.engine.models import student_of, unwrapped
+from kdhub.engine.run_card import RunCard
+from kdhub.engine.saving import collect_checkpoint, write_checkpoint
+
+_NUMBERS = itertools.count(1)
+
+
+class KdhubRunner(Runner):
+    """Runs training, validation and test as mmengine's `Runner`, from the same config.
+
+    Two moments of its own are offered to hooks, besides mmengine's: ``after_save_checkpoint(runner, path, meta)`` in the main
+    process once a checkpoint is safe on disk, and ``close(runner)`` at the end whatever happened.
+
+    Attributes:
+        run_card: Facts about the run; `RunCardHook` fills it.
+        resuming: Whether the checkpoint that is being loaded is one to go on from.
+    """
+
+    run_card: RunCard
+    resuming: bool = False
+
+    def __init__(self, *arguments: Any, experiment_name: str | None = None, **options: Any) -> None:
+        # mmengine finds loggers and message hubs by this name, also those of an earlier run in this process
+        super().__init__(*arguments, experiment_name=f"{experiment_name or 'run'}-{next(_NUMBERS)}", **options)
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **options: Any) -> MMLogger:
+        """Build the logger: everything goes to the log file, and to the console what a person wants to know."""
+        # called by the constructor, as early as the work_dir is known
+        self.run_card = RunCard(Path(self.work_dir))
+        logger = super().build_logger(log_level, log_file, **options)
+        talk_on_console(logger)
+        return logger
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Register hooks; one of kdhub's that is ``None`` stays out, as mmengine has it for its own."""
+        super().register_default_hooks(
+            {name: hook for name, hook in (hooks or {}).items() if hook or name not in HOOKS}
+        )
+
+    @functools.cached_property
+    def config_text(self) -> str:
+        """The resolved config as Python; formatting it takes seconds, so it is done once."""
+        return str(self.cfg.pretty_text)
+
+    def dump_config(self) -> None:
+        """Write the resolved config, from which the run can be repeated and resumed."""
+        if is_main_process() and self._train_loop is not None:
+            write_text(Path(self.work_dir, "config.py"), self.config_text)
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable[..., Any] = "default",
+    ) -> None:
+        """Go on from a checkpoint, which must fit the model exactly."""
+        self.resuming = True
+        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable[..., Any] = "cpu",
+        strict: bool = False,
+        revise_keys: Any = None,
+    ) -> dict[str, Any]:
+        """Load weights safely.
+
+        Args:
+            filename: File, URL or model-zoo name. A bare student's weights go into the student of a `Distiller`.
+            map_location: As in `torch.load`.
+            strict: Whether every weight must find its place; when resuming it must anyway.
+            revise_keys: Unused: usual prefixes are found and taken off.
+
+        Returns:
+            What the file holds.
+        """
+        with safe_loading():
+            checkpoint: dict[str, Any] = CheckpointLoader.load_checkpoint(filename, map_location, logger=self.logger)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        weights = weights_of(checkpoint, filename)
+        model = best_fit((unwrapped(self.model), student_of(self.model)), weights)
+        fit_weights(model, weights, where=filename, strict=strict or self.resuming)
+        self._has_loaded = True
+        return checkpoint
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Save the state of the run atomically; arguments as in mmengine.
+
+        Raises:
+            UsageError: If the disk is full; what was saved before is then still there.
+        """
+        if not is_main_process():
+            return
+        if file_client_args is not None or backend_args is not None or "://" in out_dir:
+            super().save_checkpoint(
+                out_dir, filename, file_client_args, save_optimizer, save_param_scheduler, meta, by_epoch, backend_args
+            )
+            return
+        # called before the loop counts the epoch or iteration that has just ended
+        progress = {"epoch": self.epoch + int(by_epoch), "iter": self.iter + int(not by_epoch), **(meta or {})}
+        checkpoint = collect_checkpoint(self, progress, self.config_text, save_optimizer, save_param_scheduler)
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        path = Path(out_dir, filename)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(path, checkpoint)
+        self.call_hook("after_save_checkpoint", path=path, meta=checkpoint["meta"])

@@ -1,0 +1,65 @@
+"""`test`: how good a checkpoint's student is on the test data."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+import kdhub
+from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.engine.defaults import add_testing_defaults
+from kdhub.engine.distributed import process_group
+from kdhub.engine.models import unwrapped
+from kdhub.engine.runner import KdhubRunner
+from kdhub.errors import UsageError
+
+_NEEDED = ("test_dataloader", "test_cfg", "test_evaluator")
+_FOR_TRAINING = (
+    "train_dataloader",
+    "train_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "val_dataloader",
+    "val_cfg",
+    "val_evaluator",
+)
+
+
+def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict[str, Any]:  # noqa: PT028 - no pytest test
+    """Evaluate a student on the test data; a teacher is neither built nor needed.
+
+    Args:
+        cfg: Config of the run, which is not changed.
+        checkpoint: A checkpoint of the run, or the weights of its student.
+        launcher: ``none``, or ``pytorch`` under torchrun.
+
+    Returns:
+        Metrics by name.
+
+    Raises:
+        UsageError: If the config says nothing about testing, or the weights do not fit.
+    """
+    kdhub.init()
+    cfg = copy.deepcopy(cfg)
+    missing = [key for key in _NEEDED if cfg.get(key) is None]
+    if missing:
+        raise UsageError(
+            f"the config says nothing about testing: {', '.join(missing)} missing",
+            where=str(cfg.get("filename") or "config"),
+            fix="set them, for instance test_dataloader = val_dataloader and so on",
+        )
+    for key in _FOR_TRAINING:
+        cfg.pop(key, None)
+    if isinstance(cfg.model, dict) and "student" in cfg.model:
+        cfg.model = cfg.model["student"]
+    add_testing_defaults(cfg)
+    with process_group(cfg, launcher), safe_loading():
+        runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
+        load_weights(unwrapped(runner.model), checkpoint)
+        try:
+            return dict(runner.test())
+        finally:
+            runner.call_hook("close")

@@ -1,0 +1,250 @@
+"""A run from a config to a student: what it leaves, what it refuses, and how it goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from mmengine.config import Config
+from safetensors.torch import load_file
+
+from kdhub.checkpoint import read_checkpoint
+from kdhub.engine.test import test as run_test
+from kdhub.engine.train import train
+from kdhub.errors import GuardError, UsageError
+
+
+def card(work_dir: Path) -> dict[str, Any]:
+    """Read a run's card."""
+    return json.loads((work_dir / "run.json").read_text())
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a checkpoint's weights."""
+    return read_checkpoint(path)["state_dict"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, tiny.by_epoch(), {"model": tiny.distiller()}], ids=["iter", "epoch", "distill"]
+)
+def test_what_a_run_leaves(tmp_path: Path, changes: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever finds the folder a year later needs the config, the facts, the student and the report."""
+    result = train(tiny.config(tmp_path, **changes))
+    assert result.work_dir == tmp_path
+    assert result.report_path == tmp_path / "report.html"
+    assert result.report_path.is_file()
+    assert result.student_path == tmp_path / "student"
+    assert result.metrics == {"tiny/accuracy": pytest.approx(result.metrics["tiny/accuracy"])}
+    run = card(tmp_path)
+    assert run["status"] == "finished"
+    assert run["seed"] == 0
+    assert [one["iteration"] for one in run["evaluations"]] in ([3, 6], [4, 8, 12])
+    assert set(run["baselines"]) == {"teachers", "student"}
+    assert run["data"]["train"] == {"type": "TinyPoints", "size": 16}
+    assert Config.fromfile(tmp_path / "config.py").model == Config(
+        changes or {"model": {"type": "TinyClassifier"}}
+    ).get("model", {"type": "TinyClassifier"})
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "tiny/accuracy" in shown.err
+    assert "System environment" not in shown.err
+
+
+def test_the_exported_student_is_the_trained_one(tmp_path: Path) -> None:
+    """A student folder of an earlier moment, or with the wrapper's names, is no use to anybody."""
+    train(tiny.config(tmp_path, model=tiny.distiller()))
+    student = load_file(tmp_path / "student" / "model.safetensors")
+    saved = weights(tmp_path / "iter_6.pth")
+    assert set(student) == {"body.weight", "body.bias", "head.weight", "head.bias"}
+    assert all(torch.equal(tensor, saved[f"student.{name}"]) for name, tensor in student.items())
+    assert Config.fromfile(tmp_path / "student" / "model.py").model == {"type": "TinyClassifier"}
+
+
+def test_teacher_and_student_are_measured_before_training_without_a_trace(tmp_path: Path) -> None:
+    """A baseline that draws random numbers changes the run it is the baseline of."""
+    model = tiny.distiller() | {"student": {"type": "TinyClassifier", "dropout": 0.5}}
+    for name, baseline in (("with", {"type": "kdhub.BaselineHook"}), ("without", None)):
+        train(tiny.config(tmp_path / name, model=model, default_hooks={"baseline": baseline}))
+    assert set(card(tmp_path / "with")["baselines"]["teachers"]) == {"teacher"}
+    assert "baselines" not in card(tmp_path / "without")
+    one, other = (weights(tmp_path / name / "iter_6.pth") for name in ("with", "without"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_resume_goes_on(tmp_path: Path) -> None:
+    """A resumed run must not start over, nor lose what it had measured."""
+    train(tiny.config(tmp_path))
+    train(tiny.config(tmp_path, train_cfg={"by_epoch": False, "max_iters": 9, "val_interval": 3}), resume=True)
+    run = card(tmp_path)
+    assert [one["iteration"] for one in run["evaluations"]] == [3, 6, 9]
+    assert [one["from_iteration"] for one in run["sessions"]] == [0, 6]
+    assert read_checkpoint(tmp_path / "iter_9.pth")["meta"]["iter"] == 9
+
+
+def test_resume_from_the_resolved_config_of_a_moved_folder(tmp_path: Path) -> None:
+    """The line that tells how to go on names config.py; and people rename folders."""
+    train(tiny.config(tmp_path / "a"))
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    cfg = Config.fromfile(tmp_path / "b" / "config.py")
+    cfg.work_dir = str(tmp_path / "b")
+    cfg.train_cfg.max_iters = 7
+    train(cfg, resume=True)
+    assert (tmp_path / "b" / "iter_7.pth").is_file()
+    assert not (tmp_path / "a").exists()
+
+
+def test_defaults_change_nothing_the_second_time(tmp_path: Path) -> None:
+    """If the resolved config resolved to another one, no run could be repeated from it."""
+    train(tiny.config(tmp_path / "a", model=tiny.distiller()))
+    cfg = Config.fromfile(tmp_path / "a" / "config.py")
+    cfg.work_dir = str(tmp_path / "b")
+    train(cfg)
+    first, second = ((tmp_path / name / "config.py").read_text() for name in ("a", "b"))
+    assert first.replace("/a'", "/b'") == second
+
+
+def test_another_experiment_is_not_overwritten(tmp_path: Path) -> None:
+    """Two experiments in one folder leave checkpoints of one and a report of the other."""
+    train(tiny.config(tmp_path))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    with pytest.raises(UsageError, match=r"holds another experiment.*differs in model.*--work-dir"):
+        train(tiny.config(tmp_path, model={"type": "TinyClassifier", "width": 5}))
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_the_same_experiment_starts_over(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A second start in the same folder is what people do; how it runs or logs is not the experiment."""
+    train(tiny.config(tmp_path))
+    train(tiny.config(tmp_path, log_level="WARNING", default_hooks={"baseline": None}))
+    assert len(card(tmp_path)["sessions"]) == 1
+
+
+def test_a_failed_start_does_not_block_the_folder(tmp_path: Path) -> None:
+    """A config with a mistake is mended and started again, in the same folder."""
+    with pytest.raises(UsageError, match="weights do not fit"):
+        train(_with_wrong_weights(tmp_path))
+    train(tiny.config(tmp_path))
+    assert card(tmp_path)["status"] == "finished"
+
+
+def _with_wrong_weights(tmp_path: Path) -> Config:
+    torch.save(tiny.TinyClassifier(width=9).state_dict(), tmp_path.parent / "nine.pth")
+    return tiny.config(tmp_path, model=tiny.distiller(checkpoint=str(tmp_path.parent / "nine.pth")))
+
+
+def test_foreign_checkpoints_are_not_touched(tmp_path: Path) -> None:
+    """A folder of another tool's run looks like a work_dir."""
+    (tmp_path / "last_checkpoint").write_text("somewhere/epoch_3.pth")
+    with pytest.raises(UsageError, match="checkpoints that kdhub did not write"):
+        train(tiny.config(tmp_path))
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    """Starting from scratch in place of resuming costs a night before it is seen."""
+    with pytest.raises(UsageError, match=r"nothing to resume.*without --resume"):
+        train(tiny.config(tmp_path), resume=True)
+    with pytest.raises(UsageError, match="no such checkpoint"):
+        train(tiny.config(tmp_path), resume=tmp_path / "absent.pth")
+
+
+def test_resume_in_a_config_means_if_there_is_something(tmp_path: Path) -> None:
+    """A config that says resume=True must start on an empty folder too, as in mmengine."""
+    for _ in range(2):
+        train(tiny.config(tmp_path, resume=True))
+    assert [one["from_iteration"] for one in card(tmp_path)["sessions"]] == [0, 6]
+
+
+def test_resume_with_another_teacher_is_refused(tmp_path: Path) -> None:
+    """Half of a run learned from one teacher and half from another is nobody's experiment."""
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(tiny.TinyClassifier(8).state_dict(), tmp_path / f"{seed}.pth")
+    work_dir = tmp_path / "run"
+    train(tiny.config(work_dir, model=tiny.distiller(checkpoint=str(tmp_path / "0.pth"))))
+    with pytest.raises(UsageError, match=r"another teacher 'teacher'.*expected teacher=weights-.*got teacher=weights-"):
+        train(tiny.config(work_dir, model=tiny.distiller(checkpoint=str(tmp_path / "1.pth"))), resume=True)
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_resumed(tmp_path: Path) -> None:
+    """Mmengine warns and goes on with random weights."""
+    train(tiny.config(tmp_path))
+    with pytest.raises(UsageError, match=r"do not fit.*\(4, 2\) in the file, \(5, 2\) in the model"):
+        train(tiny.config(tmp_path, model={"type": "TinyClassifier", "width": 5}), resume=True)
+
+
+def test_teacher_with_other_class_names_is_refused(tmp_path: Path) -> None:
+    """Logits compared class by class in another order teach nonsense that still looks like learning."""
+    with pytest.raises(GuardError, match="teacher"):
+        train(tiny.config(tmp_path, model=tiny.distiller(class_names=("above", "below"))))
+
+
+def test_load_from_reaches_the_student_of_a_distiller(tmp_path: Path) -> None:
+    """A pretrained student's file has the student's names; mmengine would load none of it and say so in passing."""
+    student = tiny.TinyClassifier()
+    torch.save(student.state_dict(), tmp_path / "student.pth")
+    still = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.0}}
+    train(
+        tiny.config(
+            tmp_path / "run", model=tiny.distiller(), load_from=str(tmp_path / "student.pth"), optim_wrapper=still
+        )
+    )
+    exported = load_file(tmp_path / "run" / "student" / "model.safetensors")
+    assert all(torch.equal(exported[name], tensor) for name, tensor in student.state_dict().items())
+
+
+def test_best_student_has_its_own_folder(tmp_path: Path) -> None:
+    """The last student is not the best, and the report speaks of the last."""
+    hooks = {
+        "checkpoint": {
+            "type": "CheckpointHook",
+            "interval": 1,
+            "by_epoch": False,
+            "save_best": "auto",
+            "rule": "greater",
+        }
+    }
+    train(tiny.config(tmp_path, default_hooks=hooks))
+    assert (tmp_path / "student_best" / "model.safetensors").is_file()
+    assert len(list(tmp_path.glob("best_*.pth"))) == 1
+    assert sorted(path.name for path in tmp_path.glob("iter_*.pth")) == ["iter_4.pth", "iter_5.pth", "iter_6.pth"]
+
+
+def test_accumulation_and_amp_train(tmp_path: Path) -> None:
+    """Mmengine's mixed precision refuses to build without a GPU; accumulating must delay the step, not drop it."""
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}, "accumulative_counts": 2}
+    hooks = {"checkpoint": {"interval": 1, "by_epoch": False, "max_keep_ckpts": -1}}
+    train(tiny.config(tmp_path, model=tiny.distiller(), optim_wrapper=wrapper, default_hooks=hooks), amp=True)
+    saved = [weights(tmp_path / f"iter_{step}.pth")["student.body.weight"] for step in range(1, 7)]
+    changed = [not torch.equal(one, other) for one, other in itertools.pairwise(saved)]
+    assert changed == [True, False, True, False, True]
+    assert Config.fromfile(tmp_path / "config.py").optim_wrapper.type == "kdhub.CPUAmpOptimWrapper"
+    assert saved[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", ["checkpoint", "student"])
+def test_test_evaluates_the_student_without_its_teacher(tmp_path: Path, form: str) -> None:
+    """Whoever tests a student no longer has the teacher's weights."""
+    teacher = tmp_path / "teacher.pth"
+    torch.save(tiny.TinyClassifier(8).state_dict(), teacher)
+    changes = {f"test_{key}": tiny.config("")[f"val_{key}"] for key in ("dataloader", "cfg", "evaluator")}
+    work_dir = tmp_path / "run"
+    result = train(tiny.config(work_dir, model=tiny.distiller(checkpoint=str(teacher)), **changes))
+    teacher.unlink()
+    resolved = (work_dir / "config.py").read_bytes()
+    cfg = Config.fromfile(work_dir / "config.py")
+    checkpoint = work_dir / ("iter_6.pth" if form == "checkpoint" else "student/model.safetensors")
+    assert run_test(cfg, checkpoint) == result.metrics
+    assert (work_dir / "config.py").read_bytes() == resolved
+    assert card(work_dir)["status"] == "finished"
+
+
+def test_test_needs_test_data(tmp_path: Path) -> None:
+    """Mmengine ends in a RuntimeError about a loop."""
+    with pytest.raises(UsageError, match="nothing about testing: test_dataloader, test_cfg, test_evaluator"):
+        run_test(tiny.config(tmp_path), tmp_path / "any.pth")
