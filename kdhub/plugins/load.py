@@ -12,7 +12,7 @@ import pluggy
 from kdhub.errors import PluginError
 from kdhub.plugins.calls import call_one
 from kdhub.plugins.manifest import ApiLevelError, ManifestError, check_hooks, read_manifest
-from kdhub.plugins.one_off import import_file
+from kdhub.plugins.one_off import make_importable
 from kdhub.plugins.scan import Found
 from kdhub.records import Command, Component, PluginInfo, Recipe, Source
 
@@ -80,7 +80,9 @@ def load(
     """
     try:
         if module is None:
-            module = import_file(found.name, found.file) if found.file else importlib.import_module(found.module)
+            if found.file is not None:
+                make_importable(found.file)
+            module = importlib.import_module(found.module)
         implemented = check_hooks(module)
         hooks.register(module, name=found.name)
         manifest = read_manifest(

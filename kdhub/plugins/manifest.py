@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -128,6 +128,12 @@ def read_manifest(call: Callable[[str], list[Any]], package: str) -> Manifest:
     _once("component", [name for component in components for name in (component.name, *component.aliases)])
     _once("recipe", [recipe.name for recipe in recipes])
     _once("command", [command.name for command in commands])
+    for component in components:
+        unknown = [extra for extra in component.needs if extra not in info.extras]
+        if unknown:
+            raise ManifestError(
+                f"component {component.name!r} needs extra {unknown[0]!r}, which is not in PluginInfo.extras"
+            )
     for named in (*components, *commands):
         if named.target.partition(":")[0].partition(".")[0] != package:
             raise ManifestError(
@@ -141,6 +147,8 @@ def _info(results: list[Any]) -> PluginInfo:
         got = ", ".join(type(result).__name__ for result in results) or "None"
         raise ManifestError(f"kdhub_plugin_info must return one PluginInfo, got {got}")
     info = results[0]
+    if not isinstance(info.extras, Mapping):
+        raise ManifestError(f"PluginInfo.extras must map extras to import names, got {info.extras!r}")
     if not API_LEVEL_MIN <= info.api_level <= API_LEVEL:
         action = "upgrade the plugin" if info.api_level < API_LEVEL_MIN else "upgrade kdhub"
         raise ApiLevelError(

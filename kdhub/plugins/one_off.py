@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from kdhub.errors import UsageError
 from kdhub.plugins.names import PLUGIN_NAME
@@ -24,7 +24,7 @@ def one_off(value: str) -> Found:
     if value.endswith(".py"):
         return _from_file(value)
     package = value.partition(".")[0]
-    if importlib.util.find_spec(package) is None:
+    if not package.isidentifier() or importlib.util.find_spec(package) is None:
         raise UsageError(
             f"-p {value}: no installed plugin, module or file of that name",
             expected="a plugin of `kdhub plugins list`, a path ending in .py, or an importable module",
@@ -60,18 +60,12 @@ def _other_module(stem: str, path: Path) -> str:
     return origin or "built in"
 
 
-def import_file(name: str, path: Path) -> ModuleType:
-    """Import ``path`` as top-level module ``name``, so that targets of the form ``name:attribute`` find it."""
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+def make_importable(path: Path) -> None:
+    """Let ``path`` be imported under its stem, here and in worker processes, which get this ``sys.path``.
+
+    Its folder goes last, so that nothing in it can shadow an installed module.
+    """
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()

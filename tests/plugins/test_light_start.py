@@ -66,6 +66,9 @@ def test_the_scan_imports_no_plugin(tmp_path):
 def test_the_public_names_are_there_when_asked_for():
     """A lazy name that is misspelt in the table fails only for the user."""
     code = (
-        "import kdhub; [getattr(kdhub, name) for name in kdhub.__all__]; assert set(kdhub.__all__) <= set(dir(kdhub))"
+        "import kdhub, kdhub.testing\n"
+        "for module in (kdhub, kdhub.testing):\n"
+        "    [getattr(module, name) for name in module.__all__]\n"
+        "assert set(kdhub.__all__) <= set(dir(kdhub))"
     )
     assert "torch" in modules_after(code)

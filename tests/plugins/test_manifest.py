@@ -64,6 +64,10 @@ def kdhub_recipes():
         "@hookimpl\ndef kdhub_add_commands():\n    return [Command(name='go', summary='x', target='{p}.a:main')] * 2",
         "command 'go' is there twice",
     ),
+    "unknown extra": (
+        "@hookimpl\ndef kdhub_losses():\n    return [LossSpec(name='A', target='{p}.a:A', summary='x', needs=('gpu',))]",
+        "component 'A' needs extra 'gpu', which is not in PluginInfo.extras",
+    ),
     "target outside": (
         "@hookimpl\ndef kdhub_losses():\n    return [LossSpec(name='A', target='torch.nn:MSELoss', summary='x')]",
         "target 'torch.nn:MSELoss' of 'A' is outside the plugin's package '{p}'",
@@ -104,6 +108,11 @@ def test_a_broken_manifest_is_refused_with_its_reason(install_plugin, load_fakes
         ("from kdhub import hookimpl", "mandatory hook kdhub_plugin_info is missing"),
         ("from kdhub import hookimpl\n@hookimpl\ndef kdhub_plugin_info(): pass", "kdhub_plugin_info returned None"),
         ("from kdhub import hookimpl\n@hookimpl\ndef kdhub_plugin_info(): return {}", "one PluginInfo, got dict"),
+        (
+            "from kdhub import PluginInfo, hookimpl\n@hookimpl\ndef kdhub_plugin_info():\n"
+            "    return PluginInfo(summary='x', api_level=1, extras=('fast',))",
+            "extras must map extras to import names, got ('fast',)",
+        ),
     ],
 )
 def test_the_mandatory_hook_is_demanded(install_plugin, row_of, info, reason):

@@ -1,5 +1,6 @@
 """Plugins named by ``-p``: the first plugin an author writes is one file."""
 
+import multiprocessing
 import sys
 
 import pytest
@@ -30,7 +31,9 @@ def one_file(tmp_path):
     """A plugin in one file, forgotten afterwards."""
     path = tmp_path / "my_first_loss.py"
     path.write_text(SOURCE, encoding="utf-8")
+    search_path = list(sys.path)
     yield path
+    sys.path[:] = search_path
     sys.modules.pop("my_first_loss", None)
 
 
@@ -55,6 +58,13 @@ def test_loading_it_again_gives_the_same_class(one_file, load_fakes):
     """A second class of the same name would fail every isinstance check."""
     first = load_fakes(modules=(str(one_file),)).find("my_first_loss.MyLoss").load()
     assert load_fakes(modules=(str(one_file),)).find("my_first_loss.MyLoss").load() is first
+
+
+def test_a_spawned_worker_finds_the_class(one_file, load_fakes):
+    """A data loader that spawns its workers sends objects by the name of their class's module."""
+    instance = load_fakes(modules=(str(one_file),)).find("my_first_loss.MyLoss").load()()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(type(instance).__repr__, (instance,)).startswith("<my_first_loss.MyLoss object")
 
 
 def test_a_broken_file_is_a_row_and_leaves_no_module(one_file, load_fakes):
@@ -96,6 +106,7 @@ def test_a_file_with_the_name_of_an_installed_plugin_is_a_conflict(install_plugi
         ("missing.py", "no such file"),
         ("My-Loss.py", "cannot be one"),
         ("json.py", "a module named 'json' exists already"),
+        ("./my_loss", "no installed plugin, module or file of that name"),
         ("no_such_module_anywhere", "no installed plugin, module or file of that name"),
     ],
 )
