@@ -16,7 +16,7 @@ from kdhub.plugins.calls import call_first, call_one, implementers, trace
 from kdhub.plugins.entry import Entry
 from kdhub.plugins.load import Loaded
 from kdhub.plugins.manifest import plugin_manager
-from kdhub.plugins.names import KNOWN_DISTRIBUTIONS
+from kdhub.plugins.names import KNOWN_DISTRIBUTIONS, RESERVED_SCOPES
 from kdhub.plugins.require import require
 from kdhub.plugins.rows import load_rows
 from kdhub.plugins.scan import Scan, scan
@@ -67,7 +67,8 @@ class PluginManager:
         self.plugins: tuple[Loaded, ...] = load_rows(scanned.found, switches, self._hooks, modules or {})
         self._rows: dict[str, Loaded] = {}
         for row in self.plugins:
-            self._rows.setdefault(row.scope, row)
+            if row.status == "ok" or row.scope not in RESERVED_SCOPES:
+                self._rows.setdefault(row.scope, row)
         self._entries = tuple(
             Entry(row.scope, component, row.source, row.info.extras)
             for row in self.plugins
@@ -182,7 +183,7 @@ class PluginManager:
         for row in self.plugins:
             if row.status not in ("ok", "disabled"):
                 fix = unknown.FIX_FOR_STATUS[row.status].format(scope=row.scope, dist=row.source.dist)
-                diagnostics.append(Diagnostic("fail", self._describe(row.scope), f"{row.status}: {row.reason}", fix))
+                diagnostics.append(Diagnostic("fail", _describe(row.source), f"{row.status}: {row.reason}", fix))
         for plugin in implementers(self._hooks, "kdhub_doctor"):
             diagnostics += self._diagnose(plugin)
         return tuple(diagnostics)
@@ -230,14 +231,17 @@ class PluginManager:
         return lines
 
     def _describe(self, plugin: str) -> str:
-        source = self._rows[plugin].source
-        return f"plugin {plugin!r} ({f'{source.dist} {source.version}'.strip()})"
+        return _describe(self._rows[plugin].source)
 
 
 def _package_folder(row: Loaded) -> Path:
     spec = importlib.util.find_spec(row.package)
     locations = list(spec.submodule_search_locations or ()) if spec else []
     return Path(locations[0]) if locations else Path(row.path).parent
+
+
+def _describe(source: Source) -> str:
+    return f"plugin {source.plugin!r} ({f'{source.dist} {source.version}'.strip()})"
 
 
 def _text(error: Exception) -> str:

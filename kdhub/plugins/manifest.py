@@ -60,14 +60,16 @@ def check_hooks(module: ModuleType) -> tuple[str, ...]:
     pluggy registers an unknown name in silence, and passes arguments by position, which drops keyword-only parameters.
 
     Returns:
-        Names of the hooks that it implements.
+        Names of the hooks that it implements, in the order of ``hookspec.py``.
 
     Raises:
         ManifestError: If a name is unknown or lacks the decorator, or a parameter is not a plain one.
     """
     known = hook_names()
-    implemented = []
-    for attribute, function in inspect.getmembers(module, inspect.isfunction):
+    implemented = set()
+    for attribute, function in vars(module).items():
+        if not inspect.isfunction(function):
+            continue
         marker = getattr(function, f"{hookspec.PROJECT}_impl", None)
         if marker is None:
             if attribute.startswith(PREFIX):
@@ -78,14 +80,14 @@ def check_hooks(module: ModuleType) -> tuple[str, ...]:
         name = marker.get("specname") or attribute
         if name in known:
             _check_signature(name, function, marker)
-            implemented.append(name)
+            implemented.add(name)
         elif not marker.get("optionalhook"):
             near = near_matches(name, known)
             hint = f"; did you mean {near[0]!r}?" if near else f"; the hooks are {', '.join(known)}"
             raise ManifestError(f"unknown hook {name!r}{hint}")
     if "kdhub_plugin_info" not in implemented:
         raise ManifestError("the mandatory hook kdhub_plugin_info is missing")
-    return tuple(implemented)
+    return tuple(name for name in known if name in implemented)
 
 
 def _check_signature(name: str, function: Callable[..., Any], marker: dict[str, Any]) -> None:

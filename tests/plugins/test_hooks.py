@@ -162,6 +162,19 @@ def test_doctor_shows_plugins_that_did_not_load(install_plugin, load_fakes):
     assert failed.detail.startswith("broken: importing its manifest raised ModuleNotFoundError")
 
 
+def test_doctor_names_both_sides_of_a_conflict(install_plugin, load_fakes):
+    """One of the two must be uninstalled, so both must be named; a thief of a scope is named too."""
+    install_plugin("kdtwin", dist="first")
+    install_plugin("kdtwin", dist="second")
+    install_plugin("kdthief", entry_points={"mmseg": "kdthief.plugin"})
+    titles = [one.title for one in load_fakes().doctor() if one.level == "fail" and "1.0)" in one.title]
+    assert titles == [
+        "plugin 'kdtwin' (first 1.0)",
+        "plugin 'kdtwin' (second 1.0)",
+        "plugin 'mmseg' (kdthief-dist 1.0)",
+    ]
+
+
 PROPOSE = "@hookimpl\ndef kdhub_propose_adapter(student_shape):\n    return [{{'type': '{name}.X'}}] if student_shape == ({size},) else None"
 
 

@@ -22,7 +22,7 @@ def test_a_good_plugin_is_ok_and_its_components_are_there(install_plugin, load_f
     assert (row.source.plugin, row.source.dist, row.source.version) == ("kdgood", "kdgood-dist", "0.3")
     assert (row.status, row.reason, row.traceback) == ("ok", "", "")
     assert row.info.tasks == ("toy",)
-    assert row.hooks == ("kdhub_losses", "kdhub_plugin_info")
+    assert row.hooks == ("kdhub_plugin_info", "kdhub_losses")
     assert row.path.endswith("plugin.py")
     assert [entry.type for entry in manager.components("loss", "kdgood")] == ["kdgood.Toy"]
     assert "kdgood.losses" not in sys.modules
@@ -136,8 +136,10 @@ def test_a_reserved_scope_is_refused_without_import(install_plugin, load_fakes, 
 
 def test_a_thief_of_the_core_s_scope_takes_nothing(install_plugin, load_fakes):
     """Two rows of one scope: the core's components must stay found."""
-    install_plugin("kdthief", entry_points={"kdhub": "kdthief.plugin"})
-    assert load_fakes().find("kdhub.MSE").source.dist == "kdhub"
+    install_plugin("kdthief", entry_points={"kdhub": "kdthief.plugin", "mmseg": "kdthief.plugin"})
+    manager = load_fakes()
+    assert manager.find("kdhub.MSE").source.dist == "kdhub"
+    assert not manager.owns("mmseg.PSPHead")
 
 
 @pytest.mark.parametrize(
