@@ -87,16 +87,15 @@ class ComponentCheck:
         entry = resolved.entry
         if entry is not None and entry.component.deprecated:
             self._report.warn(f"{path}.type", f"{entry.type} is deprecated", fix=entry.component.deprecated)
-        if entry is None and isinstance(type_, str) and self._manager.owns(type_):
-            scope, _, rest = type_.partition(".")
-            targets = {e.component.target.replace(":", "."): e.type for e in self._manager.components(scope=scope)}
-            name = targets.get(type_) or next(
-                (t for t in targets.values() if t.endswith("." + rest.split(".")[-1])), ""
-            )
+        scope, _, rest = type_.partition(".") if isinstance(type_, str) else ("", "", "")
+        if entry is None and self._manager.owns(f"{scope}.{rest.rpartition('.')[2]}"):
+            entries = self._manager.components(scope=scope)
+            meant = [e.type for e in entries if e.component.target.replace(":", ".") == type_]
+            near = [e.type for e in entries if e.component.name == rest.rpartition(".")[2]]
             self._report.warn(
                 f"{path}.type",
                 f"import path {type_!r} goes past plugin {scope!r}: its status, version and loss inputs are not checked",
-                fix=f"write {name!r}" if name else f"see `kdhub list` for the components of {scope!r}",
+                fix=f"write {(meant or near)[0]!r}" if meant or near else f"see `kdhub list --scope {scope}`",
             )
 
     def _check_against(

@@ -33,7 +33,7 @@ class ImportResolver:
             UnknownComponentError: If no registry knows it where it is known which one will be asked.
             PluginError: If a plugin's component cannot be imported.
         """
-        if isinstance(type_, str) and self._source.manager.owns(type_) and "." not in type_.partition(".")[2]:
+        if isinstance(type_, str) and self._source.manager.owns(type_):
             entry = self._source.manager.find(type_, place.kinds)
             return Resolved(entry, bound(entry.load()))
         if not isinstance(type_, str):

@@ -99,12 +99,16 @@ class _Accepted:
         return kind, None if found is None or found.open else (*found.names, *place.extra)
 
     def _no_such_key(self, path: str, here: str, part: str, known: Collection[str]) -> UsageError:
-        near = tuple(f"{here}.{name}".lstrip(".") for name in near_matches(part, known))
-        elsewhere = near_matches(path, (there for there in _paths(self._tree) if not path.startswith(there)))
+        paths = [there for there in _paths(self._tree) if not path.startswith(there)]
+        near = (
+            [f"{here}.{name}".lstrip(".") for name in near_matches(part, known)]
+            or [there for there in paths if there.endswith(f".{part}")][:3]
+            or near_matches(path, paths)
+        )
         return UsageError(
             f"there is no {part!r}{' in ' if here else ''}{here}; mmengine would create it in silence",
             where=f"{WHERE} {path}",
-            near=near or elsewhere,
+            near=near,
             fix="write new keys into a config that inherits this one (_base_)",
         )
 

@@ -79,7 +79,7 @@ class SourceResolver:
                 raise UsageError("bad type", expected="a name or a class", got=repr(type_))
             return Resolved(None, bound(type_))
         scope, dot, name = type_.partition(".")
-        if self.manager.owns(type_) and "." not in name:
+        if self.manager.owns(type_):
             entry = self.manager.find(type_, place.kinds)
             return Resolved(entry, signature(entry.component.target))
         if not dot:

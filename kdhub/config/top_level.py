@@ -20,8 +20,8 @@ from kdhub.config.places import TOP_LEVEL_KEYS
 from kdhub.errors import near_matches
 from kdhub.plugins import PluginManager
 
-_SURELY_MEANT = 0.8
-"""Similarity from which a key is a typing error: ``train_dataloder`` is, the helper ``train_dataset`` is not."""
+_SLIPS = 2
+"""Letters by which a mistyped key may differ: ``train_dataloder`` does by one, the helper ``train_dataset`` by more."""
 
 _TOGETHER = (
     ("train_dataloader", "train_cfg", "optim_wrapper"),
@@ -40,7 +40,7 @@ def check_top_level(tree: Mapping[str, Any], manager: PluginManager, report: Rep
     if tree.get("model") is None:
         report.error("model", "the config has no model", expected="model=dict(type=...)")
     scope = str(tree.get("default_scope") or "")
-    if manager.owns(f"{scope}."):
+    if manager.owns(f"{scope}.Name"):
         report.error(
             "default_scope",
             f"{scope!r} is a plugin: mmengine would look for its own hooks and loops in there",
@@ -60,8 +60,8 @@ def check_top_level(tree: Mapping[str, Any], manager: PluginManager, report: Rep
 def _check_unread(
     key: str, tree: Mapping[str, Any], read: tuple[str, ...], manager: PluginManager, report: Report
 ) -> None:
-    near = near_matches(key, TOP_LEVEL_KEYS)
-    if near and difflib.SequenceMatcher(None, key, near[0]).ratio() >= _SURELY_MEANT:
+    near = [known for known in near_matches(key, TOP_LEVEL_KEYS) if _letters_apart(key, known) <= _SLIPS]
+    if near:
         report.error(key, f"unknown key {key!r}: mmengine would ignore it", near=near)
         return
     types = [part["type"] for part in _components(tree[key])]
@@ -71,6 +71,11 @@ def _check_unread(
         report.error(key, f"nobody reads {key!r}, and what it holds stands nowhere else")
     else:
         report.warn(key, f"nobody reads {key!r}, and what it holds stands nowhere else: it has no effect")
+
+
+def _letters_apart(one: str, other: str) -> int:
+    changes = difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in changes if tag != "equal")
 
 
 def _components(value: Any) -> Iterator[Mapping[str, Any]]:
