@@ -14,12 +14,6 @@ import pluggy
 logger = logging.getLogger(__name__)
 
 
-def implementers(hooks: pluggy.PluginManager, hook: str) -> tuple[str, ...]:
-    """Return the names of the plugins that implement ``hook``, in the order in which pluggy would call them."""
-    calls = getattr(hooks.hook, hook).get_hookimpls()
-    return tuple(dict.fromkeys(call.plugin_name for call in reversed(calls)))
-
-
 def call_one(hooks: pluggy.PluginManager, plugin: str, hook: str, **arguments: Any) -> list[Any]:
     """Call ``hook`` in one plugin alone and return the results of its implementations.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdhub.errors import PluginError, UsageError, near_matches
 from kdhub.plugins import unknown
-from kdhub.plugins.calls import call_first, call_one, implementers, trace
+from kdhub.plugins.calls import call_first, call_one, trace
 from kdhub.plugins.entry import Entry
 from kdhub.plugins.load import Loaded
 from kdhub.plugins.manifest import plugin_manager
@@ -169,7 +169,7 @@ class PluginManager:
 
     def check_config(self, cfg: Mapping[str, Any], report: Report) -> None:
         """Let every plugin add its findings on a config; one that raises becomes a finding itself."""
-        for plugin in implementers(self._hooks, "kdhub_check_config"):
+        for plugin in self._implementers("kdhub_check_config"):
             try:
                 call_one(self._hooks, plugin, "kdhub_check_config", cfg=cfg, report=report)
             except Exception as error:  # the findings of the other plugins must still be shown
@@ -184,7 +184,7 @@ class PluginManager:
             if row.status not in ("ok", "disabled"):
                 fix = unknown.FIX_FOR_STATUS[row.status].format(scope=row.scope, dist=row.source.dist)
                 diagnostics.append(Diagnostic("fail", _describe(row.source), f"{row.status}: {row.reason}", fix))
-        for plugin in implementers(self._hooks, "kdhub_doctor"):
+        for plugin in self._implementers("kdhub_doctor"):
             diagnostics += self._diagnose(plugin)
         return tuple(diagnostics)
 
@@ -220,7 +220,7 @@ class PluginManager:
     def run_summary(self, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return each plugin's own lines for the run card, by plugin; one that raises is left out."""
         lines: dict[str, dict[str, Any]] = {}
-        for plugin in implementers(self._hooks, "kdhub_run_summary"):
+        for plugin in self._implementers("kdhub_run_summary"):
             try:
                 for result in call_one(self._hooks, plugin, "kdhub_run_summary", run=run):
                     lines.setdefault(plugin, {}).update(result)
@@ -229,6 +229,9 @@ class PluginManager:
                     raise
                 logger.debug("%s: kdhub_run_summary failed", self._describe(plugin), exc_info=True)
         return lines
+
+    def _implementers(self, hook: str) -> list[str]:
+        return [row.scope for row in self.plugins if hook in row.hooks]
 
     def _describe(self, plugin: str) -> str:
         return _describe(self._rows[plugin].source)

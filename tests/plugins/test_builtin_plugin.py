@@ -33,9 +33,9 @@ def test_it_answers_after_every_plugin(tmp_path):
 
 
 def test_its_doctor_looks_at_the_installation():
-    """A doctor that says nothing is worse than none."""
-    with isolated_plugins() as manager:
-        assert manager.doctor()
+    """A doctor that says nothing is worse than none, and what all others stand on comes first."""
+    with isolated_plugins(installed=True) as manager:
+        assert manager.doctor()[0].title == "Python"
 
 
 def test_the_commands_of_the_core_are_taken():
