@@ -50,25 +50,11 @@ def choose_amp(cfg: Any, requested: bool) -> str | None:
     if wrapper is None:
         return None
     kind = wrapper.get("type", "OptimWrapper")
-    on_gpu = torch.cuda.is_available()
-    if kind in _GPU_WRAPPERS and not on_gpu:
-        for option in ("loss_scale", "dtype", "use_fsdp"):
-            wrapper.pop(option, None)
-        wrapper["type"] = _CPU_WRAPPER
-        return "mixed precision: bfloat16 on the CPU (there is no GPU for AmpOptimWrapper)"
-    if not requested or kind in (*_GPU_WRAPPERS, _CPU_WRAPPER):
+    if not torch.cuda.is_available():
+        return _choose_cpu(wrapper, kind, requested)
+    if kind in _GPU_WRAPPERS or not (requested or kind == _CPU_WRAPPER):
         return None
-    if kind not in _PLAIN_WRAPPERS:
-        raise UsageError(
-            "--amp cannot be combined with this optimizer wrapper",
-            where="optim_wrapper.type",
-            expected="OptimWrapper",
-            got=str(kind),
-            fix="leave --amp out, or name a mixed-precision wrapper in the config",
-        )
-    if not on_gpu:
-        wrapper["type"] = _CPU_WRAPPER
-        return "mixed precision: bfloat16 on the CPU"
+    _require_plain(kind)
     wrapper["type"] = "AmpOptimWrapper"
     if torch.cuda.is_bf16_supported():
         wrapper["dtype"] = "bfloat16"
@@ -76,3 +62,24 @@ def choose_amp(cfg: Any, requested: bool) -> str | None:
     wrapper["dtype"] = "float16"
     wrapper.setdefault("loss_scale", "dynamic")
     return "mixed precision: float16 with loss scaling (this GPU has no bfloat16)"
+
+
+def _choose_cpu(wrapper: Any, kind: Any, requested: bool) -> str | None:
+    if kind == _CPU_WRAPPER or not (requested or kind in _GPU_WRAPPERS):
+        return None
+    _require_plain(kind)
+    for option in ("loss_scale", "dtype", "use_fsdp"):
+        wrapper.pop(option, None)
+    wrapper["type"] = _CPU_WRAPPER
+    return "mixed precision: bfloat16 on the CPU" + (" (AmpOptimWrapper needs a GPU)" if kind in _GPU_WRAPPERS else "")
+
+
+def _require_plain(kind: Any) -> None:
+    if kind not in (*_PLAIN_WRAPPERS, *_GPU_WRAPPERS, _CPU_WRAPPER):
+        raise UsageError(
+            "--amp cannot be combined with this optimizer wrapper",
+            where="optim_wrapper.type",
+            expected="OptimWrapper",
+            got=str(kind),
+            fix="leave --amp out, or name a mixed-precision wrapper in the config",
+        )

@@ -198,6 +198,21 @@ def test_load_from_reaches_the_student_of_a_distiller(tmp_path: Path) -> None:
     assert all(torch.equal(exported[name], tensor) for name, tensor in student.state_dict().items())
 
 
+def test_a_run_without_checkpoints_leaves_its_student(tmp_path: Path) -> None:
+    """Who saves disk space by saving no checkpoints still wants the result."""
+    result = train(tiny.config(tmp_path, default_hooks={"checkpoint": None}))
+    assert not list(tmp_path.glob("*.pth"))
+    assert card(tmp_path)["student"]["iteration"] == 6
+    assert result.student_path is not None
+
+
+def test_resuming_measures_no_student_before_training(tmp_path: Path) -> None:
+    """Half-trained weights under the heading "student before" would hide half of the gain."""
+    train(tiny.config(tmp_path, default_hooks={"baseline": None}))
+    train(tiny.config(tmp_path, train_cfg={"by_epoch": False, "max_iters": 7, "val_interval": 3}), resume=True)
+    assert "baselines" not in card(tmp_path)
+
+
 def test_best_student_has_its_own_folder(tmp_path: Path) -> None:
     """The last student is not the best, and the report speaks of the last."""
     hooks = {

@@ -18,7 +18,8 @@ from kdhub.engine.rng import preserved_randomness
 class BaselineHook(Hook):
     """Evaluates before the first step, with the run's own validation loop; the results go into ``run.json``.
 
-    It changes nothing about the training that follows, random numbers included. A resumed run keeps what it has.
+    It changes nothing about the training that follows, random numbers included. A resumed run keeps what it found at its
+    start.
 
     Args:
         teacher: Whether to evaluate the teachers that have a live model.
@@ -31,11 +32,12 @@ class BaselineHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Evaluate."""
-        if runner.val_loop is None or "baselines" in runner.run_card.content:
+        if runner.val_loop is None or runner.resuming:
             return
         found: dict[str, Any] = {"teachers": {}}
         for name, teacher in teachers_of(runner.model).items() if self.teacher else ():
             if teacher.model is not None:
+                runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
                 found["teachers"][name] = self._evaluate(runner, f"teacher {name!r}", teacher.model)
         if self.student:
             found["student"] = self._evaluate(runner, "student before training", runner.model)

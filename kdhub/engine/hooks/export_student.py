@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 import kdhub
@@ -16,7 +17,7 @@ FOLDER = "student"
 
 
 class ExportStudentHook(Hook):
-    """Writes the student after each checkpoint: ``student/`` beside the newest, ``student_best/`` beside the best.
+    """Writes the student after each checkpoint and at the end: ``student/``, and ``student_best/`` beside the best.
 
     A plugin that knows the model writes its library's own format; otherwise it is ``model.safetensors``. Where that
     format brings no configuration, ``model.py`` holds the student's part of the config.
@@ -24,12 +25,20 @@ class ExportStudentHook(Hook):
 
     def after_save_checkpoint(self, runner: Any, path: Path, meta: dict[str, Any]) -> None:
         """Export; called in the main process once the checkpoint is safe."""
-        folder = Path(runner.work_dir, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER)
-        with atomic_folder(folder) as partial:
+        self._export(runner, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER, meta["iter"])
+
+    def after_train(self, runner: Any) -> None:
+        """Export what no checkpoint was saved of."""
+        exported = runner.run_card.content.get("student", {}).get("iteration")
+        if is_main_process() and exported != runner.iter:
+            self._export(runner, FOLDER, runner.iter)
+
+    def _export(self, runner: Any, name: str, iteration: int) -> None:
+        with atomic_folder(Path(runner.work_dir, name)) as partial:
             load = kdhub.init().export_student(student_of(runner.model), partial)
             model = runner.cfg.get("model", {})
             if not any(partial.glob("*.json")) and isinstance(model, dict):
                 Config({"model": model.get("student", model)}).dump(str(partial / "model.py"))
-        if folder.name == FOLDER:
-            runner.run_card.content["student"] = {"path": FOLDER, "load": load, "iteration": meta["iter"]}
+        if name == FOLDER:
+            runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()

@@ -45,6 +45,7 @@ class RunCardHook(Hook):
         content["status"] = "running"
         content["experiment"] = experiment(runner.cfg)
         content["name"] = work_dir.name
+        content["work_dir"] = str(work_dir)
         content["config"] = runner.cfg.filename or "config.py"
         content.setdefault("started", now())
         content.setdefault("evaluations", [])

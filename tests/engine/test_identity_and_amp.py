@@ -1,0 +1,106 @@
+"""Small decisions on a config: which experiment it is, which precision, which defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from mmengine.config import Config
+
+from kdhub.engine.amp import choose_amp
+from kdhub.engine.defaults import add_training_defaults
+from kdhub.engine.identity import differences, experiment
+from kdhub.errors import UsageError
+
+
+def changed(**changes: Any) -> tuple[str, ...]:
+    """Return the parts in which a changed config is another experiment."""
+    return differences(experiment(tiny.config("a")), experiment(tiny.config("b", **changes)))
+
+
+def test_where_and_how_a_run_logs_is_not_the_experiment() -> None:
+    """A guard that complains about a log level is switched off."""
+    loader = tiny.config("")["train_dataloader"] | {"num_workers": 4, "persistent_workers": True}
+    assert changed(log_level="DEBUG", default_hooks={"baseline": None}, resume=True, train_dataloader=loader) == ()
+
+
+def test_what_is_learned_is_the_experiment() -> None:
+    """A guard that lets another learning rate or data set pass mixes two runs."""
+    loader = tiny.config("")["train_dataloader"]
+    assert changed(train_dataloader=loader | {"batch_size": 5}) == ("train_dataloader",)
+    assert changed(randomness={"seed": 1}, model={"type": "TinyClassifier", "width": 5}) == ("model", "randomness")
+
+
+def test_objects_in_a_config_have_no_address() -> None:
+    """An object's repr changes with every start, so that a run would never be the same experiment twice."""
+    one, other = ({"model": {"type": tiny.TinyClassifier, "init": object()}} for _ in range(2))
+    assert experiment(one) == experiment(other)
+    assert experiment(one) != experiment({"model": {"type": tiny.TinyAccuracy, "init": object()}})
+
+
+def wrapper(**options: Any) -> Config:
+    """Make a config with an optimizer wrapper."""
+    return Config({"optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1}, **options}})
+
+
+def test_amp_without_a_gpu() -> None:
+    """Mmengine's wrapper ends in an assertion where there is no GPU."""
+    cfg = wrapper(type="OptimWrapper")
+    assert choose_amp(cfg, requested=False) is None
+    assert choose_amp(cfg, requested=True) == "mixed precision: bfloat16 on the CPU"
+    assert cfg.optim_wrapper.type == "kdhub.CPUAmpOptimWrapper"
+    assert choose_amp(cfg, requested=True) is None
+    named = wrapper(type="AmpOptimWrapper", loss_scale="dynamic", dtype="float16")
+    assert "needs a GPU" in str(choose_amp(named, requested=False))
+    assert dict(named.optim_wrapper) == {"type": "kdhub.CPUAmpOptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}}
+
+
+@pytest.mark.parametrize(("bfloat16", "dtype"), [(True, "bfloat16"), (False, "float16")])
+def test_amp_with_a_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool, dtype: str) -> None:
+    """A config resolved on a CPU would run in full precision on a GPU, and say nothing."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+    for kind in ("OptimWrapper", "kdhub.CPUAmpOptimWrapper"):
+        cfg = wrapper(type=kind)
+        assert dtype in str(choose_amp(cfg, requested=True))
+        assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ("AmpOptimWrapper", dtype)
+    resolved = wrapper(type="kdhub.CPUAmpOptimWrapper")
+    choose_amp(resolved, requested=False)
+    assert resolved.optim_wrapper.type == "AmpOptimWrapper"
+
+
+def test_amp_with_another_wrapper() -> None:
+    """Replacing a wrapper somebody wrote would drop what it does."""
+    with pytest.raises(UsageError, match=r"optim_wrapper\.type: --amp cannot be combined.*got mine\.Wrapper"):
+        choose_amp(wrapper(type="mine.Wrapper"), requested=True)
+
+
+def test_the_users_values_win() -> None:
+    """A default that replaces what was written is a trap."""
+    cfg = Config(
+        {
+            "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 1000, "val_interval": 100},
+            "default_hooks": {
+                "checkpoint": {"type": "CheckpointHook", "interval": 7, "max_keep_ckpts": 1},
+                "logger": {"type": "LoggerHook", "interval": 3},
+                "baseline": None,
+                "progress": {"interval": 1.0},
+            },
+            "visualizer": {"type": "mine.Visualizer", "vis_backends": [{"type": "WandbVisBackend"}]},
+            "env_cfg": {"cudnn_benchmark": True},
+            "work_dir": "mine",
+        }
+    )
+    add_training_defaults(cfg)
+    hooks = cfg.default_hooks
+    assert hooks.checkpoint == {"type": "kdhub.CheckpointHook", "interval": 7, "max_keep_ckpts": 1}
+    assert hooks.logger == {"type": "LoggerHook", "interval": 3}
+    assert hooks.baseline is None
+    assert hooks.progress == {"type": "kdhub.ProgressHook", "interval": 1.0}
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == ["WandbVisBackend", "LocalVisBackend"]
+    assert cfg.visualizer.type == "mine.Visualizer"
+    assert cfg.env_cfg.cudnn_benchmark is True
+    assert cfg.work_dir == "mine"
+    assert cfg.log_processor.by_epoch is False

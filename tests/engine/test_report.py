@@ -1,0 +1,186 @@
+"""The report tells what happened, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import collections
+import html.parser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from packaging.version import Version
+
+from kdhub.engine.charts import chart
+from kdhub.engine.curves import read_curves
+from kdhub.engine.report import number, write_report
+from kdhub.engine.train import train
+from kdhub.errors import UsageError
+
+_EMPTY_TAGS = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects ids, attributes and the text of cells; complains about tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: collections.Counter[str] = collections.Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.cells: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.ids.update(value or "" for name, value in attrs if name == "id")
+        if tag not in _EMPTY_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _EMPTY_TAGS:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells.append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train once."""
+    return train(tiny.config(tmp_path_factory.mktemp("report") / "run", model=tiny.distiller())).work_dir
+
+
+def test_the_page_is_whole_and_stands_alone(run: Path) -> None:
+    """A report that loads anything from elsewhere is blank on a plane and in ten years."""
+    text = (run / "report.html").read_text()
+    page = Page(text)
+    assert [name for name, count in page.ids.items() if count > 1] == []
+    outside = [
+        (tag, name, value)
+        for tag, name, value in page.attributes
+        if name in ("src", "href", "xlink:href") and not value.startswith("#")
+    ]
+    assert outside == []
+    assert not re.search(r"@import|url\((?!#)|<script|\bNone\b|\bnan\b", text)
+    used = {value[1:] for _, name, value in page.attributes if name == "xlink:href"}
+    used |= set(re.findall(r"url\(#([^)]+)\)", text))
+    assert used <= set(page.ids)
+
+
+def test_the_table_compares_teacher_and_student(run: Path) -> None:
+    """Numbers under the wrong heading would be believed."""
+    card = json.loads((run / "run.json").read_text())
+    teacher, before = (card["baselines"][key] for key in ("teachers", "student"))
+    after = card["evaluations"][-1]["metrics"]["tiny/accuracy"]
+    cells = Page((run / "report.html").read_text()).cells
+    assert cells[:4] == ["teacher", "student before", "student after", "gained"]
+    row = cells[cells.index("tiny/accuracy") + 1 :][:3]
+    assert row == [number(teacher["teacher"]["tiny/accuracy"]), number(before["tiny/accuracy"]), number(after)]
+    assert cells[cells.index("parameters") + 1 :][:3] == ["42", "22", "22"]
+
+
+def test_every_term_has_its_curve(run: Path) -> None:
+    """A term that is not drawn is not looked at."""
+    text = (run / "report.html").read_text()
+    for name in ("loss", "loss_ce", "loss_logits", "lr", "tiny/accuracy"):
+        assert f"<figcaption>{name}</figcaption>" in text
+    curves = read_curves(run, [one["log"] for one in json.loads((run / "run.json").read_text())["sessions"]])
+    assert [step for step, _ in curves["loss"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_markup_in_names_is_text(run: Path, tmp_path: Path) -> None:
+    """A config or an error may hold any character."""
+    card = json.loads((run / "run.json").read_text())
+    card["error"] = "<b>oops</b> & more"
+    card["evaluations"][-1]["metrics"]["a<b"] = 1.0
+    (tmp_path / "run.json").write_text(json.dumps(card))
+    (tmp_path / "config.py").write_text("model = '</pre><h1>'\n")
+    text = write_report(tmp_path).read_text()
+    assert "&lt;b&gt;oops&lt;/b&gt; &amp; more" in text
+    assert "<h1>'" not in text
+    Page(text)
+
+
+def test_plugins_add_lines_and_commands(run: Path, tmp_path: Path) -> None:
+    """What a plugin knows to do next with the student is what the reader wants to do next."""
+    card = json.loads((run / "run.json").read_text())
+    card["plugins"] = {"kdret": {"index": "exact", "next": {"search with it": 'kdhub search run "read a csv file"'}}}
+    (tmp_path / "run.json").write_text(json.dumps(card))
+    text = write_report(tmp_path).read_text()
+    assert "<dt>index</dt><dd>exact</dd>" in text
+    assert "kdhub search run &#34;read a csv file&#34;" in text
+
+
+def test_an_interrupted_run_says_how_to_go_on(run: Path, tmp_path: Path) -> None:
+    """The report of a stopped run is read to find out what to do."""
+    card = json.loads((run / "run.json").read_text())
+    card |= {"status": "interrupted", "evaluations": [], "baselines": {"teachers": {}}}
+    (tmp_path / "run.json").write_text(json.dumps(card))
+    text = write_report(tmp_path).read_text()
+    assert f"kdhub train {tmp_path}/config.py --resume" in text
+    assert "student after" not in text
+
+
+def test_curves_of_a_resumed_run_join(tmp_path: Path) -> None:
+    """Iterations that were run twice must not be drawn twice, nor a line cut off by a crash stop the report."""
+
+    def log(name: str, *steps: int) -> None:
+        (tmp_path / name / "vis_data").mkdir(parents=True)
+        lines = [json.dumps({"loss": float(f"{step}.{len(name)}"), "iter": step, "step": step}) for step in steps]
+        (tmp_path / name / "vis_data" / "scalars.json").write_text("\n".join([*lines, '{"loss": 1.0, "it']))
+
+    log("first", 1, 2, 3, 4)
+    log("second", 3, 4, 5)
+    curves = read_curves(tmp_path, ["first", "second", "second", "absent"])
+    assert curves == {"loss": [(1, 1.5), (2, 2.5), (3, 3.6), (4, 4.6), (5, 5.6)]}
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    """The command takes any path."""
+    with pytest.raises(UsageError, match=r"no run to report.*run\.json"):
+        write_report(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(UsageError, match="run card cannot be read"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.5, "0.5"),
+        (0.123456, "0.1235"),
+        (1234567, "1,234,567"),
+        (12345.6, "12,346"),
+        (None, "–"),
+        ("nan", "nan"),
+        (1.0, "1"),
+    ],
+)
+def test_numbers_are_readable(value: Any, text: str) -> None:
+    """Sixteen digits hide the two that matter."""
+    assert number(value) == text
+
+
+def test_a_chart_takes_the_pages_colours() -> None:
+    """Black on black is what a report in dark mode had."""
+    picture = chart("loss", [(0, 1.0), (1, 0.5)], {"teacher": 0.4})
+    assert "currentColor" in picture
+    assert "var(--line)" in picture
+    assert "var(--reference)" in picture
+    assert not re.search(r"#(?:0{6}|f{6}|0102\d\d)", picture)
+
+
+def test_versions_are_recorded(run: Path) -> None:
+    """Without versions a number cannot be repeated."""
+    card = json.loads((run / "run.json").read_text())
+    assert {"python", "torch", "onedl-mmengine", "numpy"} <= set(card["versions"])
+    assert all(Version(version) for version in card["versions"].values())
