@@ -16,12 +16,15 @@ def export_student(student: nn.Module, path: Path) -> str | None:
         path: Existing empty folder.
 
     Returns:
-        The line of Python that loads it, or ``None`` if the student is not one of ours.
+        The line of Python that loads it from the run's folder, or ``None`` if the student is not one of ours.
     """
     # a student of ours has imported the module; importing it for everybody else's would cost seconds
     module = sys.modules.get("kdret.encoder")
     if module is None or not isinstance(student, module.SentenceEncoder):
         return None
-    # sentence-transformers' own model card asks the hub about the base model
-    student.encoder.save(str(path), create_model_card=False)
-    return f"sentence_transformers.SentenceTransformer({path.name!r})"
+    from kdret.quiet import no_progress_bars
+
+    with no_progress_bars():
+        # sentence-transformers' own model card asks the hub about the base model
+        student.encoder.save(str(path), create_model_card=False)
+    return "sentence_transformers.SentenceTransformer('student')"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
-from transformers.utils import logging
 
 from kdhub.errors import UsageError, near_matches
+from kdret.quiet import no_progress_bars
 
 _PACKAGE = "package://"
 
@@ -28,7 +26,7 @@ def load_sentence_transformer(model: str) -> SentenceTransformer:
     """
     folder = model_folder(model)
     try:
-        with _quiet():
+        with no_progress_bars():
             return SentenceTransformer(str(folder or model), device="cpu").float()
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(
@@ -77,18 +75,6 @@ def _package_folder(model: str) -> Path:
             near=near_matches(inside, there),
         )
     return folder
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide the progress bar that transformers shows for every model, however small."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _first_sentence(error: Exception) -> str:

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 
 from sentence_transformers import SentenceTransformer
 
+from kdhub.engine.console import say
 from kdhub.errors import UsageError
 from kdret.data.beir import Document, load_corpus
 from kdret.index import FlatIndex
 from kdret.loading import load_sentence_transformer
 
 _STATE = "state.json"
+_SHOWN = 120
+"""Characters of a document in a hit."""
 
 
 class Hit(NamedTuple):
@@ -27,13 +30,13 @@ class Hit(NamedTuple):
         rank: From 1.
         score: Similarity to the query.
         id: Document id.
-        title: Title, or the first line of the text.
+        text: Beginning of title and text, in one line.
     """
 
     rank: int
     score: float
     id: str
-    title: str
+    text: str
 
 
 def search(work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = False) -> list[Hit]:
@@ -63,7 +66,7 @@ def search(work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = F
     index = _index(folder / "index", student_folder, student, corpus, rebuild)
     vector = _encode(student, [query], student.encode_query)
     return [
-        Hit(rank, score, key, corpus[key].title or corpus[key].text.partition("\n")[0])
+        Hit(rank, score, key, " ".join(corpus[key].content.split())[:_SHOWN])
         for rank, (key, score) in enumerate(index.search(vector, top)[0], start=1)
     ]
 
@@ -103,7 +106,8 @@ def _index(
     if not rebuild and _read(folder / _STATE) == state:
         return FlatIndex.load(folder)
     documents = {key: document.content for key, document in corpus.items() if document.content}
-    vectors = _encode(student, list(documents.values()), student.encode_document)
+    say(f"indexing {len(documents)} documents with the student, once")
+    vectors = _encode(student, list(documents.values()), student.encode_document, progress=True)
     index = FlatIndex(_similarity(student)).build(vectors, list(documents))
     staging = folder.with_name(f".{folder.name}.{os.getpid()}")
     staging.mkdir()
@@ -121,9 +125,14 @@ def _similarity(student: SentenceTransformer) -> str:
     return "cosine" if student.similarity_fn_name == "cosine" else "dot"
 
 
-def _encode(student: SentenceTransformer, texts: list[str], encode: Callable[..., Any]) -> Any:
-    normalize = _similarity(student) == "cosine"
-    return encode(texts, batch_size=64, convert_to_numpy=True, normalize_embeddings=normalize, show_progress_bar=False)
+def _encode(student: SentenceTransformer, texts: list[str], encode: Callable[..., Any], progress: bool = False) -> Any:
+    return encode(
+        texts,
+        batch_size=64,
+        convert_to_numpy=True,
+        normalize_embeddings=_similarity(student) == "cosine",
+        show_progress_bar=progress,
+    )
 
 
 def _digest_of(folder: Path) -> str:

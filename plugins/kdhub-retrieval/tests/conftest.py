@@ -37,11 +37,10 @@ def tiny_encoder(tmp_path_factory):
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         bert = BertModel(
@@ -56,32 +55,40 @@ def tiny_encoder(tmp_path_factory):
             )
         )
     bert.save_pretrained(folder / "bert")
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    (folder / "bert/vocab.txt").write_text("\n".join(vocabulary))
     transformer = modules.Transformer(str(folder / "bert"), max_seq_length=32)
     model = SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Normalize()], device="cpu")
+    one, two = model.encode(["read file", "sort list"])
+    assert abs(one @ two) < 0.95, "texts that embed alike would let every test pass"
     model.save(str(folder / "model"), create_model_card=False)
     return str(folder / "model")
 
 
 @pytest.fixture
-def tiny_data(tmp_path):
+def tiny_data(make_collection, tmp_path):
     """A collection of 12 documents; 8 training and 4 test queries, one relevant document each."""
-    return write_collection(tmp_path / "tiny")
+    return make_collection(tmp_path / "tiny")
 
 
-def write_collection(folder):
+@pytest.fixture(scope="session")
+def make_collection():
+    """A function that writes such a collection."""
+    return _write_collection
+
+
+def _write_collection(folder):
     folder.mkdir()
     documents = [{"_id": f"d{i}", "title": "", "text": f"{WORDS[i]} {WORDS[i + 1]} {WORDS[i + 2]}"} for i in range(12)]
-    write_lines(folder / "corpus.jsonl", documents)
+    _write_lines(folder / "corpus.jsonl", documents)
     for split, numbers in {"train": range(8), "test": range(8, 12)}.items():
-        write_lines(folder / f"queries.{split}.jsonl", [{"_id": f"q{i}", "text": WORDS[i + 1]} for i in numbers])
-        write_lines(
+        _write_lines(folder / f"queries.{split}.jsonl", [{"_id": f"q{i}", "text": WORDS[i + 1]} for i in numbers])
+        _write_lines(
             folder / f"qrels.{split}.jsonl", [{"query_id": f"q{i}", "doc_id": f"d{i}", "score": 1} for i in numbers]
         )
     return folder
 
 
-def write_lines(path, objects):
+def _write_lines(path, objects):
     path.write_text("".join(json.dumps(entry) + "\n" for entry in objects), encoding="utf-8")
 
 

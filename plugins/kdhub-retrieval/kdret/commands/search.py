@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 
 
 def main(argv: list[str]) -> int:
@@ -23,13 +24,8 @@ def main(argv: list[str]) -> int:
         print(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, indent=1))
         return 0
 
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("rank", "score", "id", "text", box=None)
+    columns = shutil.get_terminal_size((160, 0)).columns
+    width = max((len(hit.id) for hit in hits), default=0)
     for hit in hits:
-        # Text, or brackets in a docstring would be read as markup
-        table.add_row(str(hit.rank), f"{hit.score:.3f}", Text(hit.id), Text(hit.title, overflow="ellipsis"))
-    Console().print(table)
+        print(f"{hit.rank:>4}  {hit.score:.3f}  {hit.id:<{width}}  {hit.text}"[:columns].rstrip())
     return 0

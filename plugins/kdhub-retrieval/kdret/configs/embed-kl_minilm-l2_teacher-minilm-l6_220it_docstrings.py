@@ -39,7 +39,7 @@ model = dict(
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="InfiniteSampler", shuffle=True),
     collate_fn=dict(type="kdret.collate_texts"),
     dataset=dict(type="kdret.Pairs", data_root=data_root, split="train"),
 )

@@ -117,20 +117,25 @@ def _unfit(entry: Docstring) -> str:
 
 
 def _without_duplicates(rows: list[tuple[str, Docstring]], dropped: Counter[str]) -> list[tuple[str, Docstring]]:
-    """Drop every sentence and every rest that occurs twice: boilerplate, copied code, no single right answer."""
+    """Drop every sentence and every document that occurs twice: boilerplate, copied code, no single right answer."""
     sentences = Counter(entry.sentence.lower() for _, entry in rows)
-    rests = Counter(entry.rest.lower() for _, entry in rows)
+    documents = Counter(_beginning(entry) for _, entry in rows)
     kept: dict[str, tuple[str, Docstring]] = {}
     for split, entry in rows:
         if sentences[entry.sentence.lower()] > 1:
             dropped["sentence occurs more than once"] += 1
-        elif rests[entry.rest.lower()] > 1:
-            dropped["rest occurs more than once"] += 1
+        elif documents[_beginning(entry)] > 1:
+            dropped["document occurs more than once"] += 1
         elif entry.name in kept:
             dropped["name occurs more than once"] += 1
         else:
             kept[entry.name] = (split, entry)
     return list(kept.values())
+
+
+def _beginning(entry: Docstring) -> tuple[str, ...]:
+    """What a copy still shares after small edits: the signature and the first words, which is also all that is encoded."""
+    return (entry.signature, *entry.rest.lower().split()[:10])
 
 
 def _write(folder: Path, rows: list[tuple[str, Docstring]]) -> dict[str, Any]:

