@@ -50,9 +50,12 @@ def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Re
 
 def _check_requirements(tree: Mapping[str, Any], manager: PluginManager, report: Report) -> None:
     settings = tree.get("kdhub")
-    required = settings.get("require", ()) if isinstance(settings, Mapping) else ()
+    required = settings.get("require", []) if isinstance(settings, Mapping) else []
+    if not (isinstance(required, list | tuple) and all(isinstance(text, str) for text in required)):
+        report.error("kdhub.require", "not a list of requirements", expected="['NAME>=VERSION']", got=repr(required))
+        return
     try:
-        manager.require([required] if isinstance(required, str) else required)
+        manager.require(required)
     except UsageError as error:
         report.add(Finding.of(error, "kdhub.require"))
 
@@ -75,7 +78,7 @@ class _Walk:
         """
         if isinstance(value, list | tuple):
             for index, item in enumerate(value):
-                self.visit(item, f"{path}.{index}", spot)
+                self.visit(item, f"{path}.{index}", spot.item())
         elif isinstance(value, Mapping):
             entry = self._components.check(value, path, spot.place)
             kind = entry.component.kind if entry is not None else None

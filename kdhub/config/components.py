@@ -10,6 +10,7 @@ from kdhub.config.inheritance import Bases
 from kdhub.config.places import Place
 from kdhub.config.resolve import Resolved, Resolver
 from kdhub.config.signature import Signature, signature
+from kdhub.config.slips import slip_of
 from kdhub.errors import PluginError, UsageError, near_matches
 from kdhub.plugins import Entry, PluginManager
 from kdhub.plugins.unknown import a_kind
@@ -48,7 +49,7 @@ class ComponentCheck:
         elif place.implicit:
             self._check_implicit(value, path, place)
         elif place.typed:
-            example = next(iter(self._manager.components(place.kinds[0])), None)
+            example = next((entry for kind in place.kinds for entry in self._manager.components(kind)), None)
             self._report.error(
                 path,
                 f"{a_kind(place.kinds)} without a 'type'",
@@ -109,9 +110,12 @@ class ComponentCheck:
         resolved: Resolved | None = None,
     ) -> None:
         certain = place.known or (resolved is not None and resolved.entry is not None)
-        if not found.open:
-            given = tuple(name for name in found.names if name not in place.provided or name in value)
-            self._check_keys(value, path, (*given, *place.extra, *accepted), "error" if certain else "warning")
+        given = tuple(name for name in found.names if name not in place.provided or name in value)
+        allowed = (*given, *place.extra, *accepted)
+        if found.open:
+            self._warn_of_slips(value, path, allowed)
+        else:
+            self._check_keys(value, path, allowed, "error" if certain else "warning")
         if not place.known or place.called:
             return  # whoever builds it may pass the rest
         missing = [name for name in found.required if name not in value and name not in place.provided]
@@ -119,6 +123,12 @@ class ComponentCheck:
             self._report.error(
                 path, f"{found.name} needs {' and '.join(map(repr, missing))}", expected=str(found), got=_keys(value)
             )
+
+    def _warn_of_slips(self, value: Mapping[str, Any], path: str, allowed: tuple[str, ...]) -> None:
+        for key in value:
+            near = slip_of(str(key), set(allowed).difference(value))
+            if key not in allowed and key not in _BUILDER_KEYS and near:
+                self._report.warn(f"{path}.{key}", f"{key!r} is no parameter, and **kwargs would swallow it", near=near)
 
     def _check_keys(self, value: Mapping[str, Any], path: str, allowed: tuple[str, ...], level: str) -> None:
         for key in value:

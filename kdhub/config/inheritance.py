@@ -23,14 +23,15 @@ class Bases:
 
     def why_here(self, path: str, key: str, type_: Any) -> str | None:
         """Say which base gave ``key`` to the dict at ``path``, if that base meant it for another ``type``."""
-        for file, tree in self._read().items():
+        why = None
+        for file, tree in self._read().items():  # the last one wins: the nearer ones have it from there
             there = _at(tree, path)
             if isinstance(there, Mapping) and key in there and there.get("type", type_) != type_:
-                return (
+                why = (
                     f"it is inherited from {file}, where the type is {there['type']!r}: add _delete_=True to replace that"
                     " dict instead of merging into it"
                 )
-        return None
+        return why
 
     def _read(self) -> Mapping[Path, Mapping[str, Any]]:
         if self._trees is None:

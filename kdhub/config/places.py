@@ -35,6 +35,10 @@ class Place:
     scalar: bool = False
     called: bool = False
 
+    def item(self) -> Place:
+        """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
+        return replace(self, typed=True) if self.kinds or self.roots else self
+
     @property
     def known(self) -> bool:
         """Whether it is known who builds what stands here, and so which parameters are missing."""
@@ -50,11 +54,11 @@ _TAP = Place(kinds=("tap",), scalar=True)
 _ADAPTER = Place(kinds=("adapter",))
 _SCHEDULE = Place(kinds=("schedule",), typed=True, scalar=True)
 _DATASET = Place(kinds=("dataset",), roots=("DATASETS",))
-_SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"))
+_SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"), typed=True)
 _TRANSFORM = Place(roots=("TRANSFORMS",))
 _METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator")
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
-_OWN_HOOKS = {
+OWN_HOOKS = {
     "baseline": "BaselineHook",
     "checkpoint": "CheckpointHook",
     "distill": "DistillHook",
@@ -75,7 +79,7 @@ _DATALOADER = {
     ".sampler": _SAMPLER,
     ".batch_sampler": _SAMPLER,
     ".collate_fn": Place(kinds=("collate",), roots=("FUNCTIONS",), typed=True, called=True),
-    ".worker_init_fn": Place(roots=("FUNCTIONS",), called=True),
+    ".worker_init_fn": Place(roots=("FUNCTIONS",), typed=True, called=True),
 }
 
 
@@ -100,18 +104,18 @@ _TOP_LEVEL = {
     "default_hooks": ANYWHERE,
     **{
         f"default_hooks.{name}": replace(_HOOK, implicit=f"kdhub.engine.hooks.{name}:{hook}", typed=False)
-        for name, hook in _OWN_HOOKS.items()
+        for name, hook in OWN_HOOKS.items()
     },
     "default_hooks.*": _HOOK,
     "custom_hooks": _HOOK,
-    "data_preprocessor": Place(roots=("MODELS",)),
+    "data_preprocessor": Place(roots=("MODELS",), typed=True),
     "load_from": ANYWHERE,
     "resume": ANYWHERE,
     "launcher": ANYWHERE,
     "env_cfg": Place(keys=("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")),
     "log_processor": Place(roots=("LOG_PROCESSORS",), implicit="mmengine.runner:LogProcessor"),
     "log_level": ANYWHERE,
-    "visualizer": Place(roots=("VISUALIZERS",)),
+    "visualizer": Place(roots=("VISUALIZERS",), implicit="mmengine.visualization:Visualizer"),
     "visualizer.vis_backends": Place(roots=("VISBACKENDS",)),
     "default_scope": ANYWHERE,
     "randomness": Place(keys=("seed", "diff_rank_seed", "deterministic")),
@@ -146,18 +150,19 @@ _DISTILLER = {
     "objectives.*": Place(keys=OBJECTIVE_KEYS),
     "objectives.*.loss": Place(kinds=("loss",), typed=True),
     "objectives.*.student": _TAP,
-    "objectives.*.student.*": _TAP,
+    "objectives.*.student.*": replace(_TAP, typed=True),
     "objectives.*.teacher": _TAP,
-    "objectives.*.teacher.*": _TAP,
+    "objectives.*.teacher.*": replace(_TAP, typed=True),
     "objectives.*.adapter": _ADAPTER,
-    "objectives.*.adapter.*": _ADAPTER,
+    "objectives.*.adapter.*": replace(_ADAPTER, typed=True),
     "objectives.*.weight": _SCHEDULE,
 }
 
 _TABLES: Mapping[str, Mapping[str, Place]] = {
     "config": _TOP_LEVEL,
     "distiller": _DISTILLER,
-    "optim_wrapper": {"optimizer": Place(roots=("OPTIMIZERS",), provided=("params",))},
+    "teacher": {"model": replace(_MODEL, scalar=True)},
+    "optim_wrapper": {"optimizer": Place(roots=("OPTIMIZERS",), provided=("params",), typed=True)},
     "dataset": {
         "dataset": replace(_DATASET, scalar=True),
         "datasets": replace(_DATASET, scalar=True),
@@ -193,6 +198,10 @@ class Spot:
             return self
         owner = kind or next(iter(self.place.kinds), "")
         return Spot(self.place, owner, ()) if owner else self
+
+    def item(self) -> Spot:
+        """Return the spot of one entry of a list."""
+        return replace(self, place=self.place.item())
 
     def child(self, key: str) -> Spot:
         """Return the spot of one key."""

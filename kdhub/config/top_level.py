@@ -11,17 +11,13 @@ mmengine reads a fixed set of keys and ignores the rest in silence, while config
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdhub.config.findings import Report
 from kdhub.config.places import TOP_LEVEL_KEYS
-from kdhub.errors import near_matches
+from kdhub.config.slips import slip_of
 from kdhub.plugins import PluginManager
-
-_SLIPS = 2
-"""Letters by which a mistyped key may differ: ``train_dataloder`` does by one, the helper ``train_dataset`` by more."""
 
 _TOGETHER = (
     ("train_dataloader", "train_cfg", "optim_wrapper"),
@@ -60,7 +56,7 @@ def check_top_level(tree: Mapping[str, Any], manager: PluginManager, report: Rep
 def _check_unread(
     key: str, tree: Mapping[str, Any], read: tuple[str, ...], manager: PluginManager, report: Report
 ) -> None:
-    near = [known for known in near_matches(key, TOP_LEVEL_KEYS) if _letters_apart(key, known) <= _SLIPS]
+    near = slip_of(key, TOP_LEVEL_KEYS)
     if near:
         report.error(key, f"unknown key {key!r}: mmengine would ignore it", near=near)
         return
@@ -71,11 +67,6 @@ def _check_unread(
         report.error(key, f"nobody reads {key!r}, and what it holds stands nowhere else")
     else:
         report.warn(key, f"nobody reads {key!r}, and what it holds stands nowhere else: it has no effect")
-
-
-def _letters_apart(one: str, other: str) -> int:
-    changes = difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
-    return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in changes if tag != "equal")
 
 
 def _components(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -181,6 +181,14 @@ def test_several_mistakes_are_told_at_once(findings, valid):
     }
 
 
+def test_a_slip_that_kwargs_would_swallow_is_a_warning(findings, valid):
+    """A class that takes any keyword accepts every typing error, and trains without what was meant."""
+    valid["default_hooks"]["checkpoint"] = {"intervall": 1, "create_symlink": False}
+    found = findings(valid)
+    assert list(found) == ["default_hooks.checkpoint.intervall"]
+    assert (found["default_hooks.checkpoint.intervall"].level) == "warning"
+
+
 def test_keys_of_libraries_that_pop_their_own_are_left_alone(findings, valid):
     """A norm_cfg is mmcv's own: it takes `requires_grad` out before it builds the layer."""
     valid["model"]["student"]["init_cfg"] = {"norm_cfg": {"type": "BN", "requires_grad": True}}

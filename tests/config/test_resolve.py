@@ -1,0 +1,71 @@
+"""Types that are no plugin's: found where the libraries of the mmengine family export them, without importing them."""
+
+import sys
+
+import pytest
+
+FAMILY = {
+    "mmpose/__init__.py": "raise SystemExit('imported')\n",
+    "mmpose/models/__init__.py": "from .backbones import *\n",
+    "mmpose/models/backbones/__init__.py": "from .hrnet import HRNet\n__all__ = ['HRNet']\n",
+    "mmpose/models/backbones/hrnet.py": "class HRNet:\n    def __init__(self, extra, in_channels=3): ...\n",
+    "mmpose/evaluation/__init__.py": "from .metrics import PCK\n",
+    "mmpose/evaluation/metrics.py": "class PCK:\n    def __init__(self, threshold=0.2): ...\n",
+}
+
+
+@pytest.fixture
+def _family(install_fake):
+    install_fake("mmpose", files=FAMILY, entry_points={})
+
+
+@pytest.mark.usefixtures("_family")
+@pytest.mark.parametrize("scoped", [True, False])
+def test_a_library_is_read_where_it_exports(findings, valid, scoped):
+    """Configs of the field are full of such types; importing their libraries takes seconds."""
+    prefix = "mmpose." if scoped else ""
+    if not scoped:
+        valid["default_scope"] = "mmpose"
+    valid["model"]["student"] = {"type": f"{prefix}HRNet", "extra": {}, "in_chanels": 3}
+    valid["val_evaluator"] = {"type": f"{prefix}PCK", "treshold": 0.1}
+    assert set(findings(valid)) == {"model.student.in_chanels", "val_evaluator.treshold"}
+    assert "mmpose" not in sys.modules
+
+
+@pytest.mark.usefixtures("_family")
+def test_nested_parts_of_a_library_are_only_warned_of(findings, valid):
+    """Whoever builds the part may take keys out first, so a finding there must not stop a run."""
+    valid["model"]["student"] = {
+        "type": "mmpose.HRNet",
+        "extra": {"neck": {"type": "mmpose.models.backbones.hrnet.HRNet", "in_chanels": 3}},
+    }
+    found = findings(valid)
+    assert [finding.level for finding in found.values()] == ["warning"]
+    assert list(found) == ["model.student.extra.neck.in_chanels"]
+
+
+@pytest.mark.usefixtures("_family")
+def test_a_name_that_is_nowhere_exported_passes(findings, valid):
+    """It may be registered by an import, so only --deep can say."""
+    valid["model"]["student"] = {"type": "mmpose.Registered", "anything": 1}
+    assert findings(valid) == {}
+
+
+def test_a_module_of_ones_own_is_read(findings, valid, install_fake):
+    """Local experiments are named by import path; their keys are checked like all others."""
+    install_fake(
+        "my_experiment",
+        files={"my_experiment.py": "class Mine:\n    def __init__(self, width=1): ...\n"},
+        entry_points={},
+    )
+    valid["model"]["student"] = {"type": "my_experiment.Mine", "widht": 3}
+    assert list(findings(valid)) == ["model.student.widht"]
+    assert "my_experiment" not in sys.modules
+
+
+def test_a_bare_name_may_come_from_custom_imports(findings, valid):
+    """With custom imports anything may be registered under any name."""
+    valid["custom_hooks"] = [{"type": "ProgressHook"}]
+    assert list(findings(valid)) == ["custom_hooks.0.type"]
+    valid["custom_imports"] = {"imports": ["anything"]}
+    assert findings(valid) == {}
