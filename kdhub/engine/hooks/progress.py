@@ -65,7 +65,8 @@ class ProgressHook(Hook):
         per_second = trained / max(self._in_training, 1e-9)
         # by the clock, so that evaluations to come are counted like those that were
         left = (total - done) * (now - self._started) / trained
-        status = f"{per_second:.3g} it/s, {duration(left)} left{_loss(outputs)}"
+        speed = f"{per_second:.0f}" if per_second >= 100 else f"{per_second:.3g}"
+        status = f"{speed} it/s, {duration(left)} left{_loss(outputs)}"
         if self._bar is not None and self._training is not None:
             self._bar.update(self._training, completed=done, status=status)
         else:
