@@ -111,7 +111,7 @@ def kdhub_components() -> Iterable[Component]:
     )
     for name, module, summary in (
         ("ProgressHook", "progress", "Progress bar with the time that is left"),
-        ("RunCardHook", "run_card", "Writes run.json and report.html"),
+        ("RunCardHook", "run_card", "Writes run.json: what was run, where, and what came out"),
         ("ExportStudentHook", "export_student", "Writes the student in its own library's format"),
         ("InterruptHook", "interrupt", "Saves on Ctrl-C and says how to resume"),
         ("BaselineHook", "baseline", "Evaluates teacher and student before training"),

@@ -116,7 +116,7 @@ _TOP_LEVEL = {
     "log_processor": Place(roots=("LOG_PROCESSORS",), implicit="mmengine.runner:LogProcessor"),
     "log_level": ANYWHERE,
     "visualizer": Place(roots=("VISUALIZERS",), implicit="mmengine.visualization:Visualizer"),
-    "visualizer.vis_backends": Place(roots=("VISBACKENDS",)),
+    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",)),
     "default_scope": ANYWHERE,
     "randomness": Place(keys=("seed", "diff_rank_seed", "deterministic")),
     "experiment_name": ANYWHERE,

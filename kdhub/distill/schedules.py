@@ -172,7 +172,7 @@ def as_schedule(value: Any, where: str | None = None) -> Schedule:
         return ConstantSchedule(float(value))
     schedule: Any = build("schedule", value, where=where) if isinstance(value, Mapping) else value
     if callable(schedule) and not isinstance(schedule, type):
-        return schedule  # type: ignore[no-any-return]
+        return schedule
     raise UsageError(
         "not a number or a schedule",
         where=where,

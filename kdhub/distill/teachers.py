@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import nn
 
-from kdhub.checkpoint import load_weights
+from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.distill.taps import Tap, recording
 from kdhub.errors import GuardError, UsageError
 
@@ -80,7 +80,8 @@ class ModelTeacher:
         if checkpoint is not None:
             meta = load_weights(self.model, checkpoint)
         elif getattr(self.model, "init_cfg", None):
-            self.model.init_weights()
+            with safe_loading():
+                self.model.init_weights()
         recorded = (meta.get("dataset_meta") or {}).get("classes")
         names = class_names if class_names is not None else recorded
         self.class_names = tuple(names) if names else None

@@ -18,7 +18,8 @@ def summary(run: Mapping[str, Any]) -> dict[str, Any]:
     models = run.get("models") or {}
     if not any(model.get("type") == "SentenceEncoder" for model in models.values()):
         return {}
-    return {"versions": {name: version for name in _LIBRARIES if (version := _version(name))}}
+    versions = {name: version for name in _LIBRARIES if (version := _version(name))}
+    return {"versions": versions, "next": {"search with it": f'kdhub search {run.get("work_dir", "WORK_DIR")} "read a csv file"'}}
 
 
 def _version(name: str) -> str:
