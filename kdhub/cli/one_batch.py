@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -40,6 +41,8 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
         UsageError: If there is no data, or no model on that side.
     """
     init_default_scope(cfg.get("default_scope") or "mmengine")
+    # without objectives the distiller warns that no teacher is read, and stdout is for the table
+    MMLogger.get_current_instance().setLevel("ERROR")
     with safe_loading():
         model = MODELS.build(_without_objectives(cfg.model, manager))
     data = model.data_preprocessor(_first_batch(cfg), False)
@@ -74,8 +77,11 @@ def _first_batch(cfg: Config) -> Any:
     for key in _NEEDS_WORKERS:
         loader.pop(key, None)
     loader["num_workers"] = 0
-    for batch in Runner.build_dataloader(loader):
-        return batch
+    built = Runner.build_dataloader(loader)
+    # samplers divide by the length
+    if not hasattr(built.dataset, "__len__") or len(built.dataset):
+        for batch in built:
+            return batch
     raise UsageError("the data set is empty", where=f"{name}.dataset", expected="at least one batch")
 
 

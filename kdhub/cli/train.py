@@ -53,5 +53,9 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     prepare_run(cfg, args)
     from kdhub.engine.train import train
 
-    train(cfg, resume=args.resume, amp=args.amp, launcher=args.launcher)
+    result = train(cfg, resume=args.resume, amp=args.amp, launcher=args.launcher)
+    if is_main_process():
+        if result.student_path is not None:
+            print(f"student: {result.student_path}")
+        print(f"report:  {result.report_path}")
     return 0

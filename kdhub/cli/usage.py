@@ -12,7 +12,7 @@ _IN_CONFIG = {
     "tap": "model = dict(objectives=dict(NAME=dict(..., student={component})))",
     "teacher": "model = dict(..., teacher={component})",
     "distiller": "model = {component}",
-    "model": "model = dict(type='kdhub.Distiller', student={component}, ...)",
+    "model": "model = dict(type='kdhub.Distiller', student={component}, objectives=dict(...))",
     "schedule": "model = dict(objectives=dict(NAME=dict(..., weight={component})))",
     "optim_wrapper": "optim_wrapper = {component}",
     "metric": "val_evaluator = {component}",
