@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from torch import nn
 
 from kdhub.checkpoint import safe_loading
 from kdhub.distill.distiller import Distiller
@@ -45,12 +42,17 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
     MMLogger.get_current_instance().setLevel("ERROR")
     with safe_loading():
         model = MODELS.build(_without_objectives(cfg.model, manager))
-    data = model.data_preprocessor(_first_batch(cfg), False)
+    batch, training = _first_batch(cfg)
+    model.train(training)
+    data = model.data_preprocessor(batch, training)
     distiller = model if isinstance(model, Distiller) else None
     found = {}
     if side != "teacher":
-        student, batch = (distiller.student, data["student"]) if distiller is not None else (model, data)
-        found["student"] = _outline_student(student, batch)
+        student, own = (distiller.student, data["student"]) if distiller is not None else (model, data)
+        with torch.no_grad():
+            found["student"] = outline(
+                student, partial(student._run_forward, own, mode="loss" if training else "tensor")
+            )
     if side != "student" and distiller is not None:
         for name, teacher in distiller.teachers.items():
             if teacher.model is not None:
@@ -69,7 +71,8 @@ def _without_objectives(model: Mapping[str, Any], manager: PluginManager) -> dic
     return copy.deepcopy(dict(model))
 
 
-def _first_batch(cfg: Config) -> Any:
+def _first_batch(cfg: Config) -> tuple[Any, bool]:
+    """Return a batch, and whether it is one to train on: then the student runs as in training, where taps read it."""
     name = next((name for name in _LOADERS if cfg.get(name)), None)
     if name is None:
         raise UsageError("the config has no data", expected=f"one of {', '.join(_LOADERS)}")
@@ -81,21 +84,5 @@ def _first_batch(cfg: Config) -> Any:
     # samplers divide by the length
     if not hasattr(built.dataset, "__len__") or len(built.dataset):
         for batch in built:
-            return batch
+            return batch, name == _LOADERS[0]
     raise UsageError("the data set is empty", where=f"{name}.dataset", expected="at least one batch")
-
-
-def _outline_student(student: BaseModel, batch: Any) -> list[Row]:
-    with torch.no_grad(), _evaluating(student):
-        return outline(student, lambda: student._run_forward(batch, mode="tensor"))
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Keep batch statistics as they are."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

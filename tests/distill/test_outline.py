@@ -29,6 +29,29 @@ def test_every_row_is_what_a_tap_reads():
         assert row.outputs == [describe(tap.read())]
 
 
+def test_methods_are_described_too():
+    """Scores and proposals are returned by methods; no module's output shows them."""
+    model, batch = ToyEncoder(), pair_batch()
+    rows = rows_of(model, lambda: model(**batch))
+    assert (rows["embed"].type, rows["embed"].calls, rows["embed"].outputs) == ("method", 2, ["(8, 6) float32"])
+    assert (rows["score"].calls, rows["score"].outputs) == (1, ["(8, 8) float32"])
+    assert "train_step" not in rows
+    assert not {"embed", "score"} & set(vars(model))
+
+
+def test_a_method_that_returns_no_tensor_is_left_out():
+    """Nothing can be distilled from it."""
+
+    class Model(nn.Module):
+        def helper(self):
+            return 3
+
+        def forward(self):
+            return self.helper()
+
+    assert list(rows_of(model := Model(), lambda: model())) == [""]
+
+
 def test_several_calls_are_counted_and_described_once():
     """A tap on such a module needs call=..., and this is where the user learns it."""
     model, batch = ToyEncoder(), pair_batch()
