@@ -8,14 +8,17 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import Tensor
 
 from kdhub.errors import UsageError
 from kdret.columns import DOCUMENT, QUERY
 from kdret.layers import freeze, keep_layers, set_dropout
 from kdret.loading import load_sentence_transformer
+from kdret.losses.in_batch import in_batch_cross_entropy
 from kdret.text_preprocessor import TextPreprocessor
+
+_TEMPERATURE = 0.05
+"""Of the supervised loss: for cosines, as sentence-transformers' scale of 20."""
 
 
 class SentenceEncoder(BaseModel):
@@ -41,8 +44,7 @@ class SentenceEncoder(BaseModel):
             student has a target for every text and little to overfit to, so 0.0 usually learns more in the same time.
         score_scale: Factor of ``score`` and ``similarity``; raise it where a bounded cosine must follow a teacher's
             unbounded scores.
-        task_loss: ``'in-batch'`` adds the supervised loss that takes a query's first document as right and all others of
-            the batch as wrong (sentence-transformers' ``MultipleNegativesRankingLoss``, scale 20 on cosines). ``None``,
+        task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy`, to train without a `Distiller`. ``None``,
             the default, leaves training to the objectives.
         init_cfg: Must stay ``None``: weights come with the model.
 
@@ -74,7 +76,7 @@ class SentenceEncoder(BaseModel):
         if dropout is not None:
             set_dropout(encoder, dropout)
         self.score_scale = score_scale
-        self._contrastive = MultipleNegativesRankingLoss(model=None) if task_loss else None
+        self.task_loss = task_loss
 
     def forward(
         self,
@@ -98,10 +100,19 @@ class SentenceEncoder(BaseModel):
         embeddings = {column: self.embed(features) for column, features in inputs.items()}
         if mode == "predict":
             return _predictions(embeddings, keys or ())
-        if QUERY in embeddings and DOCUMENT in embeddings:
-            self.similarity(embeddings[QUERY], embeddings[DOCUMENT])
-            self.score(embeddings[QUERY], embeddings[DOCUMENT])
-        return self._task_losses(embeddings) if mode == "loss" else embeddings
+        if QUERY not in embeddings or DOCUMENT not in embeddings:
+            if mode == "loss" and self.task_loss:
+                raise UsageError(
+                    "task_loss='in-batch' needs queries and documents",
+                    expected="columns 'query' and 'document'",
+                    got=", ".join(embeddings),
+                )
+            return {} if mode == "loss" else embeddings
+        similarity = self.similarity(embeddings[QUERY], embeddings[DOCUMENT])
+        self.score(embeddings[QUERY], embeddings[DOCUMENT])
+        if mode == "loss":
+            return {"loss_in_batch": in_batch_cross_entropy(similarity, _TEMPERATURE)} if self.task_loss else {}
+        return embeddings
 
     def val_step(self, data: Any) -> list[dict[str, Any]]:
         """Predict on a raw batch, and note how long each text took, tokenising included."""
@@ -128,19 +139,6 @@ class SentenceEncoder(BaseModel):
         """
         own = _per_query(query, document).float()
         return self.score_scale * (query.float().unsqueeze(1) * own).sum(-1)
-
-    def _task_losses(self, embeddings: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self._contrastive is None:
-            return {}
-        if QUERY not in embeddings or DOCUMENT not in embeddings:
-            raise UsageError(
-                "task_loss='in-batch' needs queries and documents",
-                expected="columns 'query' and 'document'",
-                got=", ".join(embeddings),
-            )
-        query, document = embeddings[QUERY].float(), embeddings[DOCUMENT].float()
-        columns = _per_query(query, document).unbind(1)
-        return {"loss_contrastive": self._contrastive.compute_loss_from_embeddings([query, *columns], None)}
 
 
 # a parameter of the constructor has the same name, as users know it from mmengine's backbones

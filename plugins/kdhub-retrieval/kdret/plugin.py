@@ -68,6 +68,16 @@ def kdhub_losses() -> Iterable[LossSpec]:
         tags=("score",),
         zero_at_equality=False,
     )
+    yield LossSpec(
+        name="InBatchCrossEntropy",
+        target="kdret.losses.in_batch:InBatchCrossEntropy",
+        summary="Each query's own document against all others of the batch: the supervised loss, without a teacher",
+        paper="Henderson et al. 2017, Efficient Natural Language Response Suggestion for Smart Reply, arXiv 1705.00652",
+        inputs=("student",),
+        tags=("score",),
+        match="nothing",
+        zero_at_equality=False,
+    )
 
 
 @hookimpl

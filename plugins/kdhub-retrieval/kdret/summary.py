@@ -19,7 +19,10 @@ def summary(run: Mapping[str, Any]) -> dict[str, Any]:
     if not any(model.get("type") == "SentenceEncoder" for model in models.values()):
         return {}
     versions = {name: version for name in _LIBRARIES if (version := _version(name))}
-    return {"versions": versions, "next": {"search with it": f'kdhub search {run.get("work_dir", "WORK_DIR")} "read a csv file"'}}
+    return {
+        "versions": versions,
+        "next": {"search with it": f'kdhub search {run.get("work_dir", "WORK_DIR")} "read a csv file"'},
+    }
 
 
 def _version(name: str) -> str:

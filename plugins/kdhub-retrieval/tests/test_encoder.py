@@ -104,7 +104,7 @@ def test_in_batch_loss_equals_sentence_transformers(tiny_encoder):
     expected = MultipleNegativesRankingLoss(None).compute_loss_from_embeddings(
         [query, document[::2], document[1::2]], None
     )
-    torch.testing.assert_close(run(model, LISTS, "loss")["loss_contrastive"], expected)
+    torch.testing.assert_close(run(model, LISTS, "loss")["loss_in_batch"], expected)
     with pytest.raises(UsageError, match="columns 'query' and 'document', got text"):
         run(model, [{"texts": {"text": "read"}}], "loss")
 
@@ -116,7 +116,7 @@ def test_trains_alone_with_every_trainable_parameter_in_use(tiny_encoder):
     before = run(model.eval(), LISTS)["query"]
     model.train()
     losses = run(model, LISTS, "loss")
-    losses["loss_contrastive"].backward()
+    losses["loss_in_batch"].backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
     model.train_step(collate_texts(LISTS), optimizer)
     assert not torch.equal(run(model.eval(), LISTS)["query"], before)

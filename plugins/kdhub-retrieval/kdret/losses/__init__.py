@@ -1,8 +1,9 @@
 """Retrieval losses: embeddings, score margins, and score lists of a student against a teacher's."""
 
 from kdret.losses.embedding_distill import EmbeddingDistill
+from kdret.losses.in_batch import InBatchCrossEntropy
 from kdret.losses.listwise_kl import ListwiseKL
 from kdret.losses.margin_mse import MarginMSE
 from kdret.losses.ranknet import RankNet
 
-__all__ = ["EmbeddingDistill", "ListwiseKL", "MarginMSE", "RankNet"]
+__all__ = ["EmbeddingDistill", "InBatchCrossEntropy", "ListwiseKL", "MarginMSE", "RankNet"]

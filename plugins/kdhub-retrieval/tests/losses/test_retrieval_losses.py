@@ -8,8 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdret.losses import EmbeddingDistill, ListwiseKL, MarginMSE, RankNet
-from sentence_transformers.sentence_transformer.losses import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
+from kdret.losses import EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet
+from sentence_transformers.sentence_transformer.losses import (
+    DistillKLDivLoss,
+    EmbedDistillLoss,
+    MarginMSELoss,
+    MultipleNegativesRankingLoss,
+)
 from torch import nn
 
 from kdhub.distill.losses import MSE
@@ -18,8 +23,8 @@ from kdhub.registry import find
 from kdhub.testing.contracts import assert_loss_contract
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/retrieval_losses.json").read_text(encoding="utf-8"))["cases"]
-CLASSES = {"EmbeddingDistill": EmbeddingDistill, "ListwiseKL": ListwiseKL, "MarginMSE": MarginMSE, "RankNet": RankNet}
-CLASSES["kdhub.MSE"] = MSE
+OURS = (EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet)
+CLASSES = {"kdhub.MSE": MSE} | {one.__name__: one for one in OURS}
 
 few = settings(deadline=None, max_examples=20)
 seeds = st.integers(0, 10_000)
@@ -51,6 +56,7 @@ def test_golden(case):
         ("ListwiseKL", {"student": (4, 3), "teacher": (4, 3)}),
         ("ListwiseKL", {"student": (4, 3), "labels": (4, 3)}),
         ("RankNet", {"student": (4, 3), "labels": (4, 3)}),
+        ("InBatchCrossEntropy", {"student": (4, 8)}),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*the teacher's scores differ by up to")
@@ -59,7 +65,8 @@ def test_contract(name, inputs):
     spec = find(f"kdret.{name}", "loss")
     if "teacher" not in inputs:  # cached scores: equality with them is tested below
         spec = dataclasses.replace(spec, zero_at_equality=False)
-    assert_loss_contract(CLASSES[name], inputs=inputs, spec=spec)
+    # the in-batch loss reads its labels off the diagonal: rows and columns would have to move together
+    assert_loss_contract(CLASSES[name], inputs=inputs, spec=spec, batch_order=name != "InBatchCrossEntropy")
 
 
 @given(seed=seeds, negatives=st.integers(1, 4), layout=st.sampled_from(["raw", "margins"]))
@@ -137,6 +144,17 @@ def test_order_of_the_other_candidates_does_not_matter(seed, name):
     torch.testing.assert_close(loss(student[:, order], teacher[:, order]), loss(student, teacher))
 
 
+@given(seed=seeds, negatives=st.integers(0, 3))
+@few
+def test_in_batch_equals_sentence_transformers(seed, negatives):
+    """The supervised baseline must be the one that people know."""
+    generator = torch.Generator().manual_seed(seed)
+    query, *documents = torch.nn.functional.normalize(torch.randn(2 + negatives, 3, 5, generator=generator), dim=-1)
+    expected = MultipleNegativesRankingLoss(None).compute_loss_from_embeddings([query, *documents], None)
+    together = torch.stack(documents, dim=1).flatten(0, 1)
+    torch.testing.assert_close(InBatchCrossEntropy()(query @ together.T), expected)
+
+
 def test_a_scheduled_temperature_is_followed():
     """A schedule sets the attribute; a loss that read it once would keep the first temperature in silence."""
     student, teacher = lists(2)
@@ -178,6 +196,8 @@ def test_nan_score_is_named_by_row(name):
         (ListwiseKL(), (2, 1), {"labels": (2, 1)}, r"at least 2 candidates"),
         (RankNet(), (2, 3), {"labels": (2, 2)}, r"one teacher score for each candidate"),
         (EmbeddingDistill(), (2, 3), {"teacher": (1, 3)}, r"text by text"),
+        (InBatchCrossEntropy(), (2, 3), {}, r"expected \(B, B·K\), got \(2, 3\)"),
+        (InBatchCrossEntropy(0.0), (2, 2), {}, r"bad temperature"),
     ],
 )
 def test_shapes_that_would_broadcast_are_refused(loss, student, inputs, message):

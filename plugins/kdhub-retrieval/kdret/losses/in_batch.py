@@ -1,0 +1,76 @@
+"""In-batch cross-entropy: the supervised loss beside which retrieval students are distilled."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (torch's own habit)
+from torch import Tensor, nn
+
+from kdhub.errors import UsageError
+
+
+class InBatchCrossEntropy(nn.Module):
+    """Cross-entropy of each query's own first document against the other documents of the batch.
+
+    ``L = mean over queries of −log softmax(s / temperature)[own first document]``.
+
+    Args:
+        temperature: Divides the scores. 0.05, the default, is for cosines (sentence-transformers' ``scale=20``); dot
+            products take 1.0.
+        own_negatives: Whether a query's own other documents count as wrong. ``True`` is sentence-transformers'
+            ``MultipleNegativesRankingLoss``. ``False`` is ColBERTv2, which leaves them to its distillation loss.
+
+    Inputs:
+        student: ``(B, B·K)``: every query against every document, the K of one query together, its relevant one first.
+
+    References:
+        - Henderson et al., "Efficient Natural Language Response Suggestion for Smart Reply", arXiv 1705.00652.
+        - ``own_negatives=False``: Santhanam et al., "ColBERTv2", arXiv 2112.01488, released code.
+
+    Requirements:
+        No document that is relevant to two queries of one batch. At least 2 queries.
+
+    Relations:
+        - `ListwiseKL` on the same tap asks for the teacher's ranking of the batch instead of the labels'.
+        - ``task_loss='in-batch'`` of `kdret.SentenceEncoder` is this loss, for a student without a `Distiller`.
+
+    Example:
+        ::
+
+            labels=dict(loss=dict(type='kdret.InBatchCrossEntropy'), student='similarity', weight=0.5)
+    """
+
+    def __init__(self, temperature: float = 0.05, own_negatives: bool = True) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.own_negatives = own_negatives
+
+    def forward(self, student: Tensor) -> Tensor:
+        """Return the loss as a scalar; see the class for the input."""
+        return in_batch_cross_entropy(student, self.temperature, self.own_negatives)
+
+
+def in_batch_cross_entropy(scores: Tensor, temperature: float, own_negatives: bool = True) -> Tensor:
+    """Compute the loss of `InBatchCrossEntropy` as a scalar.
+
+    Raises:
+        UsageError: If the scores are not ``(B, B·K)``, or the temperature is not positive.
+    """
+    queries, documents = scores.shape if scores.ndim == 2 else (0, 0)
+    if not queries or documents % queries:
+        raise UsageError(
+            "InBatchCrossEntropy wants every query against every document of the batch",
+            expected="(B, B·K)",
+            got=str(tuple(scores.shape)),
+            fix="tap 'similarity' of the encoder",
+        )
+    if not temperature > 0:
+        raise UsageError("InBatchCrossEntropy: bad temperature", expected="above 0", got=repr(temperature))
+    logits = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
+    own = torch.arange(queries, device=scores.device)
+    first = own * (documents // queries)
+    if not own_negatives:
+        owner = torch.arange(documents, device=scores.device) // (documents // queries)
+        excluded = (owner == own.unsqueeze(1)).scatter(1, first.unsqueeze(1), value=False)
+        logits = logits.masked_fill(excluded, -torch.inf)
+    return F.cross_entropy(logits, first)
