@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdhub.config.places import ROOT, TOP_LEVEL_KEYS, Spot
 from kdhub.config.resolve import SourceResolver
 from kdhub.config.signature import signature
+from kdhub.config.slips import slip_of
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import PluginManager
 
@@ -52,6 +53,14 @@ def apply_options(cfg: Config, options: Mapping[str, Any], manager: PluginManage
     cfg.merge_from_dict(dict(options))
 
 
+class _Known(NamedTuple):
+    """Keys that a dict has or is known to take, whether these are all, and the kind of what it builds."""
+
+    names: frozenset[str]
+    all: bool
+    kind: str | None = None
+
+
 class _Accepted:
     """Which key paths a config has or takes."""
 
@@ -70,33 +79,36 @@ class _Accepted:
                     raise self._refusal(path, f"{here} is a list of {len(value)}", "an index from 0")
                 value = value[int(part)]
             elif isinstance(value, Mapping):
-                kind, allowed = self._takes(value, spot)
+                known = self._known(value, spot)
                 if part not in value:
-                    if allowed is None or part in allowed:
+                    if part in known.names or not (known.all or slip_of(part, known.names)):
                         return
-                    raise self._no_such_key(path, here, part, {*map(str, value), *allowed})
-                spot, value = spot.inside(value, kind).child(part), value[part]
+                    raise self._no_such_key(path, here, part, known.names)
+                spot, value = spot.inside(value, known.kind).child(part), value[part]
             else:
                 raise self._refusal(path, f"{here} is {value!r}, which has no keys")
             here = f"{here}.{part}".lstrip(".")
 
-    def _takes(self, value: Mapping[str, Any], spot: Spot) -> tuple[str | None, Collection[str] | None]:
-        """Return the kind of what a dict builds, and the keys it takes besides those it has; ``None`` if unknown."""
+    def _known(self, value: Mapping[str, Any], spot: Spot) -> _Known:
         place = spot.place
+        own = frozenset(map(str, value))
         if spot is ROOT:
-            return None, TOP_LEVEL_KEYS
+            return _Known(own.union(TOP_LEVEL_KEYS), all=True)
         if place.keys:
-            return None, place.keys
+            return _Known(own.union(place.keys), all=True)
         if "type" not in value:
             found = signature(place.implicit) if place.implicit else None
-            return None, (*found.names, *place.extra, *place.demands) if found is not None else ()
+            if found is not None:
+                return _Known(own.union(found.names, place.extra, place.demands), all=not found.open)
+            return _Known(own, all=not spot.names_are_free)
         try:
             resolved = self._resolver.resolve(value["type"], place)
         except UsageError:  # the check of the whole config says so
-            return None, None
+            return _Known(own, all=False)
         kind = resolved.entry.component.kind if resolved.entry is not None else None
-        found = resolved.signature
-        return kind, None if found is None or found.open else (*found.names, *place.extra)
+        if resolved.signature is None:
+            return _Known(own, all=False, kind=kind)
+        return _Known(own.union(resolved.signature.names, place.extra), all=not resolved.signature.open, kind=kind)
 
     def _no_such_key(self, path: str, here: str, part: str, known: Collection[str]) -> UsageError:
         paths = [there for there in _paths(self._tree) if not path.startswith(there)]

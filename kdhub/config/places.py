@@ -187,6 +187,11 @@ class Spot:
     owner: str
     keys: tuple[str, ...]
 
+    @property
+    def names_are_free(self) -> bool:
+        """Whether the keys of a dict that stands here are names that the user chooses."""
+        return self.child("*").place is not ANYWHERE
+
     def inside(self, value: Mapping[str, Any], kind: str | None) -> Spot:
         """Return the spot from which the keys of ``value``, which stands here, are counted.
 

@@ -16,6 +16,7 @@ CONFIG = """
     train_cfg = dict(by_epoch=True, max_epochs=1)
     optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0))
     custom_hooks = [dict(type='kdhub.ProgressHook'), dict(type='UnknownHook', interval=3)]
+    default_hooks = dict(logger=dict(type='LoggerHook'), checkpoint=dict(interval=1))
     helper = dict(a=1)
 """
 
@@ -42,6 +43,9 @@ def override(manager, write):
         ("optim_wrapper.accumulative_counts=2", 2),
         ("custom_hooks.0.interval=7", 7),
         ("custom_hooks.1.other=7", 7),  # nobody knows what an unknown hook takes
+        ("default_hooks.progress.metrics=3", 3),  # a hook that training adds
+        ("default_hooks.checkpoint.create_symlink=False", False),  # swallowed by **kwargs, and no slip
+        ("model.objectives.other.weight=2", 2),  # objectives have names of their own
         ("resume=True", True),
         ("work_dir=runs/a", "runs/a"),
         ("randomness.seed=3", 3),
@@ -71,6 +75,8 @@ def test_what_exists_or_is_accepted_is_set(override, option, value):
         ("optim_wrapper.lr=2", "did you mean 'optim_wrapper.optimizer.lr'"),
         ("trian_cfg.max_epochs=2", "did you mean 'train_cfg'"),
         ("helper.b=2", "there is no 'b' in helper"),
+        ("default_hooks.checkpoint.intervall=2", "did you mean 'default_hooks.checkpoint.interval'"),
+        ("default_hooks.checkpiont.interval=2", "did you mean 'default_hooks.checkpoint'"),
         ("seed=2", "there is no 'seed'"),
         ("custom_hooks.2.interval=2", "custom_hooks is a list of 2 (expected an index from 0)"),
         ("custom_hooks.first.interval=2", "custom_hooks is a list of 2"),
