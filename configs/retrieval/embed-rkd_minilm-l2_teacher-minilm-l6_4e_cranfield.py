@@ -1,7 +1,7 @@
 # The student and teacher of the docstring recipe on Cranfield, which has 1,400 documents and only 120 training queries:
 # no judgement is used, the texts themselves are taught. Documents that are searched later are among them (transductive),
 # queries of the split `dev` are not. Prepare the data with: python tools/prepare_data.py cranfield
-_base_ = ["embed-kl_minilm-l2_teacher-minilm-l6_220it_docstrings.py"]
+_base_ = ["embed-kl_minilm-l2_teacher-minilm-l6_180it_docstrings.py"]
 
 max_length = 128
 data_root = "data/cranfield"

