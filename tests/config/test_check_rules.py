@@ -28,6 +28,15 @@ def test_helper_variables_are_silent(findings, valid):
     assert findings(valid) == {}
 
 
+def test_a_helper_with_a_name_like_a_key_is_silent(findings, valid):
+    """The helper conv_cfg of mmdet is two letters from env_cfg, and in use; found in twelve of its own configs."""
+    valid["conv_cfg"] = {"type": "ConvWS"}
+    valid["model"]["student"]["init_cfg"] = {"conv_cfg": {"type": "ConvWS"}}
+    assert findings(valid) == {}
+    valid["train_dataloder"] = {"batch_size": 3, "dataset": dict(valid["train_dataloader"]["dataset"])}
+    assert list(findings(valid)) == ["train_dataloder"]
+
+
 def test_a_component_that_nobody_reads_is_an_error(findings, valid):
     """A distiller beside the model trains nothing."""
     valid["distiller"] = {"type": "kdhub.Distiller"}
