@@ -31,7 +31,7 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
     if launcher == "none":
         yield
         return
-    if launcher == "pytorch" and "LOCAL_RANK" not in os.environ:
+    if launcher == "pytorch" and "RANK" not in os.environ:
         raise UsageError(
             "launcher 'pytorch' was asked for, but this process was not started by torchrun",
             fix="torchrun --standalone --nproc-per-node=2 tools/train.py CONFIG --launcher pytorch",

@@ -241,7 +241,7 @@ def test_a_near_miss_of_a_folder_is_proposed(tiny_encoder):
 
 
 def test_a_truncated_weight_file_is_one_line(tiny_encoder, tmp_path):
-    """An interrupted copy."""
+    """An interrupted copy of the weights must be named in one line, not as a traceback of a library."""
     import shutil
 
     shutil.copytree(tiny_encoder, tmp_path / "cut")

@@ -94,7 +94,7 @@ def test_an_unknown_measure_is_refused_before_encoding(name):
 
 
 def test_other_impossible_settings_are_refused_too():
-    """As above."""
+    """A setting that cannot work must be refused when it is built, not after an epoch of training."""
     with pytest.raises(UsageError, match="no metrics"):
         IRMetric([])
     with pytest.raises(UsageError, match="did you mean 'cosine'"):

@@ -122,7 +122,7 @@ def test_a_missing_file_proposes_what_is_there(tiny_data):
 
 
 def test_a_truncated_archive_is_named(tiny_data):
-    """An interrupted download."""
+    """An interrupted download must be named, not end in a traceback out of gzip."""
     data = gzip.compress((tiny_data / "corpus.jsonl").read_bytes())
     (tiny_data / "corpus.jsonl.gz").write_bytes(data[:-20])
     with pytest.raises(UsageError, match=r"corpus\.jsonl\.gz:after line \d+: a truncated or damaged gzip archive"):

@@ -91,7 +91,7 @@ def test_tool_links_a_prepared_folder(shared_data, tmp_path, tool, monkeypatch):
 
 @pytest.mark.parametrize(("name", "content", "message"), [("no.zip", None, "no "), ("bad.zip", b"PK", "cannot unpack")])
 def test_tool_tells_what_is_wrong_with_a_source(tmp_path, tool, capsys, name, content, message):
-    """One line, exit code 2."""
+    """A wrong source folder must be one line and exit code 2, not a traceback."""
     if content is not None:
         (tmp_path / name).write_bytes(content)
     assert tool.main(["cranfield", "--source", str(tmp_path / name), "--folder", str(tmp_path / "c")]) == 2

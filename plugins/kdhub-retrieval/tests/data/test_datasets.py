@@ -141,7 +141,7 @@ def test_a_bad_score_file_is_named(tiny_data, row, message):
 
 
 def test_a_missing_score_file_says_how_to_make_it(tiny_data):
-    """The remedy is a command."""
+    """Scores come from a command that a new user has not heard of: the error must name it."""
     (tiny_data / "scores.train.jsonl.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(UsageError, match=r"did you mean 'scores\.train\.jsonl\.gz'.* -> kdhub mine"):
         ScoredLists(str(tiny_data), "score.train.jsonl.gz")
