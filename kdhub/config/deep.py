@@ -30,7 +30,7 @@ class ImportResolver:
         """Return what is known of ``type_``; everything, here.
 
         Raises:
-            UnknownComponentError: If no registry knows it where it is known which one will be asked.
+            UnknownComponentError: If no registry knows it where it is certain which one will be asked.
             PluginError: If a plugin's component cannot be imported.
         """
         if isinstance(type_, str) and self._source.manager.owns(type_):
@@ -45,7 +45,7 @@ class ImportResolver:
             found = self._look_up(root, type_)
             if found is not None:
                 return Resolved(None, bound(found))
-        if place.roots:
+        if place.roots and not place.guess:
             raise self._unknown(type_, roots, place)
         return Resolved()
 

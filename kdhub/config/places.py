@@ -21,6 +21,7 @@ class Place:
         keys: All the keys there are, where the dict is no component.
         typed: Whether a dict that stands here must say its ``type``.
         scalar: Whether a plain value may stand here instead of a component.
+        guess: Whether ``roots`` is only likely: then findings are warnings, and a name that is not there says nothing.
         called: Whether this is a function that gets its first argument later, so that none is missing here.
     """
 
@@ -33,16 +34,17 @@ class Place:
     keys: tuple[str, ...] = ()
     typed: bool = False
     scalar: bool = False
+    guess: bool = False
     called: bool = False
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
-        return replace(self, typed=True) if self.kinds or self.roots else self
+        return replace(self, typed=True) if self.known else self
 
     @property
     def known(self) -> bool:
         """Whether it is known who builds what stands here, and so which parameters are missing."""
-        return bool(self.kinds or self.roots or self.implicit)
+        return bool(self.kinds or self.roots or self.implicit) and not self.guess
 
 
 ANYWHERE = Place()
@@ -52,6 +54,7 @@ _MODEL = Place(kinds=("model",), roots=("MODELS",), typed=True)
 _TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True)
 _TAP = Place(kinds=("tap",), scalar=True)
 _ADAPTER = Place(kinds=("adapter",))
+_PART_OF_MODEL = Place(roots=("MODELS",), guess=True)  # backbone, head, neck: built by the model's own code
 _SCHEDULE = Place(kinds=("schedule",), typed=True, scalar=True)
 _DATASET = Place(kinds=("dataset",), roots=("DATASETS",))
 _SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"), typed=True)
@@ -215,7 +218,7 @@ class Spot:
             wanted = pattern.split(".")
             if len(wanted) == len(keys) and all(want in ("*", key) for want, key in zip(wanted, keys, strict=True)):
                 return Spot(place, self.owner, keys)
-        return Spot(ANYWHERE, self.owner, keys)
+        return Spot(_PART_OF_MODEL if self.owner == "model" else ANYWHERE, self.owner, keys)
 
 
 ROOT = Spot(ANYWHERE, "config", ())

@@ -114,14 +114,38 @@ def _constructor(order: list[_Class | None]) -> _Taken:
 
 def _with_handed_on(init: ast.FunctionDef, rest: list[_Class | None]) -> _Taken:
     parameters, open_ = _called(init, skip=1)
-    handed = _handed_on(init, init.args.kwarg.arg) if init.args.kwarg else None
-    if handed is None:
+    catch_all = init.args.kwarg.arg if init.args.kwarg else ""
+    call = next((node for node in ast.walk(init) if _hands_on(node, catch_all)), None) if catch_all else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return parameters, open_
-    positional, given = handed
+    positional = sum(not isinstance(argument, ast.Starred) for argument in call.args)
+    base = call.func.value
+    if not isinstance(base, ast.Call):  # Base.__init__(self, **kwargs)
+        rest = rest[max(_position(rest, dotted_name(base)), 0) :]
+        positional -= 1
+    elif base.args:  # super(Parent, self) begins behind Parent
+        rest = rest[_position(rest, dotted_name(base.args[0])) + 1 :]
     inherited, open_ = _constructor(rest)
-    given |= {parameter.name for parameter in parameters}
+    given = {keyword.arg for keyword in call.keywords} | {parameter.name for parameter in parameters}
     further = (replace(p, keyword_only=True) for p in inherited[positional:] if p.name not in given)
-    return (*parameters, *further), open_
+    # kwargs.pop("name") takes a key that no signature shows
+    uses = sum(isinstance(node, ast.Name) and node.id == catch_all for node in ast.walk(init))
+    return (*parameters, *further), open_ or uses > 1
+
+
+def _hands_on(node: ast.AST, catch_all: str) -> bool:
+    """Whether this is ``super().__init__(..., **kwargs)`` or ``Base.__init__(self, ..., **kwargs)``."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "__init__"
+        and any(keyword.arg is None and dotted_name(keyword.value) == catch_all for keyword in node.keywords)
+    )
+
+
+def _position(order: list[_Class | None], name: str) -> int:
+    """Return where a class stands; -1, just before the order, for the class that is being read."""
+    return next((i for i, entry in enumerate(order) if entry and entry[1].name == name.rpartition(".")[2]), -1)
 
 
 def _resolution_order(module: str, node: ast.ClassDef) -> list[_Class | None]:
@@ -158,18 +182,6 @@ def _text(annotation: ast.expr | None) -> str:
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         return annotation.value
     return "" if annotation is None else ast.unparse(annotation)
-
-
-def _handed_on(init: ast.FunctionDef, catch_all: str) -> tuple[int, set[str]] | None:
-    """Tell what ``super().__init__(a, b=1, **kwargs)`` already gives: (1, {"b"}); ``None`` if there is no such call."""
-    for node in ast.walk(init):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "__init__"):
-            continue
-        if any(k.arg is None and dotted_name(k.value) == catch_all for k in node.keywords):
-            via_super = isinstance(node.func.value, ast.Call)
-            plain = [argument for argument in node.args if not isinstance(argument, ast.Starred)]
-            return len(plain) - (0 if via_super else 1), {k.arg for k in node.keywords if k.arg is not None}
-    return None
 
 
 def _is_record(module: str, node: ast.ClassDef) -> bool:

@@ -37,7 +37,10 @@ def test_nested_parts_of_a_library_are_only_warned_of(findings, valid):
     """Whoever builds the part may take keys out first, so a finding there must not stop a run."""
     valid["model"]["student"] = {
         "type": "mmpose.HRNet",
-        "extra": {"neck": {"type": "mmpose.models.backbones.hrnet.HRNet", "in_chanels": 3}},
+        "extra": {
+            "neck": {"type": "mmpose.HRNet", "in_chanels": 3},
+            "norm_cfg": {"type": "mmpose.HRNet", "requires_grad": True},
+        },
     }
     found = findings(valid)
     assert [finding.level for finding in found.values()] == ["warning"]

@@ -63,6 +63,22 @@ LIBRARY = {
                 Base.__init__(self, **rest)
 
 
+        class Pops(Base):
+            def __init__(self, **kwargs):
+                self.other = kwargs.pop("other", 1)
+                super().__init__(**kwargs)
+
+
+        class Skips(HandsOn):
+            def __init__(self, **kwargs):
+                super(HandsOn, self).__init__(**kwargs)
+
+
+        class Own(Base):
+            def __init__(self, **kwargs):
+                super(Own, self).__init__(**kwargs)
+
+
         class Swallows(Base):
             def __init__(self, extra=1, **kwargs):
                 self.kwargs = kwargs
@@ -149,6 +165,9 @@ def library(install_fake):
         ("parts:Inherits", "Inherits(role, width: int = 8, height=9)"),
         ("parts:HandsOn", "HandsOn(extra=1, *, height=9)"),
         ("parts:HandsOnByName", "HandsOnByName(extra=1, *, role, width: int = 8, height=9)"),
+        ("parts:Pops", "Pops(*, role, width: int = 8, height=9, **kwargs)"),
+        ("parts:Skips", "Skips(*, role, width: int = 8, height=9)"),
+        ("parts:Own", "Own(*, role, width: int = 8, height=9)"),
         ("parts:Swallows", "Swallows(extra=1, **kwargs)"),
         ("parts:Cooperative", "Cooperative(lr, *, width: int = 8, height=9)"),
         ("parts:Module", "Module()"),
