@@ -40,7 +40,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--launcher", choices=LAUNCHERS, default="none", help="how the processes of a distributed run were started"
     )
     # torchrun and torch.distributed.launch pass the one or the other
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
 
 
 def prepare_run(cfg: Config, args: argparse.Namespace) -> None:
@@ -50,7 +50,8 @@ def prepare_run(cfg: Config, args: argparse.Namespace) -> None:
     elif cfg.get("work_dir") is None:
         cfg.work_dir = str(Path("work_dirs", Path(str(cfg.filename)).stem))
     cfg.launcher = args.launcher
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    if args.local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
 
 
 def is_main_process() -> bool:

@@ -149,6 +149,13 @@ def test_train_hands_on_what_was_typed(kdhub, toy_config, asked, monkeypatch):
     monkeypatch.delenv("LOCAL_RANK")
 
 
+def test_a_launcher_that_did_not_launch_is_told(kdhub, toy_config):
+    """Without torchrun the process would wait for others for ever, or train alone in silence."""
+    outcome = kdhub("train", toy_config, "--launcher", "pytorch")
+    assert outcome.code == 2
+    assert "torchrun" in outcome.err
+
+
 def test_train_fills_in_what_was_not_typed(kdhub, toy_config, asked):
     """`--resume` alone means the last checkpoint; the work folder is the config's unless given."""
     kdhub("train", toy_config, "--resume")
