@@ -32,5 +32,5 @@ val_dataloader = dict(
     dataset=dict(_delete_=True, type="kdret.RetrievalSplit", data_root=data_root, split="dev", corpus="all")
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(metrics=["nDCG@10", "MRR@10", "recall@10", "recall@100"])
+val_evaluator = dict(measures=["nDCG@10", "MRR@10", "recall@10", "recall@100"])
 test_evaluator = val_evaluator

@@ -24,12 +24,14 @@ class IRMetric(BaseMetric):
     evaluation each process encodes its share, and one ranks all.
 
     Args:
-        metrics: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
+        measures: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
             for the second and third, as retrieval papers call them. Reported under the name given here.
         similarity: ``'cosine'`` or ``'dot'``; see `FlatIndex`.
         speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
+
+    The argument is not called ``metrics``: mmengine takes a dict with that key for an evaluator of several metrics.
 
     Equal scores are ordered by document id, from the last to the first, as trec_eval does.
     """
@@ -38,16 +40,16 @@ class IRMetric(BaseMetric):
 
     def __init__(
         self,
-        metrics: Sequence[str] = ("nDCG@10", "MRR@10", "recall@10"),
+        measures: Sequence[str] = ("nDCG@10", "MRR@10", "recall@10"),
         similarity: str = "cosine",
         speed: bool = False,
         prefix: str | None = None,
         collect_device: str = "cpu",
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self._measures = {name: _measure(name) for name in metrics}
+        self._measures = {name: _measure(name) for name in measures}
         if not self._measures:
-            raise UsageError("IRMetric: no metrics", expected="at least one name", got="an empty list")
+            raise UsageError("IRMetric: no measures", expected="at least one name", got="an empty list")
         self.similarity = similarity
         self.speed = speed
         FlatIndex(similarity)  # an impossible similarity is refused before a whole split is encoded

@@ -95,7 +95,7 @@ def test_an_unknown_measure_is_refused_before_encoding(name):
 
 def test_other_impossible_settings_are_refused_too():
     """A setting that cannot work must be refused when it is built, not after an epoch of training."""
-    with pytest.raises(UsageError, match="no metrics"):
+    with pytest.raises(UsageError, match="no measures"):
         IRMetric([])
     with pytest.raises(UsageError, match="did you mean 'cosine'"):
         IRMetric(similarity="cosne")

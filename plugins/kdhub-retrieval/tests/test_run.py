@@ -58,7 +58,11 @@ def run_config(tiny_encoder, data, work_dir, objectives, dataset=None):
                 "dataset": {"type": "kdret.RetrievalSplit", "data_root": str(data), "split": "test"},
             },
             "val_cfg": {},
-            "val_evaluator": {"type": "kdret.IRMetric", "speed": True},
+            "val_evaluator": {
+                "type": "kdret.IRMetric",
+                "measures": ["nDCG@10", "MRR@10", "recall@10", "AP"],
+                "speed": True,
+            },
             "randomness": {"seed": 0},
             "work_dir": str(work_dir),
         }

@@ -17,7 +17,7 @@ model = dict(
         model=minilm,
         layers=[0, 5],
         max_length=max_length,
-        # three quarters of the parameters: training them costs a fifth of the time and gains nothing here
+        # three quarters of the parameters: training them takes a fifth of the student's time and gains nothing here
         freeze=["embeddings.word_embeddings"],
         dropout=0.0,
     ),
