@@ -44,7 +44,6 @@ def prepare(data: str | Path, rebuild: bool = False) -> Mapping[str, int] | None
     """
     if not rebuild and (Path(data) / "manifest.json").is_file():
         return None
-    Path(data).parent.mkdir(parents=True, exist_ok=True)
     return docstrings.build(data)["documents"]
 
 

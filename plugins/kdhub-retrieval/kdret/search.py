@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentence_transformers import SentenceTransformer
 
+from kdhub.engine.atomic import atomic_folder
 from kdhub.engine.console import say
 from kdhub.errors import UsageError
 from kdret.data.beir import Document, load_corpus
@@ -109,15 +108,9 @@ def _index(
     say(f"indexing {len(documents)} documents with the student, once")
     vectors = _encode(student, list(documents.values()), student.encode_document, progress=True)
     index = FlatIndex(_similarity(student)).build(vectors, list(documents))
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}")
-    staging.mkdir()
-    try:
-        index.save(staging)
-        (staging / _STATE).write_text(json.dumps(state), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with atomic_folder(folder) as partial:
+        index.save(partial)
+        (partial / _STATE).write_text(json.dumps(state), encoding="utf-8")
     return index
 
 

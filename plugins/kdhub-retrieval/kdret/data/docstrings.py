@@ -9,23 +9,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import platform
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kdhub.engine.atomic import atomic_folder
 from kdret.data.extract import Docstring, docstrings
 from kdret.data.jsonl import write_jsonl
 from kdret.data.sources import in_fixed_order, installed_distributions, standard_library
 
 SPLITS = {"train": 70, "val": 15, "test": 15}
 """Share of top-level modules in each split, in percent."""
-
-FORMAT = 1
-"""Raised whenever the same machine would get another corpus."""
 
 
 def build(folder: str | Path, *, installed: bool = True, per_module: int = 150) -> dict[str, Any]:
@@ -34,11 +30,13 @@ def build(folder: str | Path, *, installed: bool = True, per_module: int = 150) 
     Args:
         folder: Where to write; replaced as a whole, and only once everything is written.
         installed: Whether to read installed distributions besides the standard library.
-        per_module: At most this many documents of one top-level module, so that no package dominates; the standard
-            library's modules are below it anyway.
+        per_module: At most this many documents of one top-level module, so that no package dominates.
 
     Returns:
         The content of ``manifest.json``: versions, counts, how many docstrings were left out and why, and checksums.
+
+    Raises:
+        UsageError: If the folder cannot be written.
     """
     files = {f"stdlib/{name}": paths for name, paths in standard_library().items()}
     versions: dict[str, str] = {}
@@ -54,22 +52,14 @@ def build(folder: str | Path, *, installed: bool = True, per_module: int = 150) 
         ],
         dropped,
     )
-    target = Path(folder)
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    staging.mkdir(parents=True)
-    try:
-        manifest = _write(staging, rows) | {
-            "format": FORMAT,
+    with atomic_folder(Path(folder)) as partial:
+        manifest = _write(partial, rows) | {
             "python": platform.python_version(),
             "distributions": versions,
             "per_module": per_module,
             "dropped": dict(sorted(dropped.items())),
         }
-        (staging / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
 

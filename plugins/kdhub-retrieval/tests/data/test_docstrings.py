@@ -12,6 +12,8 @@ from kdret.data.beir import load_split
 from kdret.data.extract import docstrings as extract
 from kdret.data.sources import in_fixed_order, installed_distributions, standard_library
 
+from kdhub.errors import UsageError
+
 SOURCE = '''
 """Read and write tables. They are kept in files of text."""
 
@@ -139,6 +141,14 @@ def test_build_replaces_as_a_whole(built):
     assert again["sha256"] == manifest["sha256"]
     assert not (folder / "left-over").exists()
     assert not list(folder.parent.glob(".corpus*"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(built):
+    """A demo started in a read-only folder must not end in a traceback."""
+    folder, _ = built
+    (folder.parent / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        docstrings.build(folder.parent / "file/docstrings", installed=False)
 
 
 def test_order_of_files_does_not_depend_on_the_machine(tmp_path):
