@@ -40,7 +40,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variants", nargs="+", metavar="NAME=CONFIG", help="what to compare; the last is the method")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least 3 for an interval worth its name")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least 3 for an interval worth its name"
+    )
     parser.add_argument("--metric", nargs="+", default=["nDCG@10"], help="metrics as in run.json (default nDCG@10)")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/evidence"))
     parser.add_argument("--cfg-options", nargs="+", default=[], help="given to every run")

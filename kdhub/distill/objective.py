@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdhub.distill.binding import Inputs, require_all, side, student_taps, teacher_taps
+from kdhub.config.objectives import Inputs
+from kdhub.distill.binding import inputs_of, partner, require_all, side, student_taps, teacher_taps
 from kdhub.distill.fields import batch_field
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.taps import Tap
@@ -65,7 +66,7 @@ class Objective(nn.Module):
                     where=f"{where}.loss.{attribute}",
                     fix="write a number",
                 )
-        self.inputs = Inputs.of(self.loss, self.spec)
+        self.inputs = inputs_of(self.loss, self.spec)
         self.student_taps = student_taps(student_tap, self.inputs, student, f"{where}.student")
         self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, f"{where}.teacher")
         self._fields = side(dict(batch or {}), self.inputs.batch, f"{where}.batch")
@@ -107,8 +108,8 @@ class Objective(nn.Module):
         """Apply the adapters to the values they are meant for."""
         adapted = dict(values)
         for name, chain in self.adapters.items():
-            partner = self.inputs.partner(name)
-            like = values[partner] if partner is not None else values[name]
+            other = partner(self.inputs, name)
+            like = values[other] if other is not None else values[name]
             with placed(f"model.objectives.{self.name}.adapter"):
                 for adapter in chain.children():
                     adapted[name] = adapter(adapted[name], like)

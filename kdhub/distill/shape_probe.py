@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 import kdhub
+from kdhub.distill.binding import partner
 from kdhub.distill.objective import Objective
 from kdhub.errors import UsageError
 
@@ -50,8 +51,8 @@ def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any
     if objective.match == "nothing":
         return
     for name in objective.inputs.student:
-        partner = objective.inputs.partner(name)
-        ours, theirs = adapted.get(name), adapted.get(partner) if partner else None
+        other = partner(objective.inputs, name)
+        ours, theirs = adapted.get(name), adapted.get(other) if other else None
         if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor):
             continue
         if objective.match == "batch":
