@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdhub.errors import UsageError
 from kdret.columns import DOCUMENT, QUERY
-from kdret.layers import freeze, keep_layers, set_dropout
+from kdret.layers import freeze_modules, keep_layers, set_dropout
 from kdret.loading import load_sentence_transformer
 from kdret.losses.in_batch import in_batch_cross_entropy
 from kdret.text_preprocessor import TextPreprocessor
@@ -72,7 +72,7 @@ class SentenceEncoder(BaseModel):
             keep_layers(encoder, list(layers))
         if max_length is not None:
             encoder.max_seq_length = max_length
-        _freeze(encoder, freeze)
+        freeze_modules(encoder, freeze)
         if dropout is not None:
             set_dropout(encoder, dropout)
         self.score_scale = score_scale
@@ -121,6 +121,8 @@ class SentenceEncoder(BaseModel):
         seconds = (time.perf_counter() - started) / max(len(found), 1)
         return [entry | {"seconds": seconds} for entry in found]
 
+    test_step = val_step
+
     def embed(self, features: dict[str, Any]) -> Tensor:
         """Encode one column of tokens into ``(B, D)``."""
         return self.encoder(dict(features))["sentence_embedding"]  # a copy: modules write into what they are given
@@ -139,10 +141,6 @@ class SentenceEncoder(BaseModel):
         """
         own = _per_query(query, document).float()
         return self.score_scale * (query.float().unsqueeze(1) * own).sum(-1)
-
-
-# a parameter of the constructor has the same name, as users know it from mmengine's backbones
-_freeze = freeze
 
 
 def _per_query(query: Tensor, document: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def keep_layers(encoder: SentenceTransformer, layers: Sequence[int]) -> None:
         model.config.layer_types = [kinds[position] for position in layers]
 
 
-def freeze(encoder: SentenceTransformer, names: Sequence[str]) -> None:
+def freeze_modules(encoder: SentenceTransformer, names: Sequence[str]) -> None:
     """Stop training of submodules, and of a pooler that nothing reads.
 
     Args:

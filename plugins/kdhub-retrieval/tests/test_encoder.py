@@ -85,6 +85,7 @@ def test_predictions_come_in_the_order_of_the_keys(tiny_encoder):
     texts = [("document", "d1", "open csv"), ("query", "q1", "read file"), ("document", "d2", "tree graph")]
     samples = [{"texts": {column: text}, "key": (column, key)} for column, key, text in texts]
     found = model.val_step(collate_texts(samples))
+    assert all(entry["seconds"] > 0 for entry in (*found, *model.test_step(collate_texts(samples))))
     assert [(entry["column"], entry["id"]) for entry in found] == [(column, key) for column, key, _ in texts]
     alone = SentenceTransformer(tiny_encoder, device="cpu").encode([t for *_, t in texts], convert_to_tensor=True)
     torch.testing.assert_close(torch.stack([entry["embedding"] for entry in found]), alone)
