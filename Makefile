@@ -54,8 +54,19 @@ benchmark: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
 
-evidence-retrieval: $(VENV)/demo.stamp
-	$(BIN)/python -m kdret.evidence configs/retrieval/$(EVIDENCE_RETRIEVAL) --seeds 0 1 2
+METRICS := retrieval/nDCG@10 retrieval/MRR@10 retrieval/recall@10
+EVIDENCE = $(BIN)/python tools/evidence.py --seeds 0 1 2 --metric $(METRICS)
+
+# some 12 minutes each on 2 cores
+evidence-retrieval: $(VENV)/dev.stamp
+	$(BIN)/python tools/prepare_data.py docstrings
+	$(EVIDENCE) --work-dir work_dirs/evidence/docstrings \
+	  distilled=configs/retrieval/embed-kl_minilm-l2_teacher-minilm-l6_180it_docstrings.py
+
+evidence-cranfield: $(VENV)/dev.stamp
+	$(BIN)/python tools/prepare_data.py cranfield
+	$(EVIDENCE) --work-dir work_dirs/evidence/cranfield \
+	  distilled=configs/retrieval/embed-rkd_minilm-l2_teacher-minilm-l6_4e_cranfield.py
 
 clean:
 	rm -rf $(VENV) dist build

@@ -1,11 +1,11 @@
 """Evidence for a method: the same student trained by several configs over several seeds, as a table with intervals.
 
-Each variant is a config; the seed sets initial weights and data order, so variants are compared pair by pair. Runs are
+Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Runs are
 `kdhub train` processes, one at a time, and a finished run is not repeated: the same command goes on where it stopped.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
 
 Example:
-    python tools/evidence.py truncated=none plain=configs/a.py ours=configs/b.py --seeds 0 1 2 --metric nDCG@10
+    python tools/evidence.py plain=configs/a.py,optim_wrapper.optimizer.lr=1e-4 ours=configs/b.py --metric nDCG@10
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="+", metavar="NAME=CONFIG", help="what to compare; the last is the method")
+    parser.add_argument(
+        "variants", nargs="+", metavar="NAME=CONFIG[,KEY=VALUE...]", help="what to compare; the last is the method"
+    )
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least 3 for an interval worth its name"
     )
@@ -51,10 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(work_dir: Path, config: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+def _run(work_dir: Path, variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    config, *overrides = variant.split(",")
     card = work_dir / "run.json"
     if not card.is_file() or json.loads(card.read_text(encoding="utf-8"))["status"] != "finished":
-        options = ["--cfg-options", f"randomness.seed={seed}", *args.cfg_options]
+        options = ["--cfg-options", f"randomness.seed={seed}", *args.cfg_options, *overrides]
         _kdhub("train", config, "--work-dir", str(work_dir), *options, *(["--resume"] if _resumable(work_dir) else []))
     content: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
     if not args.test:

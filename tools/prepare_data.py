@@ -15,10 +15,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from kdhub.errors import KdhubError, UsageError
 from kdret.data import cranfield, docstrings
 from kdret.data.beir import load_split
-
-from kdhub.errors import KdhubError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 CRANFIELD = "https://github.com/oussbenk/cranfield-trec-dataset"

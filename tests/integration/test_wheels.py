@@ -20,7 +20,17 @@ def installed(tmp_path_factory):
         assert done.returncode == 0, done.stdout + done.stderr
     wheels = sorted((folder / "dist").glob("*.whl"))
     assert len(wheels) == 2
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder / "site"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        folder / "site",
+    ]
     subprocess.run([*command, *wheels], check=True, capture_output=True)
     return folder / "site"
 

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from kdret.data.collate import collate_texts
-from kdret.encoder import SentenceEncoder
 from mmengine.optim import OptimWrapper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
 from kdhub.errors import UsageError
+from kdret.data.collate import collate_texts
+from kdret.encoder import SentenceEncoder
 
 PAIRS = [
     {"texts": {"query": "read file", "document": "open close csv"}},

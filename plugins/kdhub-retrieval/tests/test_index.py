@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdret.index import FlatIndex
 
 from kdhub.errors import UsageError
+from kdret.index import FlatIndex
 
 few = settings(deadline=None, max_examples=25)
 

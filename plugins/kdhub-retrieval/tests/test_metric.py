@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from kdret.metric import IRMetric
 
 from kdhub.errors import UsageError
+from kdret.metric import IRMetric
 
 AXES = np.eye(4, dtype=np.float32)
 

@@ -4,12 +4,12 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from kdret import config_rules, doctor, summary
 
 from kdhub.config import check_config, load_config
 from kdhub.config.findings import Report
 from kdhub.registry import init
 from kdhub.testing.contracts import assert_plugin_contract
+from kdret import config_rules, doctor, summary
 
 RECIPE = "kdret:docstrings-minilm"
 

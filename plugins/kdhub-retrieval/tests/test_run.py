@@ -7,11 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kdret import demo, search
-from kdret.commands import demo as demo_command
-from kdret.data.beir import load_split
-from kdret.data.scored_lists import ScoredLists
-from kdret.export import export_student
 from mmengine.config import Config
 from torch import nn
 
@@ -19,6 +14,11 @@ from kdhub.cli.main import main
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
+from kdret import demo, search
+from kdret.commands import demo as demo_command
+from kdret.data.beir import load_split
+from kdret.data.scored_lists import ScoredLists
+from kdret.export import export_student
 
 CAT = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}
 BOTH = {

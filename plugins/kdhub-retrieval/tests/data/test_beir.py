@@ -6,11 +6,11 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from kdhub.errors import UsageError
 from kdret.data.beir import load_corpus, load_split
 from kdret.data.jsonl import read_jsonl, write_jsonl
 from kdret.data.paths import find_data
-
-from kdhub.errors import UsageError
 
 
 def append(path, line):

@@ -5,10 +5,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from kdret.data import cranfield
-from kdret.data.beir import load_split
 
 from kdhub.errors import UsageError
+from kdret.data import cranfield
+from kdret.data.beir import load_split
 
 TOOL = Path(__file__).resolve().parents[4] / "tools/prepare_data.py"
 

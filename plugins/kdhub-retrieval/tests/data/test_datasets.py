@@ -5,11 +5,11 @@ import json
 
 import pytest
 import torch
+
+from kdhub.errors import UsageError
 from kdret.data.collate import collate_texts
 from kdret.data.datasets import Pairs, RetrievalSplit, Texts
 from kdret.data.scored_lists import ScoredLists
-
-from kdhub.errors import UsageError
 
 
 def write_scores(folder, rows):

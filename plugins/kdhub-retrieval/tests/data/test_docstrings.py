@@ -7,12 +7,12 @@ import textwrap
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from kdhub.errors import UsageError
 from kdret.data import docstrings
 from kdret.data.beir import load_split
 from kdret.data.extract import docstrings as extract
 from kdret.data.sources import in_fixed_order, installed_distributions, standard_library
-
-from kdhub.errors import UsageError
 
 SOURCE = '''
 """Read and write tables. They are kept in files of text."""

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kdret.losses import EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet
 from sentence_transformers.sentence_transformer.losses import (
     DistillKLDivLoss,
     EmbedDistillLoss,
@@ -21,6 +20,7 @@ from kdhub.distill.losses import MSE
 from kdhub.errors import UsageError
 from kdhub.registry import find
 from kdhub.testing.contracts import assert_loss_contract
+from kdret.losses import EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/retrieval_losses.json").read_text(encoding="utf-8"))["cases"]
 OURS = (EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet)
