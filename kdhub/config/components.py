@@ -8,6 +8,7 @@ from typing import Any
 from kdhub.config.findings import Finding, Report
 from kdhub.config.inheritance import Bases
 from kdhub.config.places import Place
+from kdhub.config.plain_values import misfits
 from kdhub.config.resolve import Resolved, Resolver
 from kdhub.config.signature import Signature, signature
 from kdhub.config.slips import slip_of
@@ -116,6 +117,14 @@ class ComponentCheck:
             self._warn_of_slips(value, path, allowed)
         else:
             self._check_keys(value, path, allowed, "error" if certain else "warning")
+        if resolved is not None and resolved.entry is not None:
+            for parameter, wrong in misfits(found.parameters, value):
+                self._report.error(
+                    f"{path}.{parameter.name}",
+                    "a value of another type",
+                    expected=parameter.annotation,
+                    got=repr(wrong),
+                )
         if not place.known or place.called:
             return  # whoever builds it may pass the rest
         missing = [name for name in found.required if name not in value and name not in place.provided]

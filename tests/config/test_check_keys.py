@@ -193,3 +193,22 @@ def test_keys_of_libraries_that_pop_their_own_are_left_alone(findings, valid):
     """A norm_cfg is mmcv's own: it takes `requires_grad` out before it builds the layer."""
     valid["model"]["student"]["init_cfg"] = {"norm_cfg": {"type": "BN", "requires_grad": True}}
     assert findings(valid) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "right"),
+    [
+        ("model.objectives.logits.loss.temperature", "four", 4),
+        ("model.objectives.logits.loss.temperature", True, 4.0),
+        ("model.objectives.logits.loss.reduction", 1, "batchmean"),
+        ("model.objectives.logits.loss.student_temperature", "2", None),
+    ],
+)
+def test_a_value_of_another_type_is_found(findings, valid, path, value, right):
+    """`--cfg-options temperature=four` is a string to mmengine, and fails only once the model is built."""
+    put(valid, path, value)
+    found = findings(valid)
+    assert list(found) == [path]
+    assert found[path].got == repr(value)
+    put(valid, path, right)
+    assert findings(valid) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,7 +125,7 @@ def _encode(student: SentenceTransformer, texts: list[str], encode: Callable[...
         batch_size=64,
         convert_to_numpy=True,
         normalize_embeddings=_similarity(student) == "cosine",
-        show_progress_bar=progress,
+        show_progress_bar=progress and sys.stderr.isatty(),
     )
 
 
