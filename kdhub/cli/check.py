@@ -17,6 +17,8 @@ import sys
 from kdhub.cli.configs import add_config, print_findings, warn_of_plugins
 from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
+from kdhub.config.findings import Finding
+from kdhub.errors import UsageError
 from kdhub.plugins import Switches
 
 
@@ -38,8 +40,18 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
 
     manager = init(switches)
     warn_of_plugins(manager)
-    cfg = load_config(args.config, args.cfg_options, manager=manager, custom_imports=args.deep)
+    refused = None
+    try:
+        cfg = load_config(args.config, args.cfg_options, manager=manager, custom_imports=args.deep)
+    except UsageError as error:
+        if not args.cfg_options:
+            raise
+        # the config's own mistakes shall be told together with the wrong override
+        refused = error
+        cfg = load_config(args.config, manager=manager, custom_imports=args.deep)
     report = check_config(cfg, manager, deep=args.deep)
+    if refused is not None:
+        report.add(Finding.of(refused, refused.where or "--cfg-options"))
     if args.json:
         print_json({"config": args.config, "ok": report.ok, "findings": [f.as_json() for f in report.findings]})
     else:

@@ -15,7 +15,7 @@ One registry of knowledge-distillation methods that run on models you already ha
 
 commands:
 {_LIST}
-  plugins add more: kdhub list commands
+  plugins add more, such as kdhub demo and kdhub search of kdhub-retrieval: kdhub list commands
 
 plugins:
   --no-plugins     load only what is built in

@@ -15,6 +15,9 @@ from kdhub.config.top_level import check_top_level
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 
+_NEVER_SCHEDULED = ("adapter", "tap", "teacher")
+"""Kinds whose arguments nobody drives; models and data sets may build a schedule for themselves."""
+
 
 def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report:
     """Check a config whole.
@@ -68,25 +71,33 @@ class _Walk:
         self._manager = manager
         self._components = ComponentCheck(report, resolver, bases, manager)
 
-    def visit(self, value: Any, path: str, spot: Spot) -> None:
+    def visit(self, value: Any, path: str, spot: Spot, owner: str | None = None) -> None:
         """Check a value and all below it.
 
         Args:
             value: What stands in the config.
             path: Its key path, with dots also before list indices, as ``--cfg-options`` wants it.
             spot: Where it stands.
+            owner: Kind of the component that it is an argument of.
         """
         if isinstance(value, list | tuple):
             for index, item in enumerate(value):
-                self.visit(item, f"{path}.{index}", spot.item())
+                self.visit(item, f"{path}.{index}", spot.item(), owner)
         elif isinstance(value, Mapping):
             entry = self._components.check(value, path, spot.place)
             kind = entry.component.kind if entry is not None else None
+            if kind == "schedule" and (path.startswith("optim_wrapper.") or owner in _NEVER_SCHEDULED):
+                self._report.error(
+                    path,
+                    "no schedule is driven here",
+                    expected="a plain value",
+                    fix="schedules drive weights and numbers of a loss; a learning rate has param_scheduler",
+                )
             if kind == "distiller":
                 check_distiller(value, path, self._manager, self._report)
             inside = spot.inside(value, kind)
             for key, child in value.items():
                 if key not in ("type", "_scope_"):
-                    self.visit(child, f"{path}.{key}", inside.child(str(key)))
+                    self.visit(child, f"{path}.{key}", inside.child(str(key)), kind)
         elif spot.place.kinds and not spot.place.scalar and isinstance(value, str | int | float):
             self._report.error(path, "not a component", expected="a dict with 'type'", got=repr(value))

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 import kdhub
-from kdhub.distill.guards import Guards, TermWatch, check_class_names
+from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
 from kdhub.distill.objective import Objective
 from kdhub.distill.position import Position
 from kdhub.distill.preprocess import DistillPreprocessor
@@ -124,7 +124,7 @@ class Distiller(BaseModel):
                 tap.clear()
             if taps:
                 teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
-        losses.update(self._distil(objectives, student, step))
+        _merge(losses, self._distil(objectives, student, step))
         if self.training:
             self.position.advance()
         return losses
@@ -140,12 +140,15 @@ class Distiller(BaseModel):
         )
         terms: dict[str, Tensor] = {}
         weighted: dict[str, Tensor] = {}
+        muted: set[str] = set()
         for objective in heard:
             own = objective(adapted[objective.name], step)
             weight = objective.weight(step)
-            terms |= own
+            _merge(terms, own)
             weighted |= {name: value * weight for name, value in own.items()}
-        self._watch.check(terms, step)
+            if objective.muted(step):
+                muted |= own.keys()
+        self._watch.check(terms, step, muted)
         return weighted
 
     def _first_adapt(
@@ -155,6 +158,9 @@ class Distiller(BaseModel):
         require_matching(
             found for o in objectives if not o.adapters for found in mismatches(o, raw[o.name], raw[o.name])
         )
+        if self.guards.no_gradient and self.training and torch.is_grad_enabled():
+            for objective in objectives:
+                check_gradient(objective.name, [raw[objective.name][name] for name in objective.student_taps])
         adapted = {o.name: o.adapt(raw[o.name]) for o in objectives}
         require_matching(found for o in objectives for found in mismatches(o, raw[o.name], adapted[o.name]))
         self._shapes_checked = True
@@ -229,6 +235,14 @@ def _build_objective(
             raise UsageError(f"the objective has no {key!r}", where=where, expected=f"{key}=...")
     options = {key: value for key, value in spec.items() if key not in ("student", "teacher")}
     return Objective(name, student, teachers, student_tap=spec["student"], teacher_tap=spec.get("teacher"), **options)
+
+
+def _merge(losses: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add terms; one name twice would silently drop the student's own loss, or another objective's term."""
+    for name in more:
+        if name in losses:
+            raise UsageError(f"two losses are called {name!r}", where="model.objectives", fix="rename the objective")
+    losses.update(more)
 
 
 def _all_fired(taps: Sequence[Tap]) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from kdhub.distill.values import tensors_in
 from kdhub.errors import GuardError
 
 
@@ -22,6 +24,8 @@ class Guards:
         zero_term: Stop when a term is exactly zero in each of this many first steps; 0 turns the guard off. Three,
             since one batch may honestly have nothing to teach.
         non_finite: Stop when a term is NaN or infinite.
+        no_gradient: Stop when what an objective reads of the student carries no gradient: a frozen stage, or a tap inside
+            a re-entrant activation checkpoint, gives a loss that looks alive and trains nothing.
         teacher_mode: Stop when a module of a teacher is in train mode.
         class_names: Stop when logits are compared and the teacher's class names differ from the student's in order.
     """
@@ -29,6 +33,7 @@ class Guards:
     silent_tap: bool = True
     zero_term: int = 3
     non_finite: bool = True
+    no_gradient: bool = True
     teacher_mode: bool = True
     class_names: bool = True
 
@@ -45,12 +50,13 @@ class TermWatch:
         self._steps = 0
         self._zeros: Counter[str] = Counter()
 
-    def check(self, terms: Mapping[str, Tensor], step: int) -> None:
+    def check(self, terms: Mapping[str, Tensor], step: int, muted: Collection[str] = ()) -> None:
         """Look at all terms of one step, with one wait for the device.
 
         Args:
             terms: Log name to scalar.
             step: Position of the run, for the message.
+            muted: Terms that a schedule of their loss holds at zero in this step, and that may be so.
 
         Raises:
             GuardError: For a term that is not finite, or was zero in every one of the first steps.
@@ -68,7 +74,7 @@ class TermWatch:
                     fix="look at the learning rate, the temperature and the batch's labels; model.guards.non_finite=False"
                     " silences this guard",
                 )
-            if watches_zero and value == 0.0:
+            if watches_zero and value == 0.0 and name not in muted:
                 self._zeros[name] += 1
                 if self._zeros[name] == self.guards.zero_term:
                     raise GuardError(
@@ -76,6 +82,25 @@ class TermWatch:
                         fix="see with `kdhub probe CONFIG` that the two taps read different models and that the batch has"
                         " what the loss needs; model.guards.zero_term=0 silences this guard",
                     )
+
+
+def check_gradient(objective: str, values: Iterable[Any]) -> None:
+    """See that what an objective reads of the student can train it.
+
+    Args:
+        objective: Name of the objective.
+        values: What its student taps read, before any adapter: one that learns would hide a student that does not.
+
+    Raises:
+        GuardError: If no tensor among them requires a gradient.
+    """
+    if not any(tensor.requires_grad for tensor in tensors_in(list(values))):
+        raise GuardError(
+            "what the taps read of the student carries no gradient: the objective would train nothing in it",
+            where=f"model.objectives.{objective}.student",
+            fix="tap a part that trains (not frozen, not inside a re-entrant activation checkpoint), or set"
+            " model.guards.no_gradient=False",
+        )
 
 
 def check_class_names(student: Sequence[str], teacher: Sequence[str], name: str) -> None:

@@ -84,6 +84,10 @@ class Objective(nn.Module):
         """What both sides must share: ``shape``, ``batch`` or ``nothing``."""
         return self.spec.match if self.spec is not None else "nothing"
 
+    def muted(self, step: int) -> bool:
+        """Whether a schedule holds a number of the loss at zero now, so that a term may be zero without a mistake."""
+        return any(schedule(step) == 0 for schedule in self._schedules.values())
+
     def taps(self) -> list[Tap]:
         """Return every tap of both sides."""
         return [*self.student_taps.values(), *(tap for _, tap in self.teacher_taps.values())]

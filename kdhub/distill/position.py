@@ -24,8 +24,12 @@ class Position(nn.Module):
 
     def advance(self) -> None:
         """Go on by one training iteration."""
-        self.step += 1
-        self._buffer.fill_(self.step)
+        self.move_to(self.step + 1)
+
+    def move_to(self, step: int) -> None:
+        """Stand at a step."""
+        self.step = step
+        self._buffer.fill_(step)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
 from torch import nn
 
 from kdhub.checkpoint import load_weights, safe_loading
@@ -79,7 +80,7 @@ class ModelTeacher:
         meta: Mapping[str, Any] = {}
         if checkpoint is not None:
             meta = load_weights(self.model, checkpoint)
-        elif getattr(self.model, "init_cfg", None):
+        elif any(getattr(module, "init_cfg", None) for module in self.model.modules()):
             with safe_loading():
                 self.model.init_weights()
         recorded = (meta.get("dataset_meta") or {}).get("classes")
@@ -124,7 +125,8 @@ class ModelTeacher:
             for name, tensor in sorted(self.model.state_dict().items()):
                 weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            config = hashlib.sha256(json.dumps([self._config, self.mode], sort_keys=True, default=str).encode())
+            settings = [self._config, self.mode, self.batch, self.precision]
+            config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_name_of).encode())
             self._fingerprint = f"weights-{weights.hexdigest()[:16]}.config-{config.hexdigest()[:16]}"
         return self._fingerprint
 
@@ -156,7 +158,10 @@ def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
         from kdhub.config.load import load_config
 
         print_log(f"teacher: the model of {model}", logger="current")
-        model = load_config(model).model
+        cfg = load_config(model)
+        # the file's own scope: an mmpretrain teacher's names must not be looked up in the student's library
+        scope = {"_scope_": cfg.default_scope} if cfg.get("default_scope") else {}
+        model = {**scope, **cfg.model}
     config: Any = copy.deepcopy(dict(model)) if isinstance(model, Mapping) else type(model).__name__
     built = MODELS.build(model) if isinstance(model, Mapping) else model
     if not isinstance(built, BaseModel):
@@ -168,6 +173,12 @@ def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
     return built, config
 
 
+def _name_of(value: Any) -> str:
+    """Name what JSON cannot hold; its ``repr`` may hold an address, which differs in every process."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 def _shallow_copy(raw: Any) -> Any:
     """Copy containers and samples but no tensor: preprocessors write padding and shapes into the samples."""
     if isinstance(raw, Mapping):
@@ -176,4 +187,6 @@ def _shallow_copy(raw: Any) -> Any:
         return [_shallow_copy(value) for value in raw]
     if isinstance(raw, torch.Tensor | str | int | float | tuple):
         return raw
+    if isinstance(raw, BaseDataElement):  # copy.copy would share the lists of its fields
+        return raw.new()
     return copy.copy(raw)

@@ -27,6 +27,8 @@ from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.work_dir import checkpoint_to_resume, latest_checkpoint, open_work_dir
 from kdhub.errors import UsageError
 
+_NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -64,6 +66,13 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
     """
     kdhub.init()
     cfg = copy.deepcopy(cfg)
+    missing = [key for key in _NEEDED if cfg.get(key) is None]
+    if missing:
+        raise UsageError(
+            f"the config says nothing about training: {', '.join(missing)} missing",
+            where=str(cfg.get("filename") or "config"),
+            fix="set them, or begin with a config that has them: _base_ = [...]",
+        )
     decisions = [choose_amp(cfg, amp)]
     add_training_defaults(cfg)
     work_dir = Path(cfg.work_dir).absolute()

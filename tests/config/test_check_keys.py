@@ -212,3 +212,10 @@ def test_a_value_of_another_type_is_found(findings, valid, path, value, right):
     assert found[path].got == repr(value)
     put(valid, path, right)
     assert findings(valid) == {}
+
+
+@pytest.mark.parametrize("path", ["optim_wrapper.optimizer.lr", "model.objectives.logits.adapter.0.align_corners"])
+def test_a_schedule_where_nobody_drives_it_is_found(findings, valid, path):
+    """A learning rate that is a dict reaches the optimizer as it is, and fails there far from its cause."""
+    put(valid, path, {"type": "kdhub.LinearSchedule", "start": 1.0, "end": 0.0, "steps": 10})
+    assert findings(valid)[path].message == "no schedule is driven here"

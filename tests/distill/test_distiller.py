@@ -9,9 +9,11 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.nn import functional
 
+import kdhub
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.teachers import ModelTeacher
 from kdhub.errors import GuardError, UsageError
+from kdhub.records import LossSpec
 from kdhub.testing.toys import ToyEncoder, ToySegmentor, pair_batch, segmentation_batch
 
 
@@ -339,3 +341,81 @@ def test_fingerprint_tells_teachers_apart():
     with torch.no_grad():
         second.head.bias[0] += 1e-3
     assert ModelTeacher(first).fingerprint() != ModelTeacher(second).fingerprint()
+
+
+def test_an_objective_cannot_replace_the_students_own_loss():
+    """An objective called 'ce' would take the place of the student's loss_ce, and supervision would be gone."""
+    with pytest.raises(UsageError, match="two losses are called 'loss_ce'"):
+        step(distiller(objectives={"ce": logits_objective()}))
+
+
+def test_guard_stops_on_a_value_without_gradient():
+    """A tap on a frozen stage gives a loss that looks alive, all the more behind an adapter that learns alone."""
+    student = ToySegmentor()
+    student.backbone.requires_grad_(False)
+    adapter = {"type": "kdhub.Conv1x1", "in_channels": 8, "out_channels": 16}
+    feature = {"loss": {"type": "kdhub.MSE"}, "student": "backbone", "teacher": "backbone", "adapter": adapter}
+    with pytest.raises(GuardError, match="carries no gradient.*no_gradient=False"):
+        step(distiller(student=student, objectives={"feature": feature}))
+    step(distiller(student=student, objectives={"feature": feature}, guards={"no_gradient": False}))
+
+
+def test_a_number_of_a_loss_that_is_scheduled_at_zero_is_no_silent_term():
+    """A term that a schedule lets in later is zero on purpose; stopping it would forbid warm-ups."""
+    schedule = {"type": "kdhub.LinearSchedule", "start": 0.0, "end": 1.0, "steps": 3, "begin": 4}
+    model = distiller(objectives={"logits": logits_objective()})
+    model.objectives["logits"]._schedules = {"temperature": kdhub.build("schedule", schedule)}
+    model.objectives["logits"].loss.forward = lambda student, teacher: student.sum() * 0.0
+    for _ in range(4):
+        step(model)
+
+
+def test_a_teacher_that_runs_under_inference_mode_is_read():
+    """Many `encode` and `predict` methods are decorated so; their tensors have no version counter to compare."""
+    teacher = ToySegmentor(width=16)
+    forward = teacher.forward
+
+    def under_inference_mode(*args, **options):
+        with torch.inference_mode():
+            return forward(*args, **options)
+
+    teacher.forward = under_inference_mode
+    model = distiller(teacher=teacher)
+    for _ in range(3):
+        assert step(model)["loss_logits"] > 0
+
+
+class TwoFeatures(nn.Module):
+    """A loss with two inputs on each side."""
+
+    def forward(self, student_low, student_high, teacher_low, teacher_high):
+        return (student_low - teacher_low).square().mean() + (student_high - teacher_high).square().mean()
+
+
+def test_the_remedy_for_several_inputs_works_when_pasted(monkeypatch):
+    """One fragment an input cannot be pasted twice under one key."""
+    spec = LossSpec(
+        name="TwoFeatures",
+        target="tests.two:TwoFeatures",
+        summary="Two pairs",
+        inputs=("student_low", "student_high", "teacher_low", "teacher_high"),
+    )
+    monkeypatch.setattr("kdhub.distill.objective._spec", lambda loss: spec)
+    sides = {
+        side: {f"{side}_low": "backbone.0", f"{side}_high": {"type": "kdhub.ModuleOutput", "path": "backbone"}}
+        for side in ("student", "teacher")
+    }
+    two = {"loss": TwoFeatures(), **sides}
+    with pytest.raises(UsageError, match="1 objective cannot") as caught:
+        step(distiller(objectives={"two": two}))
+    two["adapter"] = eval(str(caught.value).split("adapter=")[1])
+    assert set(two["adapter"]) == {"student_low", "student_high"}
+    assert step(distiller(objectives={"two": two}))["loss_two"] > 0
+
+
+def test_fingerprint_is_the_same_in_every_process():
+    """A config may hold functions; their addresses differ in each process, and resume would refuse the same teacher."""
+    config = {"type": ToySegmentor, "width": 8, "classes": 4}
+    torch.manual_seed(0)
+    first = ModelTeacher(config)
+    assert first.fingerprint().split(".config-")[1] == ModelTeacher(config).fingerprint().split(".config-")[1]

@@ -263,3 +263,29 @@ def test_test_needs_test_data(tmp_path: Path) -> None:
     """Mmengine ends in a RuntimeError about a loop."""
     with pytest.raises(UsageError, match="nothing about testing: test_dataloader, test_cfg, test_evaluator"):
         run_test(tiny.config(tmp_path), tmp_path / "any.pth")
+
+
+def test_a_new_run_from_old_weights_starts_its_schedules_anew(tmp_path: Path) -> None:
+    """A second stage that begins where the first one's schedules ended trains with the wrong weights throughout."""
+    train(tiny.config(tmp_path / "first", model=tiny.distiller()))
+    train(
+        tiny.config(tmp_path / "second", model=tiny.distiller(), load_from=str(tmp_path / "first" / "iter_6.pth")),
+    )
+    assert weights(tmp_path / "second" / "iter_6.pth")["position._buffer"] == 6
+
+
+def test_the_exported_student_is_the_averaged_one(tmp_path: Path) -> None:
+    """With an EMAHook the averaged weights are evaluated and saved; a student of other weights has other metrics."""
+    train(tiny.config(tmp_path, model=tiny.distiller(), custom_hooks=[{"type": "EMAHook", "momentum": 0.5}]))
+    student = load_file(tmp_path / "student" / "model.safetensors")
+    saved = weights(tmp_path / "iter_6.pth")
+    assert all(torch.equal(tensor, saved[f"student.{name}"]) for name, tensor in student.items())
+
+
+def test_a_config_without_training_says_so(tmp_path: Path) -> None:
+    """The runner would answer `self._train_loop should not be None`, and leaves a folder behind."""
+    config = tiny.config(tmp_path / "run", model=tiny.distiller())
+    config.pop("train_cfg")
+    with pytest.raises(UsageError, match="says nothing about training: train_cfg missing"):
+        train(config)
+    assert not (tmp_path / "run").exists()

@@ -56,9 +56,9 @@ class Tap(ABC):
         if self.key is not None:
             value = item(value, self.key, str(self))
         originals = tuple(tensors_in(value))
-        if self._copies is not False:
+        if self._copies is not False or any(tensor.is_inference() for tensor in originals):
             value = map_tensors(torch.clone, value)
-        self._calls.append(_Call(value, originals, tuple(tensor._version for tensor in originals)))
+        self._calls.append(_Call(value, originals, tuple(map(_version, originals))))
 
     def clear(self) -> None:
         """Forget what was recorded."""
@@ -84,7 +84,7 @@ class Tap(ABC):
                 " skip the objective",
             )
         rewritten = any(
-            tensor._version != version
+            _version(tensor) != version
             for call in calls
             for tensor, version in zip(call.originals, call.versions, strict=True)
         )
@@ -95,7 +95,7 @@ class Tap(ABC):
                 f"tap {self}: its value was overwritten in place after it was read, and was not in the first forward",
                 fix="tap the module before the in-place operation, or build the model with inplace=False",
             )
-        return self._choose([call.value for call in calls])
+        return self._choose([map_tensors(_usable, call.value) for call in calls])
 
     def _choose(self, values: list[Any]) -> Any:
         if self.call == "all":
@@ -122,6 +122,16 @@ class Tap(ABC):
             f", {name}={value!r}" for name, value in (("key", self.key), ("call", self.call)) if value is not None
         )
         return f"{type(self).__name__}({self.path!r}{options})"
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Count in-place writes; tensors made under ``torch.inference_mode`` keep no count and are always copied."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _usable(tensor: torch.Tensor) -> torch.Tensor:
+    """Make a tensor that autograd may save: a copy, if it was made under ``torch.inference_mode``."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 @contextmanager

@@ -21,7 +21,14 @@ class DistillHook(Hook):
     priority = "HIGHEST"
 
     def before_train(self, runner: Any) -> None:
-        """Hand the training data's class names to the distiller, which compares them with its teachers'."""
+        """Put schedules where the run stands, and have class names compared with the teachers'.
+
+        The position in a checkpoint is not always the run's: `load_from` starts a new run from old weights, and an epoch
+        that was cut short is run again from its start.
+        """
+        position = getattr(unwrapped(runner.model), "position", None)
+        if position is not None:
+            position.move_to(runner.iter)
         check = getattr(unwrapped(runner.model), "check_class_names", None)
         classes = (getattr(runner.train_dataloader.dataset, "metainfo", None) or {}).get("classes")
         if check is not None and classes is not None:

@@ -98,6 +98,8 @@ def shared_data():
     beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
     folder = Path(os.environ.get("KDHUB_DATA") or beside)
     if not (folder / "cranfield").is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have the shared data in {folder}")
         pytest.skip(f"no shared data in {folder}; set KDHUB_DATA")
     return folder
 
