@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from kdhub.errors import near_matches
 from kdhub.plugins import PluginManager
 
 if TYPE_CHECKING:
@@ -60,10 +61,21 @@ def is_main_process() -> bool:
 
 
 def warn_of_plugins(manager: PluginManager) -> None:
-    """Say in one line on stderr which plugins are installed and cannot be used."""
+    """Say on stderr which plugins are installed and cannot be used, and which switches name none."""
+    warn_of_switches(manager)
     unusable = [f"{row.scope} ({row.status})" for row in manager.plugins if row.status not in ("ok", "disabled")]
     if unusable and is_main_process():
         print(f"kdhub: warning: not loaded: {', '.join(unusable)}; see `kdhub plugins list`", file=sys.stderr)
+
+
+def warn_of_switches(manager: PluginManager) -> None:
+    """Say on stderr which switches name no plugin: a misspelt ``KDHUB_PLUGINS`` would leave everything out."""
+    installed = {row.scope for row in manager.plugins}
+    for name in sorted({*(manager.switches.only or ()), *manager.switches.blocked} - installed):
+        near = " or ".join(map(repr, near_matches(name, installed)))
+        meant = f"; did you mean {near}?" if near else ""
+        if is_main_process():
+            print(f"kdhub: warning: a switch names the plugin {name!r}, which is not installed{meant}", file=sys.stderr)
 
 
 def print_findings(report: Report, file: TextIO) -> None:

@@ -12,6 +12,7 @@ import argparse
 from collections import Counter
 from typing import Any
 
+from kdhub.cli.configs import warn_of_switches
 from kdhub.cli.list import plural
 from kdhub.cli.output import print_json, print_table
 from kdhub.cli.parser import add_json
@@ -34,7 +35,9 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     if (args.action == "info") != (args.name is not None):
         wanted = "the name of a plugin" if args.name is None else "no name"
         raise UsageError(f"kdhub plugins {args.action}", expected=wanted, fix="see `kdhub plugins --help`")
-    rows = load_plugins(switches).plugins
+    manager = load_plugins(switches)
+    warn_of_switches(manager)
+    rows = manager.plugins
     if args.action == "info":
         return _info(args.name, rows, args.json)
     if args.json:

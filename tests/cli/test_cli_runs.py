@@ -62,6 +62,14 @@ def test_check_warns_of_plugins_that_did_not_load(kdhub, toy_config, install_fak
     assert len(outcome.err.splitlines()) == 1
 
 
+def test_a_switch_that_names_no_plugin_is_told(kdhub, monkeypatch):
+    """KDHUB_PLUGINS=kdrett leaves every plugin out, and without a word that looks like an empty installation."""
+    monkeypatch.setenv("KDHUB_PLUGINS", "kdrett")
+    outcome = kdhub("plugins", "list")
+    assert outcome.code == 0
+    assert "'kdrett', which is not installed; did you mean 'kdret'?" in outcome.err
+
+
 def test_probe_shows_what_can_be_tapped(kdhub, toy_config):
     """A path that is guessed wrong costs a start of the run; this is where to look it up."""
     told = json.loads(kdhub("probe", toy_config, "--json").out)
