@@ -120,8 +120,6 @@ class Distiller(BaseModel):
             losses = self._task_losses(self.student._run_forward(student, mode="loss"), step)
         for name, teacher in self._teachers.items():
             taps = [tap for o in objectives for owner, tap in o.teacher_taps.values() if owner == name]
-            for tap in taps:
-                tap.clear()
             if taps:
                 teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
         _merge(losses, self._distil(objectives, student, step))

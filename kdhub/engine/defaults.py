@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from kdhub.errors import UsageError
 
 HOOKS = {
     "run_card": "kdhub.RunCardHook",
@@ -19,6 +22,27 @@ _UNSAFE_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook")
 _KEPT_CHECKPOINTS = 3
 _LOGGED_POINTS = 200
 """Points of a curve in the report; more would not be told apart."""
+
+
+def require_parts(cfg: Any, needed: Iterable[str], purpose: str, *, fix: str) -> None:
+    """See that a config has what nobody can fill in for it.
+
+    Args:
+        cfg: The config.
+        needed: Top-level keys.
+        purpose: What they are for, for the error.
+        fix: What to do, for the error.
+
+    Raises:
+        UsageError: Naming all that are missing.
+    """
+    missing = [key for key in needed if cfg.get(key) is None]
+    if missing:
+        raise UsageError(
+            f"the config says nothing about {purpose}: {', '.join(missing)} missing",
+            where=str(cfg.get("filename") or "config"),
+            fix=fix,
+        )
 
 
 def add_training_defaults(cfg: Any) -> None:

@@ -10,11 +10,10 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
-from kdhub.engine.defaults import add_testing_defaults
+from kdhub.engine.defaults import add_testing_defaults, require_parts
 from kdhub.engine.distributed import process_group
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
-from kdhub.errors import UsageError
 
 _NEEDED = ("test_dataloader", "test_cfg", "test_evaluator")
 _FOR_TRAINING = (
@@ -44,13 +43,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
     """
     kdhub.init()
     cfg = copy.deepcopy(cfg)
-    missing = [key for key in _NEEDED if cfg.get(key) is None]
-    if missing:
-        raise UsageError(
-            f"the config says nothing about testing: {', '.join(missing)} missing",
-            where=str(cfg.get("filename") or "config"),
-            fix="set them, for instance test_dataloader = val_dataloader and so on",
-        )
+    require_parts(cfg, _NEEDED, "testing", fix="set them, for instance test_dataloader = val_dataloader and so on")
     for key in _FOR_TRAINING:
         cfg.pop(key, None)
     if isinstance(cfg.model, dict) and "student" in cfg.model:

@@ -16,7 +16,7 @@ import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
 from kdhub.engine.atomic import NO_SPACE, storage_error
-from kdhub.engine.defaults import add_training_defaults
+from kdhub.engine.defaults import add_training_defaults, require_parts
 from kdhub.engine.distributed import process_group
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted, resume_command
@@ -66,13 +66,7 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
     """
     kdhub.init()
     cfg = copy.deepcopy(cfg)
-    missing = [key for key in _NEEDED if cfg.get(key) is None]
-    if missing:
-        raise UsageError(
-            f"the config says nothing about training: {', '.join(missing)} missing",
-            where=str(cfg.get("filename") or "config"),
-            fix="set them, or begin with a config that has them: _base_ = [...]",
-        )
+    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
     decisions = [choose_amp(cfg, amp)]
     add_training_defaults(cfg)
     work_dir = Path(cfg.work_dir).absolute()
