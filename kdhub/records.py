@@ -115,6 +115,7 @@ class LossSpec(Component):
         inputs: Parameter names of ``forward`` that must be bound. ``student...`` comes from the student's tap,
             ``teacher...`` from the teacher's, any other name from the batch.
         optional: Parameter names of ``forward`` that may be bound, usually from the batch.
+        fields: Where the batch keeps some of these inputs, as dotted paths, unless the objective's ``batch`` says otherwise.
         tags: Any of ``logits``, ``feature``, ``relation``, ``score``; ``logits`` turns on the class-name guard.
         match: What the two sides must share before the loss can compare them: ``shape``, ``batch`` (axis 0) or
             ``nothing``.
@@ -125,6 +126,7 @@ class LossSpec(Component):
     kind: str = "loss"
     inputs: tuple[str, ...] = ("student", "teacher")
     optional: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     tags: tuple[str, ...] = ()
     match: str = "shape"
     zero_at_equality: bool = True
@@ -134,6 +136,8 @@ class LossSpec(Component):
         # slots=True makes a second class, which a zero-argument super() does not find
         Component.__post_init__(self)
         _require(self.kind == "loss", f"LossSpec {self.name!r}: kind must be 'loss', got {self.kind!r}")
+        for name in self.fields:
+            _require(name in (*self.inputs, *self.optional), f"LossSpec {self.name!r}: fields names no input {name!r}")
         _require(bool(self.inputs), f"LossSpec {self.name!r}: a loss without inputs compares nothing")
         _require(
             self.match in ("shape", "batch", "nothing"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdhub.errors import UsageError, near_matches
@@ -12,24 +12,28 @@ from kdhub.records import LossSpec
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Names of a loss's inputs, by the side that provides them."""
+    """Names of a loss's inputs, by the side that provides them; `fields` says where the batch has some by default."""
 
     student: tuple[str, ...]
     teacher: tuple[str, ...]
     batch: tuple[str, ...]
     required: frozenset[str]
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, names: tuple[str, ...], required: Collection[str]) -> Inputs:
+    def of(
+        cls, names: tuple[str, ...], required: Collection[str], fields: Mapping[str, str] | None = None
+    ) -> Inputs:
         """Sort names by side: ``student...`` and ``teacher...`` come from taps, any other from the batch."""
         student = tuple(name for name in names if name.startswith("student"))
         teacher = tuple(name for name in names if name.startswith("teacher"))
-        return cls(student, teacher, tuple(n for n in names if n not in student + teacher), frozenset(required))
+        batch = tuple(name for name in names if name not in student + teacher)
+        return cls(student, teacher, batch, frozenset(required), dict(fields or {}))
 
     @classmethod
     def of_record(cls, spec: LossSpec) -> Inputs:
         """Take them from what the manifest declares."""
-        return cls.of((*spec.inputs, *spec.optional), spec.inputs)
+        return cls.of((*spec.inputs, *spec.optional), spec.inputs, spec.fields)
 
 
 def spread(spec: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -69,7 +73,7 @@ def spread_problems(spec: Any, names: tuple[str, ...], where: str) -> Iterator[U
 
 def missing_inputs(inputs: Inputs, bound: Collection[str], where: str) -> Iterator[UsageError]:
     """Yield one problem for all required inputs that nobody provides."""
-    missing = sorted(inputs.required.difference(bound))
+    missing = sorted(inputs.required.difference(bound, inputs.fields))
     if not missing:
         return
     places = {

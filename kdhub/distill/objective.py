@@ -33,7 +33,7 @@ class Objective(nn.Module):
         student_tap: Tap of the student, or dict of loss input to tap.
         teacher_tap: Tap of a teacher (``"name:path"`` with several), or dict of loss input to tap.
         adapter: Component dict, list of them applied in order, or dict of loss input to either.
-        batch: Loss input to dotted path in the student's batch.
+        batch: Loss input to dotted path in the student's batch, where the loss's own default does not fit.
         weight: Factor of its terms in the total: a number or a schedule.
 
     Raises:
@@ -69,7 +69,7 @@ class Objective(nn.Module):
         self.inputs = inputs_of(self.loss, self.spec)
         self.student_taps = student_taps(student_tap, self.inputs, student, f"{where}.student")
         self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, f"{where}.teacher")
-        self._fields = side(dict(batch or {}), self.inputs.batch, f"{where}.batch")
+        self._fields = {**self.inputs.fields, **side(dict(batch or {}), self.inputs.batch, f"{where}.batch")}
         require_all(self.inputs, {*self.student_taps, *self.teacher_taps, *self._fields}, where)
         self.adapters = nn.ModuleDict(_adapters(adapter, self.inputs, f"{where}.adapter"))
         self.weight = as_schedule(weight, f"{where}.weight")

@@ -1,0 +1,1 @@
+"""Knowledge distillation of semantic segmentation models, as a plugin of kdhub."""

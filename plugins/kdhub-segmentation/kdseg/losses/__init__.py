@@ -1,0 +1,1 @@
+"""Losses on logit maps and feature maps."""

@@ -1,0 +1,1 @@
+"""Metrics that say where the errors are."""
