@@ -1,0 +1,100 @@
+"""`CamVid`: street scenes of Cambridge, as an mmseg dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmseg.datasets import BaseSegDataset
+
+from kdhub.errors import UsageError, near_matches
+from kdseg.data.pairs import IMAGES, MASKS, find_pairs, pairs_fingerprint
+
+SPLITS = ("train", "val", "test")
+UNLABELLED = 11
+"""Number in the masks of the pixels that nobody labelled; mmseg and every loss here ignore 255 instead."""
+
+_FIX = "python tools/prepare_data.py camvid"
+
+
+class CamVid(BaseSegDataset):
+    """CamVid with 11 classes: ``data_root/{train,val,test}/images/ID.jpg`` and ``masks/ID.png``.
+
+    Masks hold one class number a pixel, in the order of ``METAINFO['classes']``, and 11 for unlabelled, which
+    ``LoadAnnotations`` turns into 255 by the data set's ``label_map``: losses and metrics see 0..10 and 255.
+
+    Args:
+        data_root: Folder with the splits, made by ``tools/prepare_data.py camvid``.
+        split: ``train`` (367 images), ``val`` (101) or ``test``.
+        pipeline: Transforms, from ``LoadImageFromFile`` to ``PackSegInputs``.
+        **kwargs: Further arguments of mmseg's ``BaseSegDataset``, such as ``indices`` to keep only the first few images.
+
+    Raises:
+        UsageError: For an unknown split, and for a folder that is not as above; see `kdseg.data.pairs.find_pairs`.
+    """
+
+    METAINFO: ClassVar[dict[str, Any]] = {
+        "classes": (
+            "sky",
+            "building",
+            "pole",
+            "road",
+            "pavement",
+            "tree",
+            "sign_symbol",
+            "fence",
+            "car",
+            "pedestrian",
+            "bicyclist",
+        ),
+        "palette": [
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [0, 0, 192],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    }
+
+    def __init__(
+        self, data_root: str, split: str = "train", pipeline: Sequence[dict[str, Any] | Callable] = (), **kwargs: Any
+    ) -> None:
+        if split not in SPLITS:
+            raise UsageError(
+                f"CamVid has no split {split!r}", expected=", ".join(SPLITS), near=near_matches(str(split), SPLITS)
+            )
+        self.split = split
+        prefix = {"img_path": f"{split}/{IMAGES}", "seg_map_path": f"{split}/{MASKS}"}
+        super().__init__(data_root=data_root, data_prefix=prefix, pipeline=list(pipeline), **kwargs)
+
+    @classmethod
+    def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
+        """Return what becomes of the masks' numbers: besides mmseg's choice of classes, 11 becomes 255."""
+        return {**(super().get_label_map(new_classes) or {}), UNLABELLED: 255}
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Return one entry an image, in the form of ``BaseSegDataset``."""
+        return [
+            {
+                "img_path": str(image),
+                "seg_map_path": str(mask),
+                "label_map": self.label_map,
+                "reduce_zero_label": self.reduce_zero_label,
+                "seg_fields": [],
+            }
+            for image, mask in self._pairs()
+        ]
+
+    def fingerprint(self) -> str:
+        """Identify the split's files, for the run card."""
+        return pairs_fingerprint(self._pairs())
+
+    def _pairs(self) -> list[tuple[Path, Path]]:
+        return find_pairs(Path(self.data_root, self.split), fix=_FIX)
