@@ -120,15 +120,19 @@ def kdhub_propose_adapter(
 
 
 @hookspec(firstresult=True)
-def kdhub_export_student(student: nn.Module, path: Path) -> str | None:
+def kdhub_export_student(
+    student: nn.Module, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]
+) -> str | None:
     """Called after each checkpoint and at the end, to write the student in its own library's format.
 
     Args:
         student: The bare student, without wrapper, teacher and adapters.
         path: An existing empty folder to fill; it replaces the former ``student/`` only when this returns.
+        cfg: The run's resolved config, a copy in plain dicts.
+        metainfo: ``metainfo`` of the training data set, such as ``classes`` and ``palette``; empty if it has none.
 
     Return a line of Python that loads it without kdhub, or ``None`` if the model is not yours. Stops at the first
-    result that is not ``None``; the core answers last with a bare ``model.safetensors``. An exception is fatal and
+    result that is not ``None``; the core answers last with ``model.safetensors`` and ``model.py``. An exception is fatal and
     names the plugin. New in API level 1.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,8 +140,8 @@ def kdhub_propose_adapter(
 
 
 @hookimpl(trylast=True)
-def kdhub_export_student(student: nn.Module, path: Path) -> str | None:
-    """Write any student as ``model.safetensors``, after every plugin was asked."""
+def kdhub_export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> str | None:
+    """Write any student as ``model.safetensors`` and ``model.py``, after every plugin was asked."""
     from kdhub.engine.export import export_student
 
-    return export_student(student, path)
+    return export_student(student, path, cfg)

@@ -1,25 +1,32 @@
-"""The core's own way to write a student: weights that every library reads."""
+"""The core's own way to write a student: weights that every library reads, and the model's part of the config."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import nn
 
 
-def export_student(student: nn.Module, path: Path) -> str:
-    """Write ``model.safetensors`` into an existing folder.
+def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> str:
+    """Write ``model.safetensors`` and ``model.py`` into an existing folder.
 
     Weights that share memory are written once under each of their names, so that the file loads with any reader.
 
     Args:
         student: The bare student.
         path: Folder to fill.
+        cfg: The run's config, whose ``model`` is the student's own or holds it; no ``model.py`` if it was built elsewhere.
 
     Returns:
         A line of Python that loads the weights without kdhub.
     """
     weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()}
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    model = cfg.get("model")
+    if isinstance(model, Mapping):
+        Config({"model": model.get("student", model)}).dump(str(path / "model.py"))
     return "model.load_state_dict(safetensors.torch.load_file('model.safetensors'))"

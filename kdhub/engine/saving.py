@@ -28,7 +28,7 @@ def collect_checkpoint(
         save_optimizer: Whether to add the optimizer's state.
         save_param_scheduler: Whether to add the state of the parameter schedulers.
     """
-    dataset = runner.train_dataloader.dataset
+    metainfo = metainfo_of(runner)
     checkpoint: dict[str, Any] = {
         "meta": {
             **meta,
@@ -37,7 +37,7 @@ def collect_checkpoint(
             "experiment_name": runner.experiment_name,
             "time": time.strftime("%Y%m%d_%H%M%S"),
             "mmengine_version": mmengine.__version__,
-            **({"dataset_meta": dataset.metainfo} if hasattr(dataset, "metainfo") else {}),
+            **({"dataset_meta": metainfo} if metainfo else {}),
         },
         "state_dict": weights_to_cpu(unwrapped(runner.model).state_dict()),
         "message_hub": _to_cpu(runner.message_hub.state_dict()),
@@ -52,6 +52,11 @@ def collect_checkpoint(
             else [one.state_dict() for one in schedulers]
         )
     return checkpoint
+
+
+def metainfo_of(runner: Any) -> dict[str, Any]:
+    """Return what the training data set says of itself, such as its classes; empty if it says nothing."""
+    return dict(getattr(runner.train_dataloader.dataset, "metainfo", None) or {})
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

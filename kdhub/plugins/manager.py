@@ -213,9 +213,19 @@ class PluginManager:
             teacher_shape=teacher_shape,
         )
 
-    def export_student(self, student: nn.Module, path: Path) -> str | None:
+    def export_student(
+        self, student: nn.Module, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]
+    ) -> str | None:
         """Write the bare student into the empty folder ``path``; return the line of Python that loads it."""
-        return call_first(self._hooks, self._describe, "kdhub_export_student", student=student, path=path)
+        return call_first(
+            self._hooks,
+            self._describe,
+            "kdhub_export_student",
+            student=student,
+            path=path,
+            cfg=cfg,
+            metainfo=metainfo,
+        )
 
     def run_summary(self, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return each plugin's own lines for the run card, by plugin; one that raises is left out."""

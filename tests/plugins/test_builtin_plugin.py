@@ -24,10 +24,11 @@ def test_it_answers_after_every_plugin(tmp_path):
     """The core proposes an adapter and writes a student when nobody else does."""
     with isolated_plugins() as manager:
         student = nn.Linear(2, 3)
-        line = manager.export_student(student, tmp_path)
+        line = manager.export_student(student, tmp_path, {"model": {"student": {"type": "Tiny"}}}, {})
         assert line is not None
         assert "model.safetensors" in line
         assert load_file(tmp_path / "model.safetensors")["weight"].equal(student.weight)
+        assert (tmp_path / "model.py").read_text() == "model = dict(type='Tiny')\n"
         for proposal in manager.propose_adapter((4, 8), (4, 16)) or pytest.fail("no adapter for another width"):
             assert manager.find(proposal["type"], "adapter")
 

@@ -187,16 +187,16 @@ def test_hook_propose_adapter(load_two):
 
 EXPORT = """
     @hookimpl(tryfirst=True)
-    def kdhub_export_student(student, path):
+    def kdhub_export_student(student, path, metainfo):
         {action}
 """
 
 
 def test_hook_export_student(install_plugin, load_fakes, tmp_path):
     """The plugin whose model it is writes it, and its line of Python is what the run card says."""
-    install_plugin("kdtoy", EXPORT.format(action="(path / 'x').write_text(student); return 'load(x)'"))
-    assert load_fakes().export_student("weights", tmp_path) == "load(x)"
-    assert (tmp_path / "x").read_text() == "weights"
+    install_plugin("kdtoy", EXPORT.format(action="(path / 'x').write_text(student + str(metainfo)); return 'load(x)'"))
+    assert load_fakes().export_student("weights", tmp_path, {}, {"classes": 2}) == "load(x)"
+    assert (tmp_path / "x").read_text() == "weights{'classes': 2}"
 
 
 WRAPPER = """
@@ -213,7 +213,7 @@ def test_a_failure_at_run_time_names_the_plugin(load_two, one, two):
     """An exception out of an export says nothing of whose it is; a wrapper of another plugin must not get the blame."""
     manager = load_two(one, two)
     with pytest.raises(ZeroDivisionError) as caught:
-        manager.export_student("weights", Path())
+        manager.export_student("weights", Path(), {}, {})
     guilty = "'kdone' (kdone-dist 0.1)" if one is not WRAPPER else "'kdtwo' (kdtwo-dist 0.2)"
     assert caught.value.__notes__ == [f"raised in hook kdhub_export_student of plugin {guilty}"]
 

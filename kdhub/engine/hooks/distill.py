@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from kdhub.engine.models import teachers_of, unwrapped
+from kdhub.engine.saving import metainfo_of
 from kdhub.errors import UsageError
 
 _META = "kdhub"
@@ -30,7 +31,7 @@ class DistillHook(Hook):
         if position is not None:
             position.move_to(runner.iter)
         check = getattr(unwrapped(runner.model), "check_class_names", None)
-        classes = (getattr(runner.train_dataloader.dataset, "metainfo", None) or {}).get("classes")
+        classes = metainfo_of(runner).get("classes")
         if check is not None and classes is not None:
             check(tuple(classes))
 

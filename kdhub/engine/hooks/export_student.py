@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook
 
 import kdhub
 from kdhub.engine.atomic import atomic_folder
 from kdhub.engine.models import student_of
+from kdhub.engine.saving import metainfo_of
 
 FOLDER = "student"
 
@@ -21,8 +21,8 @@ FOLDER = "student"
 class ExportStudentHook(Hook):
     """Writes the student after each checkpoint and at the end: ``student/``, and ``student_best/`` beside the best.
 
-    A plugin that knows the model writes its library's own format; otherwise it is ``model.safetensors``. Where that
-    format brings no configuration, ``model.py`` holds the student's part of the config.
+    A plugin that knows the model writes its library's own format; otherwise it is ``model.safetensors``, with the
+    student's part of the config in ``model.py``.
     """
 
     def after_save_checkpoint(self, runner: Any, path: Path, meta: dict[str, Any]) -> None:
@@ -37,10 +37,9 @@ class ExportStudentHook(Hook):
 
     def _export(self, runner: Any, name: str, iteration: int) -> None:
         with atomic_folder(Path(runner.work_dir, name)) as partial, _as_evaluated(runner):
-            load = kdhub.init().export_student(student_of(runner.model), partial)
-            model = runner.cfg.get("model", {})
-            if not any(partial.glob("*.json")) and isinstance(model, dict):
-                Config({"model": model.get("student", model)}).dump(str(partial / "model.py"))
+            load = kdhub.init().export_student(
+                student_of(runner.model), partial, runner.cfg.to_dict(), metainfo_of(runner)
+            )
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()
