@@ -38,18 +38,36 @@ def aligned_logits(loss: str, student: Tensor, teacher: Tensor) -> tuple[Tensor,
                 got=f"{side} {tuple(value.shape)}",
                 fix="tap the last classifier convolution, 'decode_head.conv_seg'",
             )
-    if len(student) != len(teacher):
-        raise UsageError(
-            f"{loss}: student and teacher saw different batches",
-            expected=f"{len(student)} images from the teacher",
-            got=str(len(teacher)),
-        )
+    require_same_crops(loss, student, teacher)
     if student.shape[1] != teacher.shape[1]:
         raise UsageError(
             f"{loss}: student and teacher have different class lists",
             expected=f"as many teacher classes as the student's {student.shape[1]}",
             got=str(teacher.shape[1]),
             fix="take a teacher trained on the student's classes; num_classes of the two decode heads must agree",
+        )
+    teacher = teacher.detach().float()
+    if teacher.shape != student.shape:
+        teacher = functional.interpolate(teacher, size=student.shape[-2:], mode="bilinear", align_corners=False)
+    return student.float(), teacher
+
+
+def require_same_crops(loss: str, student: Tensor, teacher: Tensor) -> None:
+    """See that two maps show the same places of the same images, whatever their sizes and channels.
+
+    Args:
+        loss: Name of the loss, for errors.
+        student: ``(B, C, h, w)``.
+        teacher: ``(B, D, H, W)``.
+
+    Raises:
+        UsageError: If they are of another batch or aspect ratio.
+    """
+    if len(student) != len(teacher):
+        raise UsageError(
+            f"{loss}: student and teacher saw different batches",
+            expected=f"{len(student)} images from the teacher",
+            got=str(len(teacher)),
         )
     size = student.shape[-2:]
     if not _same_aspect(size, teacher.shape[-2:]):
@@ -59,10 +77,6 @@ def aligned_logits(loss: str, student: Tensor, teacher: Tensor) -> tuple[Tensor,
             got=_by(teacher.shape[-2:]),
             fix="batch='student' in ModelTeacher gives the teacher exactly what the student sees",
         )
-    teacher = teacher.detach().float()
-    if teacher.shape[-2:] != size:
-        teacher = functional.interpolate(teacher, size=size, mode="bilinear", align_corners=False)
-    return student.float(), teacher
 
 
 def aligned_labels(
@@ -114,11 +128,33 @@ def aligned_labels(
         )
     labels = labels.long()
     if check_values:
-        _require_classes(loss, labels, student.shape[1], ignore_index)
+        require_classes(loss, labels, student.shape[1], ignore_index)
     return labels
 
 
-def _require_classes(loss: str, labels: Tensor, num_classes: int, ignore_index: int) -> None:
+def labels_at_cells(labels: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Give each cell of a coarser map the label of the pixel at its centre.
+
+    Args:
+        labels: ``(B, H, W)``.
+        size: ``(h, w)`` of the map.
+
+    Returns:
+        ``(B, h, w)``, int64.
+    """
+    # 'nearest-exact' looks at a cell's centre; torch's 'nearest', kept for old models, at its upper left corner. There is
+    # no kernel for int64, and float64 holds every label.
+    return (
+        functional.interpolate(labels.unsqueeze(1).double(), size=tuple(size), mode="nearest-exact").squeeze(1).long()
+    )
+
+
+def require_classes(loss: str, labels: Tensor, num_classes: int, ignore_index: int) -> None:
+    """See that every label is ``0..num_classes-1`` or ``ignore_index``; reads the tensor, see `aligned_labels`.
+
+    Raises:
+        UsageError: If one is not, naming the values.
+    """
     known = (labels >= 0) & (labels < num_classes)
     if known.all():
         return
