@@ -1,0 +1,20 @@
+# BPKD on CamVid: the student of lite0_300it, taught at the boundaries and in the bodies.
+_base_ = ["lite0_300it_camvid-240x180.py"]
+
+model = dict(
+    _delete_=True,
+    type="kdhub.Distiller",
+    student={{_base_.model}},
+    teacher=dict(
+        type="kdhub.ModelTeacher",
+        model="kdseg:camvid-teacher",
+        checkpoint="work_dirs/camvid-teacher/student/student.pth",
+    ),
+    objectives=dict(
+        boundary=dict(
+            loss=dict(type="kdseg.BPKDLoss"),
+            student="decode_head.conv_seg",
+            teacher="decode_head.conv_seg",
+        ),
+    ),
+)
