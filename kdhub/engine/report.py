@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from kdhub.engine.charts import chart
 from kdhub.engine.console import duration
 from kdhub.engine.curves import metric_curves, read_curves
 from kdhub.engine.hooks.interrupt import resume_command
-from kdhub.engine.run_card import RunCard
+from kdhub.engine.run_card import PICTURES, RunCard
 from kdhub.engine.work_dir import latest_checkpoint
 from kdhub.errors import UsageError
 
@@ -34,7 +35,7 @@ def write_report(work_dir: Path) -> Path:
         work_dir: Folder of the run.
 
     Returns:
-        The report: results, curves, facts and config, without any outside resource.
+        The report: results, pictures, curves, facts and config, without any outside resource.
 
     Raises:
         UsageError: If the folder holds no run, or cannot be written.
@@ -58,6 +59,7 @@ def write_report(work_dir: Path) -> Path:
         work_dir=str(work_dir),
         columns=_columns(run),
         metrics=_metric_rows(run),
+        pictures=list(_pictures(work_dir, run)),
         results=list(islice(_metric_charts(run), _CHARTS)),
         curves=list(islice(_training_charts(work_dir, run), _CHARTS)),
         facts=list(_facts(run)),
@@ -120,6 +122,16 @@ def _training_charts(work_dir: Path, run: Mapping[str, Any]) -> Iterator[tuple[s
     curves = read_curves(work_dir, [session["log"] for session in run.get("sessions", [])])
     for name in sorted(curves, key=lambda name: ("loss" not in name, name != "loss")):
         yield name, chart(f"training {name}", curves[name])
+
+
+def _pictures(work_dir: Path, run: Mapping[str, Any]) -> Iterator[dict[str, str | None]]:
+    """Give each picture with its bytes as a ``data:`` URL, or ``None`` for a file that is not there any more."""
+    for picture in run.get("pictures") or []:
+        file = work_dir / picture["path"]
+        source = None
+        if file.is_file():
+            source = f"data:{PICTURES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+        yield {**picture, "source": source}
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

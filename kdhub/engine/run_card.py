@@ -11,6 +11,8 @@ from kdhub.engine.atomic import write_json
 from kdhub.errors import UsageError
 
 FILE_NAME = "run.json"
+PICTURES = {".png": "image/png", ".jpg": "image/jpeg"}
+"""Media type of each kind of file that `RunCard.add_picture` takes."""
 
 
 class RunCard:
@@ -23,7 +25,7 @@ class RunCard:
     Attributes:
         content: ``status`` (running, finished, interrupted, failed), ``experiment`` (part of the config to fingerprint),
             ``sessions`` (one for each start), ``seed``, ``versions``, ``machine``, ``teachers``, ``data``, ``models``,
-            ``baselines``, ``evaluations``, ``student`` and each plugin's own lines under ``plugins``.
+            ``baselines``, ``evaluations``, ``pictures``, ``student`` and each plugin's own lines under ``plugins``.
     """
 
     def __init__(self, work_dir: Path, content: dict[str, Any] | None = None) -> None:
@@ -54,6 +56,29 @@ class RunCard:
         """Write the card atomically."""
         self.content["updated"] = now()
         write_json(self.path, self.content)
+
+    def add_picture(self, title: str, path: Path, caption: str = "") -> None:
+        """Put a picture into the report; one that shows the same file is replaced. `write` is up to the caller.
+
+        Args:
+            title: What it shows, in a few words.
+            path: PNG or JPEG file within the work_dir.
+            caption: What to see in it, in a sentence.
+
+        Raises:
+            UsageError: If the file is outside of the work_dir, which may be moved, or is no PNG or JPEG.
+        """
+        folder = self.path.parent.resolve()
+        file = path.resolve()
+        if folder not in file.parents or file.suffix not in PICTURES:
+            raise UsageError(
+                "this file cannot be a picture of the report",
+                where=str(path),
+                expected=f"{' or '.join(PICTURES)} in {folder}",
+            )
+        picture = {"title": title, "path": file.relative_to(folder).as_posix(), "caption": caption}
+        pictures = {one["path"]: one for one in self.content.get("pictures", [])}
+        self.content["pictures"] = list({**pictures, picture["path"]: picture}.values())
 
     @property
     def last_metrics(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from packaging.version import Version
 from kdhub.engine.charts import chart
 from kdhub.engine.curves import read_curves
 from kdhub.engine.report import number, write_report
+from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
@@ -108,6 +109,44 @@ def test_markup_in_names_is_text(run: Path, tmp_path: Path) -> None:
     assert "&lt;b&gt;oops&lt;/b&gt; &amp; more" in text
     assert "<h1>'" not in text
     Page(text)
+
+
+def test_pictures_are_inside_the_page(run: Path, tmp_path: Path) -> None:
+    """A report that is mailed without its folder must still show what it talks about."""
+    card = RunCard(tmp_path, json.loads((run / "run.json").read_text()))
+    (tmp_path / "pictures").mkdir()
+    for name, content in (("street.png", b"one"), ("gone.png", b"two")):
+        file = tmp_path / "pictures" / name
+        file.write_bytes(content)
+        card.add_picture(f"<{name}>", file, caption="where they differ")
+    card.write()
+    (tmp_path / "pictures/gone.png").unlink()
+    text = write_report(tmp_path).read_text()
+    page = Page(text)
+    sources = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    assert sources == ["data:image/png;base64,b25l"]
+    assert "<figcaption>&lt;street.png&gt;</figcaption>" in text
+    assert "<code>pictures/gone.png</code> is not there any more" in text
+    assert text.index("<h2>Evaluations") < text.index("<h2>Pictures") < text.index("<h2>Student")
+
+
+def test_a_picture_is_replaced_by_its_next_version(tmp_path: Path) -> None:
+    """A resumed run draws again; the report must not show the former student beside the new one."""
+    card = RunCard(tmp_path)
+    card.add_picture("first", tmp_path / "a.png")
+    card.add_picture("other", tmp_path / "b.jpg")
+    card.add_picture("second", tmp_path / "a.png", caption="after more steps")
+    assert [(one["title"], one["path"]) for one in card.content["pictures"]] == [
+        ("second", "a.png"),
+        ("other", "b.jpg"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["../a.png", "a.svg"])
+def test_a_picture_that_cannot_be_embedded(tmp_path: Path, name: str) -> None:
+    """A path that leaves the work_dir breaks when the folder is moved, and an SVG may load from elsewhere."""
+    with pytest.raises(UsageError, match=r"cannot be a picture of the report.*\.png or \.jpg in "):
+        RunCard(tmp_path / "run").add_picture("title", tmp_path / "run" / name)
 
 
 def test_plugins_add_lines_and_commands(run: Path, tmp_path: Path) -> None:
