@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
 def _write(path: Path, metrics: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(metrics, indent=2, default=str) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write the metrics: {error.strerror}", where=f"--out {path}") from error
 

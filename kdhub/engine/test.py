@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.engine.atomic import plain
 from kdhub.engine.defaults import add_testing_defaults, require_parts
 from kdhub.engine.distributed import process_group
 from kdhub.engine.models import unwrapped
@@ -36,7 +37,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
         launcher: ``none``, or ``pytorch`` under torchrun.
 
     Returns:
-        Metrics by name.
+        Metrics by name, as plain numbers.
 
     Raises:
         UsageError: If the config says nothing about testing, or the weights do not fit.
@@ -53,6 +54,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
         runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
         load_weights(unwrapped(runner.model), checkpoint)
         try:
-            return dict(runner.test())
+            metrics: dict[str, Any] = plain(runner.test())
+            return metrics
         finally:
             runner.call_hook("close")

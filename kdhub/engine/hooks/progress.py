@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from kdhub.engine.atomic import plain
 from kdhub.engine.console import console, duration, say
 
 _REFRESH_SECONDS = 0.2
@@ -111,7 +112,7 @@ class ProgressHook(Hook):
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Write the first metrics in one line."""
-        numbers = [f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, (int, float))]
+        numbers = [f"{name} {value:.4g}" for name, value in plain(metrics).items() if isinstance(value, (int, float))]
         more = f" and {len(numbers) - self.metrics} more" if len(numbers) > self.metrics else ""
         return ", ".join(numbers[: self.metrics]) + more
 
