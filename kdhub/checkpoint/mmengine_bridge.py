@@ -9,16 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlparse
 
-import torch
-from mmengine.dist import barrier, is_main_process
 from mmengine.runner import checkpoint as schemes
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from kdhub.checkpoint.download import local_file
 from kdhub.checkpoint.reading import read_checkpoint
 from kdhub.errors import UsageError, near_matches
 
@@ -58,18 +54,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 def load_from_url(url: str, map_location: Any = None) -> dict[str, Any]:
     """Download into torch's cache, unless it is there, and read."""
-    folder = Path(torch.hub.get_dir(), "checkpoints")
-    file = folder / Path(urlparse(url).path).name
-    if is_main_process() and not file.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), progress=False)
-        except (URLError, OSError) as error:
-            raise UsageError(
-                "cannot download the checkpoint", where=url, got=str(error), fix=f"put it at {file}"
-            ) from error
-    barrier()
-    return load_from_local(str(file), map_location)
+    return load_from_local(str(local_file(url)), map_location)
 
 
 def load_from_zoo(filename: str, map_location: Any = None) -> dict[str, Any]:

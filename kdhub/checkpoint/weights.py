@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from kdhub.checkpoint.download import local_file
 from kdhub.checkpoint.reading import read_checkpoint
 from kdhub.errors import UsageError
 
@@ -25,7 +26,7 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, trust:
 
     Args:
         model: Receives the weights.
-        path: File that `read_checkpoint` reads.
+        path: File that `read_checkpoint` reads, or the URL of one, which is downloaded into torch's cache.
         strict: Whether every weight of the model must be in the file, and the reverse. If not, what fits is loaded and
             the rest is logged.
         trust: See `read_checkpoint`.
@@ -36,7 +37,7 @@ def load_weights(model: nn.Module, path: str | Path, strict: bool = True, trust:
     Raises:
         UsageError: If the file cannot be read, or its weights do not fit: how many, which, and their shapes.
     """
-    content = read_checkpoint(path, trust=trust)
+    content = read_checkpoint(local_file(path), trust=trust)
     fit_weights(model, weights_of(content, path), where=str(path), strict=strict)
     return _meta_of(content)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from kdhub.config.packages import MARK, package_config
 from kdhub.errors import UsageError, near_matches
 
 SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -77,9 +78,12 @@ def _bases(path: Path) -> list[tuple[Path, int]]:
             except ValueError:
                 return []
             names = [value] if isinstance(value, str) else value
-            # package::path is looked up by mmengine in an installed package
-            return [(_normal(path.parent / name), node.lineno) for name in names if "::" not in name]
+            return [(_base(name, path, node.lineno), node.lineno) for name in names]
     return []
+
+
+def _base(name: str, heir: Path, line: int) -> Path:
+    return package_config(name, where=f"{heir}:{line}") if MARK in name else _normal(heir.parent / name)
 
 
 def _normal(path: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdhub.config.files import base_files, parse, require_config
 from kdhub.config.options import apply_options, parse_options
+from kdhub.config.packages import MARK, mmengine_finds_packages, package_config
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 
@@ -28,10 +29,10 @@ def load_config(
     manager: PluginManager | None = None,
     custom_imports: bool = True,
 ) -> Config:
-    """Read a config file or a plugin's recipe.
+    """Read a config file, a plugin's recipe or a config of an installed library.
 
     Args:
-        source: Path of a config, or ``"scope:recipe"``.
+        source: Path of a config, ``"scope:recipe"``, or ``"package::path"`` such as ``"mmseg::pspnet/....py"``.
         cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed.
         manager: Knows recipes and signatures; ``None`` takes the plugins in force.
         custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
@@ -44,7 +45,7 @@ def load_config(
         from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
 
         manager = init()
-    path = Path(source)
+    path = package_config(str(source)) if MARK in str(source) else Path(source)
     if not path.exists() and _RECIPE.fullmatch(str(source)):
         path = manager.recipe(str(source))
     require_config(path)
@@ -64,7 +65,8 @@ def _read(path: Path) -> Config:
         parse(path)
     files = (path, *base_files(path))
     try:
-        return Config.fromfile(path, import_custom_modules=False)
+        with mmengine_finds_packages():
+            return Config.fromfile(path, import_custom_modules=False)
     except UsageError:
         raise
     except Exception as error:  # a config is a program: it may raise anything

@@ -21,9 +21,7 @@ class Inputs:
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, names: tuple[str, ...], required: Collection[str], fields: Mapping[str, str] | None = None
-    ) -> Inputs:
+    def of(cls, names: tuple[str, ...], required: Collection[str], fields: Mapping[str, str] | None = None) -> Inputs:
         """Sort names by side: ``student...`` and ``teacher...`` come from taps, any other from the batch."""
         student = tuple(name for name in names if name.startswith("student"))
         teacher = tuple(name for name in names if name.startswith("teacher"))

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
@@ -49,6 +52,19 @@ class KdhubRunner(Runner):
         logger = super().build_logger(log_level, log_file, **options)
         talk_on_console(logger)
         return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap as mmengine does, where synchronised batch normalisation needs GPUs: on the CPU it is taken back.
+
+        Without a process group mmengine takes it back by itself. Teachers, always in eval mode, never synchronise.
+        """
+        if self.distributed and not torch.cuda.is_available() and any(map(_is_sync_batchnorm, model.modules())):
+            self.logger.info(
+                "no GPU: SyncBatchNorm became BatchNorm, with the statistics of each process's own samples"
+            )
+            model = revert_sync_batchnorm(model)
+        wrapped: nn.Module = super().wrap_model(model_wrapper_cfg, model)
+        return wrapped
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register hooks; one of kdhub's that is ``None`` stays out, as mmengine has it for its own."""
@@ -135,3 +151,7 @@ class KdhubRunner(Runner):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(path, checkpoint)
         self.call_hook("after_save_checkpoint", path=path, meta=checkpoint["meta"])
+
+
+def _is_sync_batchnorm(module: nn.Module) -> bool:
+    return isinstance(module, nn.SyncBatchNorm)

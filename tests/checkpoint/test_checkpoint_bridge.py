@@ -14,7 +14,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from kdhub.checkpoint import safe_loading
+from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.errors import UsageError
 
 
@@ -83,6 +83,9 @@ def test_a_url_is_downloaded_and_read_safely(tmp_path: Path, served: str, monkey
             CheckpointLoader.load_checkpoint(f"{served}/evil.pth")
         with pytest.raises(UsageError, match="cannot download"):
             CheckpointLoader.load_checkpoint(f"{served}/absent.pth")
+    model = nn.Linear(2, 2)
+    load_weights(model, f"{served}/good.pth")
+    assert model.weight.equal(torch.load(tmp_path / "good.pth", weights_only=True)["weight"])
     assert not target.exists()
 
 

@@ -95,6 +95,24 @@ def test_ctrl_c_stops_both_at_the_same_iteration(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "interrupted"
 
 
+@pytest.mark.filterwarnings("ignore:`broadcast_buffers` is deprecated:FutureWarning")  # mmengine's own argument
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it stays synchronised")
+def test_synchronised_batch_norm_trains_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch refuses SyncBatchNorm in a process group on the CPU, and nearly every config of mmseg has it."""
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = tiny.distiller()
+        model["student"]["sync_norm"] = model["teacher"]["model"]["sync_norm"] = True
+        train(tiny.config(tmp_path / "run", model=model), launcher="pytorch")
+    finally:
+        torch.distributed.destroy_process_group()
+    assert "SyncBatchNorm became BatchNorm" in next((tmp_path / "run").glob("*/*.log")).read_text()
+    weights = read_checkpoint(tmp_path / "run" / "iter_6.pth")["state_dict"]
+    assert weights["student.norm.num_batches_tracked"] == 6
+
+
 def test_launcher_without_torchrun(tmp_path: Path) -> None:
     """The bare KeyError 'RANK' tells nobody what to type."""
     with pytest.raises(UsageError, match=r"not started by torchrun.*torchrun --standalone"):

@@ -36,17 +36,21 @@ class TinyPoints(Dataset[dict[str, Tensor]]):
 
 @MODELS.register_module(force=True)
 class TinyClassifier(BaseModel):
-    """A perceptron; ``width`` makes it a teacher or a student, and ``dropout`` lets training draw random numbers."""
+    """A perceptron; ``width`` makes it a teacher or a student, and ``dropout`` lets training draw random numbers.
 
-    def __init__(self, width: int = 4, dropout: float = 0.0) -> None:
+    ``sync_norm`` normalises as most configs of mmseg and mmdet do.
+    """
+
+    def __init__(self, width: int = 4, dropout: float = 0.0, sync_norm: bool = False) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.body = nn.Linear(2, width)
+        self.norm = nn.SyncBatchNorm(width) if sync_norm else nn.Identity()
         self.head = nn.Linear(width, 2)
 
     def forward(self, inputs: Tensor, labels: Tensor, mode: str = "tensor") -> Any:
         """Run on points (B, 2)."""
-        logits = self.head(self.dropout(torch.tanh(self.body(inputs))))
+        logits = self.head(self.dropout(torch.tanh(self.norm(self.body(inputs)))))
         if mode == "loss":
             return {"loss_ce": functional.cross_entropy(logits.float(), labels)}
         return logits if mode == "tensor" else list(logits.argmax(1))
