@@ -1,7 +1,7 @@
 """Evidence for a method: the same student trained by several configs over several seeds, as a table with intervals.
 
 Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Runs are
-`kdhub train` processes, one at a time, and a finished run is not repeated: the same command goes on where it stopped.
+`kdhub train` processes, and a finished run is not repeated: the same command goes on where it stopped.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
 
 Example:
@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,7 @@ def main() -> int:
     """Run what is missing, then print the table."""
     args = _parser().parse_args()
     variants = dict(variant.split("=", 1) for variant in args.variants)
-    runs = {
-        name: [_run(args.work_dir / name / f"seed{seed}", config, seed, args) for seed in args.seeds]
-        for name, config in variants.items()
-    }
+    runs = _run_all(variants, args)
     summary = _summary(runs, args)
     path = args.work_dir / "evidence.json"
     path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -48,9 +46,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--metric", nargs="+", default=["nDCG@10"], help="metrics as in run.json (default nDCG@10)")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/evidence"))
     parser.add_argument("--cfg-options", nargs="+", default=[], help="given to every run")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)"
+    )
     parser.add_argument("--test", action="store_true", help="report the test data, evaluated once a run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
+
+
+def _run_all(variants: dict[str, str], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Run every variant with every seed; seed by seed, so that a stop leaves all variants equally far."""
+    with ThreadPoolExecutor(args.jobs) as pool:
+        pending = {
+            (name, seed): pool.submit(_run, args.work_dir / name / f"seed{seed}", config, seed, args)
+            for seed in args.seeds
+            for name, config in variants.items()
+        }
+    return {name: [pending[name, seed].result() for seed in args.seeds] for name in variants}
 
 
 def _run(work_dir: Path, variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
