@@ -142,11 +142,11 @@ def labels_at_cells(labels: Tensor, size: tuple[int, ...]) -> Tensor:
     Returns:
         ``(B, h, w)``, int64.
     """
-    # 'nearest-exact' looks at a cell's centre; torch's 'nearest', kept for old models, at its upper left corner. There is
-    # no kernel for int64, and float64 holds every label.
-    return (
-        functional.interpolate(labels.unsqueeze(1).double(), size=tuple(size), mode="nearest-exact").squeeze(1).long()
+    rows, columns = (
+        (2 * torch.arange(cells, device=labels.device) + 1) * pixels // (2 * cells)
+        for cells, pixels in zip(size, labels.shape[-2:], strict=True)
     )
+    return labels[:, rows.unsqueeze(1), columns]
 
 
 def require_classes(loss: str, labels: Tensor, num_classes: int, ignore_index: int) -> None:
