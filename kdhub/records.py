@@ -126,7 +126,7 @@ class LossSpec(Component):
     kind: str = "loss"
     inputs: tuple[str, ...] = ("student", "teacher")
     optional: tuple[str, ...] = ()
-    fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    fields: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     match: str = "shape"
     zero_at_equality: bool = True

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 import kdhub
+from kdhub.distill.fields import BatchFields
 from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
 from kdhub.distill.objective import Objective
 from kdhub.distill.position import Position
@@ -132,7 +133,8 @@ class Distiller(BaseModel):
 
     def _distil(self, objectives: Sequence[Objective], batch: Any, step: int) -> dict[str, Tensor]:
         heard = [o for o in objectives if self.guards.silent_tap or _all_fired(o.taps())]
-        raw = {o.name: o.gather(batch) for o in heard}
+        fields = BatchFields(batch)
+        raw = {o.name: o.gather(fields) for o in heard}
         adapted = (
             {o.name: o.adapt(raw[o.name]) for o in heard} if self._shapes_checked else self._first_adapt(heard, raw)
         )

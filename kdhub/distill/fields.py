@@ -11,6 +11,26 @@ from kdhub.distill.values import describe
 from kdhub.errors import UsageError, near_matches
 
 
+class BatchFields:
+    """Fields of one step's batch: whoever reads the same path gets the same object.
+
+    So a loss may keep what it derived from a field, such as a mask from labels, for the other objectives of the step.
+
+    Args:
+        batch: The student's preprocessed batch.
+    """
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+        self._read: dict[str, Any] = {}
+
+    def read(self, path: str, where: str) -> Any:
+        """Take a field out of the batch, as `batch_field` does."""
+        if path not in self._read:
+            self._read[path] = batch_field(self._batch, path, where)
+        return self._read[path]
+
+
 def batch_field(batch: Any, path: str, where: str) -> Any:
     """Take a field out of a batch.
 

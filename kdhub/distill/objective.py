@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kdhub.config.objectives import Inputs
 from kdhub.distill.binding import inputs_of, partner, require_all, side, student_taps, teacher_taps
-from kdhub.distill.fields import batch_field
+from kdhub.distill.fields import BatchFields
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
@@ -92,11 +92,11 @@ class Objective(nn.Module):
         """Return every tap of both sides."""
         return [*self.student_taps.values(), *(tap for _, tap in self.teacher_taps.values())]
 
-    def gather(self, batch: Any) -> dict[str, Any]:
+    def gather(self, batch: BatchFields) -> dict[str, Any]:
         """Read all taps and fields of one step, and bring the student's values into the teacher's space.
 
         Args:
-            batch: The student's preprocessed batch, for fields.
+            batch: Fields of the student's preprocessed batch.
 
         Returns:
             Loss input to value, not yet raised to float32; teacher values carry no gradient.
@@ -104,8 +104,7 @@ class Objective(nn.Module):
         values = {name: map_tensors(torch.detach, tap.read()) for name, (_, tap) in self.teacher_taps.items()}
         values |= {name: tap.read() for name, tap in self.student_taps.items()}
         return values | {
-            name: batch_field(batch, path, f"model.objectives.{self.name}.batch.{name}")
-            for name, path in self._fields.items()
+            name: batch.read(path, f"model.objectives.{self.name}.batch.{name}") for name, path in self._fields.items()
         }
 
     def adapt(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -45,9 +45,13 @@ class DistillPreprocessor(nn.Module):
 
         Args:
             data: The collated batch.
-            training: Whether the student's preprocessing augments; teachers never do.
+            training: Whether preprocessing pads, and the student's augments, as in training; teachers never augment.
         """
         # the student's preprocessor may write into the samples, so whoever wants the raw batch goes first
-        own = {name: teacher.preprocess(data) for name, teacher in self._teachers.items() if teacher.batch == "raw"}
+        own = {
+            name: teacher.preprocess(data, training)
+            for name, teacher in self._teachers.items()
+            if teacher.batch == "raw"
+        }
         student = self._student[0].data_preprocessor(data, training)
         return {"student": student, "teachers": {name: own.get(name, student) for name in self._teachers}}

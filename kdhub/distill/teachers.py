@@ -33,7 +33,7 @@ class Teacher(Protocol):
     batch: str
     class_names: tuple[str, ...] | None
 
-    def preprocess(self, raw: Any) -> Any:
+    def preprocess(self, raw: Any, training: bool) -> Any:
         """Turn the collated batch into this teacher's input; not called if ``batch`` is ``"student"``."""
 
     def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
@@ -54,8 +54,8 @@ class ModelTeacher:
         checkpoint: Weights, as ``.safetensors`` or a checkpoint that needs no unpickling. ``None`` keeps what the
             model's constructor loaded.
         mode: ``mode`` of the model's ``forward``; ``"tensor"`` needs no labels.
-        batch: ``"raw"`` gives the teacher the collated batch through its own preprocessing (normalisation, tokenizer).
-            ``"student"`` gives it exactly what the student gets, for a student that mixes or augments the batch in its
+        batch: ``"raw"`` gives the teacher the collated batch through its own preprocessing (normalisation, tokenizer),
+            padded as in training, without its ``batch_augments``. ``"student"`` gives it exactly what the student gets, for a student that mixes or augments the batch in its
             preprocessor.
         precision: ``"float32"`` keeps the teacher out of the student's mixed precision, so that its answers do not
             change when the student's flags do; ``"amp"`` lets autocast apply.
@@ -90,11 +90,19 @@ class ModelTeacher:
         self.batch = batch
         self.precision = precision
         self.model.requires_grad_(False).eval()
+        if getattr(self.model.data_preprocessor, "batch_augments", None):
+            print_log("teacher: its batch_augments are left out; it sees the images as they are", logger="current")
+            self.model.data_preprocessor.batch_augments = None
         self._fingerprint: str | None = None
 
-    def preprocess(self, raw: Any) -> Any:
-        """Give the teacher its own view of the collated batch."""
-        return self.model.data_preprocessor(_shallow_copy(raw), False)
+    def preprocess(self, raw: Any, training: bool) -> Any:
+        """Give the teacher its own view of the collated batch.
+
+        Args:
+            raw: The collated batch; it is not changed.
+            training: Whether to pad as in training, so that the teacher sees the frame that the student sees.
+        """
+        return self.model.data_preprocessor(_copy_containers(raw), training)
 
     def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
         """Run the teacher once without gradients, so that afterwards each tap that fired can be read.
@@ -179,14 +187,18 @@ def _name_of(value: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _shallow_copy(raw: Any) -> Any:
+def _copy_containers(raw: Any) -> Any:
     """Copy containers and samples but no tensor: preprocessors write padding and shapes into the samples."""
     if isinstance(raw, Mapping):
-        return {key: _shallow_copy(value) for key, value in raw.items()}
+        return {key: _copy_containers(value) for key, value in raw.items()}
     if isinstance(raw, list):
-        return [_shallow_copy(value) for value in raw]
+        return [_copy_containers(value) for value in raw]
     if isinstance(raw, torch.Tensor | str | int | float | tuple):
         return raw
     if isinstance(raw, BaseDataElement):  # copy.copy would share the lists of its fields
-        return raw.new()
+        copied = raw.new()
+        for name, value in raw.items():
+            if isinstance(value, BaseDataElement):  # a label map, which would be padded for the student too
+                setattr(copied, name, _copy_containers(value))
+        return copied
     return copy.copy(raw)

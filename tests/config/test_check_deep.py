@@ -75,9 +75,9 @@ def test_an_import_path_is_looked_up(check, valid):
 
 def test_a_package_that_is_not_there_is_found_in_depth_too(check, valid):
     """The registry would only say that the name is unknown."""
-    valid["model"]["student"] = {"type": "mmseg.EncoderDecoder"}
+    valid["model"]["student"] = {"type": "mmpose.TopdownPoseEstimator"}
     (finding,) = check(valid, deep=True)
-    assert "'mmseg' is not installed" in finding.message
+    assert "'mmpose' is not installed" in finding.message
 
 
 def test_a_config_object_is_checked_like_a_mapping(manager, valid):

@@ -65,7 +65,7 @@ def test_an_unknown_key_is_found_at_its_path(findings, valid, path, near):
         ("model.student.type", "kdcheck.Studnet", "did you mean 'kdcheck.Student'"),
         ("model.student.type", "kdchek.Student", "did you mean 'kdcheck.Student'"),
         ("model.student.type", "kdseg.Student", "pip install kdhub-segmentation"),
-        ("model.student.type", "mmseg.EncoderDecoder", "package 'mmseg' is not installed"),
+        ("model.student.type", "mmpose.TopdownPoseEstimator", "package 'mmpose' is not installed"),
         ("model.student.type", 3, "expected a name or a class"),
         ("model.objectives.logits.loss.type", "kdhub.SpatialResize", "is an adapter; this place wants a loss"),
         ("model.objectives.logits.loss.type", "MSE", "did you mean 'kdhub.MSE'"),

@@ -6,11 +6,13 @@ import pytest
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import OptimWrapper
+from mmengine.structures import BaseDataElement, PixelData
 from torch import nn
 from torch.nn import functional
 
 import kdhub
 from kdhub.distill.distiller import Distiller
+from kdhub.distill.fields import BatchFields
 from kdhub.distill.teachers import ModelTeacher
 from kdhub.errors import GuardError, UsageError
 from kdhub.records import LossSpec
@@ -126,6 +128,41 @@ def test_teacher_has_its_own_preprocessing(batch, expected):
     seen = model.data_preprocessor(data, True)
     torch.testing.assert_close(seen["student"]["inputs"], data["inputs"] + 1.0)
     torch.testing.assert_close(seen["teachers"]["teacher"]["inputs"], data["inputs"] + expected)
+
+
+class PadInPlace(BaseDataPreprocessor):
+    """Pads images and, as mmseg's does, writes the padded label map into the sample."""
+
+    batch_augments = ("mixup",)
+
+    def forward(self, data, training=False):
+        """Pad by 4 in training; mix nothing."""
+        assert not (training and self.batch_augments)
+        for sample in data["data_samples"]:
+            truth = sample.truth.data
+            del sample.truth.data  # one of another size is refused otherwise
+            sample.truth.data = functional.pad(truth, (0, 4 * training), value=255)
+        return {**data, "inputs": functional.pad(data["inputs"], (0, 4 * training))}
+
+
+def test_raw_teacher_sees_the_frame_of_training_and_leaves_labels_alone():
+    """Padded for the student only, the two would compare shifted maps; labels padded by both would grow each step."""
+    student, teacher = ToySegmentor(), ToySegmentor()
+    student.data_preprocessor, teacher.data_preprocessor = PadInPlace(), PadInPlace()
+    student.data_preprocessor.batch_augments = None
+    model = Distiller(student, {"logits": logits_objective()}, teacher=ModelTeacher(teacher))
+    sample = BaseDataElement(truth=PixelData(data=torch.zeros(1, 16, 16, dtype=torch.long)))
+    seen = model.data_preprocessor({"inputs": segmentation_batch()["inputs"], "data_samples": [sample]}, True)
+    assert seen["student"]["inputs"].shape == seen["teachers"]["teacher"]["inputs"].shape == (2, 3, 16, 20)
+    for batch in (seen["student"], seen["teachers"]["teacher"]):
+        assert batch["data_samples"][0].truth.data.shape == (1, 16, 20)
+
+
+def test_objectives_share_what_they_read_from_the_batch():
+    """A mask derived from labels once must serve all objectives: they are given one object."""
+    sample = BaseDataElement(truth=PixelData(data=torch.zeros(1, 4, 4)))
+    fields = BatchFields({"data_samples": [sample, sample]})
+    assert fields.read("data_samples.truth.data", "here") is fields.read("data_samples.truth.data", "there")
 
 
 def test_two_teachers_each_by_name():
