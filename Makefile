@@ -8,16 +8,17 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+PLUGINS := $(wildcard plugins/*)
 MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) $(CONSTRAINTS)
 
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test lint lower-bounds wheels benchmark evidence-retrieval evidence-cranfield clean
+.PHONY: help demo test lint lower-bounds wheels benchmark evidence-retrieval evidence-cranfield evidence-bpkd clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint | lower-bounds | wheels | benchmark | evidence-retrieval | evidence-cranfield | clean"
+	@echo "make lint | lower-bounds | wheels | benchmark | evidence-retrieval | evidence-cranfield | evidence-bpkd | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kdhub: error: Python 3.10 or newer is needed, got %s -> make PYTHON=python3.11" % sys.version.split()[0])'
@@ -29,7 +30,7 @@ $(VENV)/demo.stamp: $(MANIFESTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
-	$(PIP) --editable ".[dev]" --editable "plugins/kdhub-retrieval[demo]"
+	$(PIP) --editable ".[dev]" $(foreach plugin,$(PLUGINS),--editable "$(plugin)[demo]")
 	@touch $@
 
 demo: $(VENV)/demo.stamp
@@ -47,12 +48,12 @@ lower-bounds: $(VENV)/dev.stamp
 	$(BIN)/python .ci/lower_bounds.py
 
 wheels: $(VENV)/dev.stamp
-	$(BIN)/python -m build --outdir dist .
-	$(BIN)/python -m build --outdir dist plugins/kdhub-retrieval
+	for project in . $(PLUGINS); do $(BIN)/python -m build --outdir dist $$project || exit; done
 
 benchmark: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/segmentation_losses.py
 
 METRICS := retrieval/nDCG@10 retrieval/MRR@10 retrieval/recall@10
 EVIDENCE = $(BIN)/python tools/evidence.py --seeds 0 1 2 --metric $(METRICS)

@@ -1,4 +1,4 @@
-"""What users install: wheels of the core and of the plugin that work outside the tree."""
+"""What users install: wheels of the core and of the plugins that work outside the tree."""
 
 import os
 import subprocess
@@ -12,14 +12,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Build both wheels and install them, without their dependencies, into a folder of their own."""
+    """Build all wheels and install them, without their dependencies, into a folder of their own."""
     folder = tmp_path_factory.mktemp("wheels")
-    for project in (ROOT, ROOT / "plugins/kdhub-retrieval"):
+    projects = (ROOT, *(ROOT / "plugins").iterdir())
+    for project in projects:
         command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", project]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     wheels = sorted((folder / "dist").glob("*.whl"))
-    assert len(wheels) == 2
+    assert len(wheels) == len(projects)
     command = [
         sys.executable,
         "-m",
@@ -45,15 +46,17 @@ def run(site, *code):
 
 def test_the_installed_packages_are_the_ones_that_run(installed):
     """Run from the checkout, the tests below would say nothing about the wheels."""
-    for package in ("kdhub", "kdret"):
+    for package in ("kdhub", "kdret", "kdseg"):
         assert str(installed) in run(installed, "-c", f"import {package}; print({package}.__file__)")
 
 
 def test_plugins_and_recipes_are_found(installed):
     """A wheel without its entry point or its configs installs well and offers nothing."""
-    assert "kdret" in run(installed, "-m", "kdhub", "plugins", "list")
-    assert "docstrings-minilm" in run(installed, "-m", "kdhub", "list", "recipes")
-    assert "no errors" in run(installed, "-m", "kdhub", "check", "kdret:docstrings-minilm")
+    recipes = ("kdret:docstrings-minilm", "kdseg:camvid-teacher", "kdseg:camvid-small")
+    listed = run(installed, "-m", "kdhub", "list", "recipes")
+    for recipe in recipes:
+        assert recipe in listed
+        assert "no errors" in run(installed, "-m", "kdhub", "check", recipe)
 
 
 def test_the_report_template_is_in_the_wheel(installed):

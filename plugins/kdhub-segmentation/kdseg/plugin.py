@@ -104,6 +104,15 @@ def kdhub_components() -> Iterable[Component]:
 def kdhub_recipes() -> Iterable[Recipe]:
     """Offer the configs inside the package."""
     yield Recipe(
+        name="camvid-teacher",
+        path="configs/teacher_lite2_1200it_camvid-240x180.py",
+        summary="The street-scene teacher of camvid-small, trained on labels",
+        task="semantic-segmentation",
+        teacher="none",
+        student="EfficientNet-Lite2 with a SegFormer head",
+        budget="cpu-minutes",
+    )
+    yield Recipe(
         name="camvid-small",
         path="configs/bpkd_lite0_teacher-lite2_300it_camvid-240x180.py",
         summary="A street-scene student at 240x180, in minutes on 2 cores",

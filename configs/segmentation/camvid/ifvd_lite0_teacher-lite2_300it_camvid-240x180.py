@@ -1,0 +1,14 @@
+# A rival of BPKD: the same student and teacher, compared by how alike the features of a class are.
+_base_ = ["./bpkd_lite0_teacher-lite2_300it_camvid-240x180.py"]
+
+model = dict(
+    objectives=dict(
+        _delete_=True,
+        rival=dict(
+            loss=dict(type="kdseg.IFVD"),
+            student="decode_head.fusion_conv",
+            teacher="decode_head.fusion_conv",
+            weight=10.0,
+        ),
+    ),
+)
