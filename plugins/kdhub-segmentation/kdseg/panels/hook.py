@@ -1,0 +1,175 @@
+"""`PanelHook`: pictures for the report, where two students differ most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from PIL import Image
+from torch import nn
+
+from kdhub.distill.arguments import require_count
+from kdhub.engine.models import student_of, teachers_of, unwrapped
+from kdhub.errors import UsageError
+from kdseg.panels.compare import Difference, Labels, difference, edge_band, right
+from kdseg.panels.draw import Scene, draw
+from kdseg.panels.reference import load_reference
+
+FOLDER = "pictures"
+STUDENT = "student"
+
+
+class PanelHook(Hook):
+    """After training, draws the validation images on which the student differs most from another model.
+
+    The other is the reference, such as the same student trained without a teacher; or else the teacher. Images are ranked
+    by the number of pixels in which exactly one of the two is right. Each picture shows the image, the truth, what every
+    model predicts, the band around the true boundaries, and where only one of the two is right.
+
+    Args:
+        count: Pictures to draw.
+        reference: A student that another run exported; see `kdseg.panels.reference.load_reference`. It is loaded once before
+            training, so that a wrong path costs no run.
+        reference_name: What the pictures call it.
+        images: Validation images looked at, from the first on; each is predicted by two models.
+        width: Half-width of the drawn band in pixels of the truth.
+
+    Raises:
+        UsageError: Before training, if there is nothing to compare with or on.
+    """
+
+    priority = "LOW"
+
+    def __init__(
+        self,
+        count: int = 6,
+        reference: str | None = None,
+        reference_name: str = "student alone",
+        images: int = 100,
+        width: int = 3,
+    ) -> None:
+        for name, value in (("count", count), ("images", images), ("width", width)):
+            require_count("PanelHook", name, value, at_least=1)
+        self.count = count
+        self.reference = reference
+        self.reference_name = reference_name
+        self.images = images
+        self.width = width
+
+    def before_train(self, runner: Any) -> None:
+        """See that everything for the pictures is there."""
+        if runner.val_loop is None:
+            raise UsageError("PanelHook has no images to draw", expected="val_dataloader, val_cfg and val_evaluator")
+        self._models(runner)
+
+    def after_train(self, runner: Any) -> None:
+        """Draw."""
+        if not is_main_process():
+            return
+        models = self._models(runner)
+        dataset = runner.val_dataloader.dataset
+        images = range(min(self.images, len(dataset)))
+        other = list(models)[-1]
+        runner.logger.info(f"pictures: {STUDENT} against {other} on {len(images)} images")
+        started = time.monotonic()
+        folder = Path(runner.work_dir, FOLDER)
+        folder.mkdir(exist_ok=True)
+        with _predicting(runner.model):
+            scores = {index: self._changes(dataset, index, models, other).pixels for index in images}
+            chosen = sorted(images, key=lambda index: -scores[index])[: self.count]
+            for rank, index in enumerate(chosen, start=1):
+                path = folder / f"panel-{rank}.png"
+                title, caption = self._draw(dataset, index, models, other, path)
+                caption += f" Number {rank} of {len(images)} images by the pixels in which exactly one is right."
+                runner.run_card.add_picture(title, path, caption)
+        runner.run_card.write()
+        runner.logger.info(f"pictures: {len(chosen)} in {folder}, after {time.monotonic() - started:.0f} s")
+
+    def _models(self, runner: Any) -> dict[str, BaseModel]:
+        """Return the models by name: student first, the one it is compared with last."""
+        model = unwrapped(runner.model)
+        models = {STUDENT: model}
+        for name, teacher in teachers_of(model).items():
+            if teacher.model is not None:
+                models[name if name == "teacher" else f"teacher {name}"] = teacher.model
+        if self.reference is not None:
+            classes = runner.val_dataloader.dataset.metainfo["classes"]
+            reference = load_reference(self.reference, student_of(model), classes)
+            models[self.reference_name] = reference.to(next(model.parameters()).device)
+        if len(models) == 1:
+            raise UsageError(
+                "PanelHook has nothing to compare the student with",
+                expected="a teacher with a live model, or a reference",
+                fix="set reference='work_dirs/ANOTHER/student'",
+            )
+        return models
+
+    def _changes(self, dataset: Any, index: int, models: Mapping[str, BaseModel], other: str) -> Difference:
+        return difference(
+            _truth(dataset[index]), *(_predict(models[name], dataset[index]) for name in (STUDENT, other))
+        )
+
+    def _draw(
+        self, dataset: Any, index: int, models: Mapping[str, BaseModel], other: str, path: Path
+    ) -> tuple[str, str]:
+        """Draw one image; return title and caption."""
+        sample = dataset[index]
+        truth = _truth(sample)
+        band = edge_band(truth, self.width)
+        predictions = {name: _predict(model, dataset[index]) for name, model in models.items()}
+        everywhere = {name: right(truth, labels) for name, labels in predictions.items()}
+        near = {name: right(truth, labels, band) for name, labels in predictions.items()}
+        # teachers, then the reference and the student side by side, and where these two differ
+        order = [*[name for name in models if name not in (STUDENT, other)], other, STUDENT]
+        scene = Scene(
+            image=_photograph(sample, truth.shape),
+            truth=truth,
+            predictions={
+                f"{name}: {everywhere[name]:.1f} % right, in the band {near[name]:.1f} %": predictions[name]
+                for name in order
+            },
+            changes=difference(truth, predictions[STUDENT], predictions[other]),
+            changes_name=f"only right: {STUDENT} (green), {other} (red)",
+            band=band,
+        )
+        draw(scene, path, dataset.metainfo["classes"], dataset.metainfo["palette"])
+        gained, gained_near = (shares[STUDENT] - shares[other] for shares in (everywhere, near))
+        name = Path(sample["data_samples"].img_path).stem
+        title = f"{name}: {STUDENT} against {other} {gained:+.1f} points of pixels, {gained_near:+.1f} in the edge band"
+        return title, f"The edge band, outlined in white, reaches {self.width} pixels from the true boundaries."
+
+
+@contextmanager
+def _predicting(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def _predict(model: BaseModel, sample: Any) -> Labels:
+    """Return a model's labels; the sample is used up, as mmseg writes padding and results into it."""
+    (predicted,) = model.val_step(pseudo_collate([sample]))
+    return predicted.pred_sem_seg.data.squeeze(0).cpu().numpy()
+
+
+def _truth(sample: Any) -> Labels:
+    return sample["data_samples"].gt_sem_seg.data.squeeze(0).numpy()
+
+
+def _photograph(sample: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Read the image as it is on the disk, in the truth's size."""
+    with Image.open(sample["data_samples"].img_path) as image:
+        return np.asarray(image.convert("RGB").resize(shape[::-1]))
