@@ -86,5 +86,10 @@ def _components(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _holds(value: Any, part: Mapping[str, Any]) -> bool:
     if isinstance(value, Mapping):
-        return value == part or any(_holds(child, part) for child in value.values())
+        return _unscoped(value) == _unscoped(part) or any(_holds(child, part) for child in value.values())
     return isinstance(value, list | tuple) and any(_holds(child, part) for child in value)
+
+
+def _unscoped(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the scope that mmengine writes into the outermost dicts of a base from another package."""
+    return {key: child for key, child in value.items() if key != "_scope_"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdhub.config import load_config
+from kdhub.config import check_config, load_config
 from kdhub.config.packages import mmengine_finds_packages, package_config
 from kdhub.errors import UsageError
 
@@ -34,6 +34,18 @@ def test_a_base_is_found_in_an_installed_library(library, manager, write):
     assert cfg.model.type == "kdhub.Distiller"
     assert cfg.model.student.depth == 18
     assert cfg.model.student._scope_ == "mmtoy"
+
+
+def test_helper_variables_of_a_library_are_no_dead_keys(library, manager, write):
+    """Mmengine scopes `pipeline` but not its copy in the data set: every config on a library had warnings."""
+    (library / "data.py").write_text(
+        "pipeline = [dict(type='Load')]\nval_dataloader = dict(sampler=None, dataset=dict(type='Toys', pipeline=pipeline))\n"
+        "val_cfg = dict()\nval_evaluator = dict(type='Metric')\n"
+    )
+    path = write("a.py", "_base_ = 'mmtoy::data.py'\nmodel = dict(type='ToyNet')\n")
+    cfg = load_config(path, manager=manager)
+    assert cfg.pipeline[0]._scope_ == "mmtoy"
+    assert [finding.line() for finding in check_config(cfg, manager).findings] == []
 
 
 def test_a_config_of_a_library_is_read_by_its_name(library, manager):
@@ -72,8 +84,6 @@ def test_a_library_that_is_not_installed_has_a_line_to_type(manager, monkeypatch
 
 def test_a_leftover_key_of_a_librarys_type_is_explained(library, manager, write):
     """The hint to `_delete_` must come also where the base is in a library."""
-    from kdhub.config import check_config
-
     path = write(
         "a.py", "_base_ = 'mmtoy::toynet/toynet_r18.py'\nmodel = dict(type='kdhub.Distiller', objectives=dict())\n"
     )

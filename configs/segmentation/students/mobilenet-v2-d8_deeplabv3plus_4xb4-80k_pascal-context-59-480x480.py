@@ -1,0 +1,18 @@
+_base_ = "mmseg::deeplabv3plus/deeplabv3plus_r101-d8_4xb4-80k_pascal-context-59-480x480.py"
+
+model = dict(
+    pretrained="mmcls://mobilenet_v2",
+    backbone=dict(
+        _delete_=True,
+        type="MobileNetV2",
+        widen_factor=1.0,
+        strides=(1, 2, 2, 1, 1, 1, 1),
+        dilations=(1, 1, 1, 2, 2, 4, 4),
+        out_indices=(1, 2, 4, 6),
+        norm_cfg=dict(type="SyncBN", requires_grad=True),
+    ),
+    decode_head=dict(in_channels=320, c1_in_channels=24),
+    auxiliary_head=dict(in_channels=96),
+)
+# as on the other data sets; mmseg's own Pascal Context configs have 0.004 and 0.0001
+optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=0.0005))
