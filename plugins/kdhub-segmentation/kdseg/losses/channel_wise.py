@@ -88,7 +88,11 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, 
         teacher: The student's shape.
         temperature: Divides both before the softmax.
         valid: Boolean ``(B, h, w)``, true where a position belongs to the softmaxes; ``None`` for everywhere.
+
+    Raises:
+        UsageError: For a temperature that is not positive; a schedule may have made it so.
     """
+    require_number("ChannelWiseKD", "temperature", temperature, above=0)
     log_q, log_p = (_over_positions(logits, temperature, valid) for logits in (student, teacher))
     divergence = torch.linalg.vecdot(log_p.exp(), log_p - log_q).sum()
     return divergence * (temperature**2 / (student.shape[0] * student.shape[1]))

@@ -50,8 +50,8 @@ class IFVD(nn.Module):
 
             variation=dict(
                 loss=dict(type='kdseg.IFVD'),
-                student=dict(student_features='decode_head.bottleneck'),
-                teacher=dict(teacher_features='decode_head.bottleneck'),
+                student='decode_head.bottleneck',
+                teacher='decode_head.bottleneck',
                 weight=200.0)
     """
 

@@ -151,6 +151,10 @@ def test_wrong_arguments_and_labels():
     """They must stop the run at its start, in one line."""
     with pytest.raises(UsageError, match="ChannelWiseKD: bad temperature"):
         ChannelWiseKD(temperature=0)
+    scheduled = ChannelWiseKD()
+    scheduled.temperature = -0.5
+    with pytest.raises(UsageError, match="ChannelWiseKD: bad temperature"):
+        scheduled(*pair(1, 3, 2, 2))
     with pytest.raises(UsageError, match="ChannelWiseKD: bad ignore_index"):
         ChannelWiseKD(ignore_index=None)
     with pytest.raises(UsageError, match=r"no class of the student \(expected 0 to 2, or 255.*got 11"):
