@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,7 @@ from kdhub.errors import UsageError
 def process_group(cfg: Any, launcher: str) -> Iterator[None]:
     """Join the other processes for the length of a run, and set up ``cfg`` for them in place.
 
+    Whatever uses the group must be out of reach when the block ends: build it in a function of its own.
     mmengine joins by itself, but selects a CUDA device on the way; so without a GPU the group is made here, which
     mmengine then uses, and the model wrapper is told that it has no device.
 
@@ -45,8 +48,13 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
             distributed.init_process_group("gloo")
     try:
         yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # their variables hold the model
+        raise
     finally:
         if started_here and distributed.is_initialized():
+            # the model's wrapper keeps the group's threads alive; one that still runs when Python ends aborts the process
+            gc.collect()
             distributed.destroy_process_group()
 
 

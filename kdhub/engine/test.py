@@ -51,10 +51,14 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
         cfg.model = cfg.model["student"]
     add_testing_defaults(cfg)
     with process_group(cfg, launcher), safe_loading():
-        runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
-        load_weights(unwrapped(runner.model), checkpoint)
-        try:
-            metrics: dict[str, Any] = plain(runner.test())
-            return metrics
-        finally:
-            runner.call_hook("close")
+        return _test(cfg, checkpoint)
+
+
+def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
+    runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
+    load_weights(unwrapped(runner.model), checkpoint)
+    try:
+        metrics: dict[str, Any] = plain(runner.test())
+        return metrics
+    finally:
+        runner.call_hook("close")

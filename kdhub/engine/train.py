@@ -73,21 +73,25 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
     if cfg.pop("resume", False):  # in a config it means "if there is something", as in mmengine
         resume = resume or latest_checkpoint(work_dir) is not None
     with process_group(cfg, launcher), safe_loading():
-        if is_main_process():
-            decisions += open_work_dir(work_dir, experiment(cfg), resume)
-        checkpoint = checkpoint_to_resume(work_dir, resume) if resume else None
-        with _storage_errors(work_dir):
-            runner = _build(cfg, checkpoint)
-            for decision in filter(None, decisions):
-                runner.logger.info(decision)
-            _run(runner)
-        student = work_dir / FOLDER
-        return RunResult(
-            work_dir=work_dir,
-            student_path=student if student.is_dir() else None,
-            report_path=work_dir / "report.html",
-            metrics=runner.run_card.last_metrics,
-        )
+        return _train(cfg, work_dir, resume, decisions)
+
+
+def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
+    if is_main_process():
+        decisions += open_work_dir(work_dir, experiment(cfg), resume)
+    checkpoint = checkpoint_to_resume(work_dir, resume) if resume else None
+    with _storage_errors(work_dir):
+        runner = _build(cfg, checkpoint)
+        for decision in filter(None, decisions):
+            runner.logger.info(decision)
+        _run(runner)
+    student = work_dir / FOLDER
+    return RunResult(
+        work_dir=work_dir,
+        student_path=student if student.is_dir() else None,
+        report_path=work_dir / "report.html",
+        metrics=runner.run_card.last_metrics,
+    )
 
 
 def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:
