@@ -17,6 +17,7 @@ from kdseg.panels.compare import IGNORED, Difference, Labels, Mask
 
 _COLUMNS = 3
 _PANEL_WIDTH = 3.7
+_KEYS = 7
 _DPI = 110
 _GAINED, _LOST = (30, 170, 70), (215, 40, 40)
 _OUTLINE = (255, 255, 255)
@@ -65,7 +66,11 @@ def draw(scene: Scene, path: Path, classes: Sequence[str], palette: Sequence[Seq
     figure = _figure(panels)
     present = np.unique(np.concatenate([np.unique(labels) for labels in labelled.values()]))
     figure.legend(
-        handles=list(_keys(present, classes, palette)), loc="outside lower center", ncols=6, fontsize=9, frameon=False
+        handles=list(_keys(present, classes, palette)),
+        loc="outside lower center",
+        ncols=_KEYS,
+        fontsize=9,
+        frameon=False,
     )
     with atomic_file(path) as stream:
         figure.savefig(stream, format="png", dpi=_DPI)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import nn
 
 from kdhub.distill.arguments import require_count
 from kdhub.engine.models import student_of, teachers_of, unwrapped
+from kdhub.engine.rng import preserved_randomness
 from kdhub.errors import UsageError
 from kdseg.panels.compare import Difference, Labels, difference, edge_band, right
 from kdseg.panels.draw import Scene, draw
@@ -69,7 +71,8 @@ class PanelHook(Hook):
         """See that everything for the pictures is there."""
         if runner.val_loop is None:
             raise UsageError("PanelHook has no images to draw", expected="val_dataloader, val_cfg and val_evaluator")
-        self._models(runner)
+        with preserved_randomness():
+            self._models(runner)
 
     def after_train(self, runner: Any) -> None:
         """Draw."""
@@ -133,18 +136,15 @@ class PanelHook(Hook):
         scene = Scene(
             image=_photograph(sample, truth.shape),
             truth=truth,
-            predictions={
-                f"{name}: {everywhere[name]:.1f} % right, in the band {near[name]:.1f} %": predictions[name]
-                for name in order
-            },
+            predictions={_heading(name, everywhere[name], near[name]): predictions[name] for name in order},
             changes=difference(truth, predictions[STUDENT], predictions[other]),
             changes_name=f"only right: {STUDENT} (green), {other} (red)",
             band=band,
         )
         draw(scene, path, dataset.metainfo["classes"], dataset.metainfo["palette"])
         gained, gained_near = (shares[STUDENT] - shares[other] for shares in (everywhere, near))
-        name = Path(sample["data_samples"].img_path).stem
-        title = f"{name}: {STUDENT} against {other} {gained:+.1f} points of pixels, {gained_near:+.1f} in the edge band"
+        title = f"{Path(sample['data_samples'].img_path).stem}: {STUDENT} {gained:+.1f} points of pixels right against {other}"
+        title += "" if math.isnan(gained_near) else f", {gained_near:+.1f} in the edge band"
         return title, f"The edge band, outlined in white, reaches {self.width} pixels from the true boundaries."
 
 
@@ -167,6 +167,11 @@ def _predict(model: BaseModel, sample: Any) -> Labels:
 
 def _truth(sample: Any) -> Labels:
     return sample["data_samples"].gt_sem_seg.data.squeeze(0).numpy()
+
+
+def _heading(name: str, everywhere: float, near: float) -> str:
+    in_band = "" if math.isnan(near) else f", in the band {near:.1f} %"  # no boundary, no band
+    return f"{name}: {everywhere:.1f} % right{in_band}"
 
 
 def _photograph(sample: Any, shape: tuple[int, ...]) -> np.ndarray:
