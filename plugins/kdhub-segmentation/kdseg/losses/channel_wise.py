@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kdhub.distill.arguments import require_count, require_number
 from kdhub.errors import UsageError
+from kdseg.losses._divergence import divergence
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
 
 
@@ -60,11 +61,12 @@ class ChannelWiseKD(nn.Module):
         require_count("ChannelWiseKD", "ignore_index", ignore_index)
         self.temperature = temperature
         self.ignore_index = ignore_index
+        self._checked_labels = False
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None) -> Tensor:
         """Compare logit maps of the same crops; see the class for the inputs."""
         student, teacher = aligned_logits("ChannelWiseKD", student_logits, teacher_logits)
-        if student[0, 0].numel() < 2:
+        if student.shape[-2:].numel() < 2:
             raise UsageError(
                 "ChannelWiseKD compares positions: over one the softmax is constant, and loss and gradient would be 0",
                 expected="maps of 2 positions or more",
@@ -73,9 +75,11 @@ class ChannelWiseKD(nn.Module):
             )
         valid = None
         if labels is not None:
+            check_values = student.is_cpu or not self._checked_labels
             labels = aligned_labels(
-                "ChannelWiseKD", labels, student, ignore_index=self.ignore_index, check_values=student.is_cpu
+                "ChannelWiseKD", labels, student, ignore_index=self.ignore_index, check_values=check_values
             )
+            self._checked_labels = True
             valid = labels_at_cells(labels, student.shape[-2:]) != self.ignore_index
         return channel_wise_kl(student, teacher, self.temperature, valid)
 
@@ -93,17 +97,14 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, 
         UsageError: For a temperature that is not positive; a schedule may have made it so.
     """
     require_number("ChannelWiseKD", "temperature", temperature, above=0)
-    log_q, log_p = (_over_positions(logits, temperature, valid) for logits in (student, teacher))
-    divergence = torch.linalg.vecdot(log_p.exp(), log_p - log_q).sum()
-    return divergence * (temperature**2 / (student.shape[0] * student.shape[1]))
+    rows = (_rows(logits, temperature, valid) for logits in (student, teacher))
+    return divergence(*rows, -1).sum() * (temperature**2 / max(student.shape[:2].numel(), 1))
 
 
-def _over_positions(logits: Tensor, temperature: float, valid: Tensor | None) -> Tensor:
-    """Return the logarithm of the softmax over positions, ``(B, C, h·w)``; 0 where a position is not valid."""
-    scaled = logits.flatten(2) / temperature
+def _rows(logits: Tensor, temperature: float, valid: Tensor | None) -> Tensor:
+    """Return ``(B, C, h·w)``, softened, of probability 0 where a position is not valid."""
+    rows = logits.flatten(2) / temperature
     if valid is None:
-        return torch.log_softmax(scaled, -1)
-    void = ~valid.flatten(1).unsqueeze(1)
-    # the lowest number instead of −∞: an image that is void throughout keeps a finite softmax
-    scaled = scaled.masked_fill(void, torch.finfo(scaled.dtype).min)
-    return torch.log_softmax(scaled, -1).masked_fill(void, 0.0)
+        return rows
+    # the lowest number instead of −∞: an image that is void throughout keeps a finite softmax, the same on both sides
+    return rows.masked_fill(~valid.flatten(1).unsqueeze(1), torch.finfo(rows.dtype).min)

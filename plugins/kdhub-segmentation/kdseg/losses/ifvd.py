@@ -61,7 +61,7 @@ class IFVD(nn.Module):
         require_count("IFVD", "num_classes", num_classes, at_least=1)
         self.ignore_index = ignore_index
         self.num_classes = num_classes
-        self._checked = False
+        self._checked_labels = False
 
     def forward(self, student_features: Tensor, teacher_features: Tensor, labels: Tensor) -> Tensor:
         """Compare feature maps of the same crops; see the class for the inputs."""
@@ -78,9 +78,9 @@ class IFVD(nn.Module):
         if teacher.shape[-2:] != student.shape[-2:]:
             teacher = functional.interpolate(teacher, size=student.shape[-2:], mode="bilinear", align_corners=False)
         labels = aligned_labels("IFVD", labels, student, ignore_index=self.ignore_index, check_values=False)
-        if labels.is_cpu or not self._checked:  # elsewhere once: reading them stalls the device
-            self._checked = True
+        if student.is_cpu or not self._checked_labels:
             require_classes("IFVD", labels, self.num_classes, self.ignore_index)
+        self._checked_labels = True
         labels = labels_at_cells(labels, student.shape[-2:])
         counted = labels != self.ignore_index
         # void gets a row of its own

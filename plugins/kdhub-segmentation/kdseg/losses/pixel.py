@@ -58,15 +58,18 @@ class PixelKD(nn.Module):
         require_count("PixelKD", "ignore_index", ignore_index)
         self.temperature = temperature
         self.ignore_index = ignore_index
+        self._checked_labels = False
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor | None = None) -> Tensor:
         """Compare logit maps of the same crops; see the class for the inputs."""
         student, teacher = aligned_logits("PixelKD", student_logits, teacher_logits)
         mask = None
         if labels is not None:
+            check_values = student.is_cpu or not self._checked_labels
             labels = aligned_labels(
-                "PixelKD", labels, student, ignore_index=self.ignore_index, check_values=student.is_cpu
+                "PixelKD", labels, student, ignore_index=self.ignore_index, check_values=check_values
             )
+            self._checked_labels = True
             mask = labels_at_cells(labels, student.shape[-2:]) != self.ignore_index
         return temperature_kl(
             student,
