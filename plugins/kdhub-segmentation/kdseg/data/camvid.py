@@ -27,7 +27,10 @@ class CamVid(BaseSegDataset):
         data_root: Folder with the splits, made by ``tools/prepare_data.py camvid``.
         split: ``train`` (367 images), ``val`` (101) or ``test``.
         pipeline: Transforms, from ``LoadImageFromFile`` to ``PackSegInputs``.
-        **kwargs: Further arguments of mmseg's ``BaseSegDataset``, such as ``indices`` to keep only the first few images.
+        metainfo: ``dict(classes=...)`` to keep some of the classes and make 255 of the others.
+        indices: Number of images to keep, from the first on, or their indices.
+        test_mode: As in mmengine: whether a sample that the pipeline drops is an error, rather than replaced by another.
+        lazy_init: As in mmengine: whether to read the folder only when ``full_init`` is called.
 
     Raises:
         UsageError: For an unknown split, and for a folder that is not as above; see `kdseg.data.pairs.find_pairs`.
@@ -51,15 +54,29 @@ class CamVid(BaseSegDataset):
     }
 
     def __init__(
-        self, data_root: str, split: str = "train", pipeline: Sequence[dict[str, Any] | Callable] = (), **kwargs: Any
+        self,
+        data_root: str,
+        split: str = "train",
+        pipeline: Sequence[dict[str, Any] | Callable] = (),
+        metainfo: dict[str, Any] | None = None,
+        indices: int | Sequence[int] | None = None,
+        test_mode: bool = False,
+        lazy_init: bool = False,
     ) -> None:
         if split not in SPLITS:
             raise UsageError(
                 f"CamVid has no split {split!r}", expected=", ".join(SPLITS), near=near_matches(str(split), SPLITS)
             )
         self.split = split
-        prefix = {"img_path": f"{split}/{IMAGES}", "seg_map_path": f"{split}/{MASKS}"}
-        super().__init__(data_root=data_root, data_prefix=prefix, pipeline=list(pipeline), **kwargs)
+        super().__init__(
+            data_root=data_root,
+            data_prefix={"img_path": f"{split}/{IMAGES}", "seg_map_path": f"{split}/{MASKS}"},
+            pipeline=list(pipeline),
+            metainfo=metainfo,
+            indices=indices,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
