@@ -75,9 +75,9 @@ def test_offset_of_a_channel_means_nothing_and_of_a_position_something(seed, shi
     offsets = torch.tensor([shift, 0.0, -shift]).view(1, 3, 1, 1)
     value = channel_wise_kl(student, teacher)
     torch.testing.assert_close(channel_wise_kl(student + offsets, teacher - offsets), value, rtol=1e-3, atol=1e-4)
-    moved = student.clone()
+    moved = teacher.clone()
     moved[..., 0, 0] += 5.0
-    assert not torch.allclose(channel_wise_kl(moved, teacher), value, rtol=1e-3)
+    assert channel_wise_kl(moved, teacher) > 1e-5
     assert value > 0
     assert channel_wise_kl(teacher, teacher) == 0
 
