@@ -36,7 +36,7 @@ class _Divergence(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor, axis: int) -> Tensor:
         log_ratio = teacher.log_softmax(axis).sub_(student.log_softmax(axis))
         p = teacher.softmax(axis)
-        value = log_ratio.mul_(p).sum(axis)
+        value = torch.linalg.vecdot(p, log_ratio, dim=axis)
         if ctx.needs_input_grad[0]:
             ctx.axis = axis
             ctx.save_for_backward(student.softmax(axis).sub_(p))

@@ -207,7 +207,8 @@ def bpkd_loss(
         valid = valid & (edge == 0)
         factor = valid / temperature
     else:
-        factor = (1 - edge) * (valid / temperature)
+        # 1 − M where valid, and 0 elsewhere since M is 0 there, over the temperature
+        factor = valid / temperature - factor
     nowhere = torch.where(valid, 0.0, _NOWHERE).to(student.dtype)
     bodies = (torch.addcmul(nowhere, logits, factor).flatten(2) for logits in (student, teacher))
     loss_body = divergence(*bodies, -1).sum()
