@@ -47,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/evidence"))
     parser.add_argument("--cfg-options", nargs="+", default=[], help="given to every run")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)"
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)",
     )
     parser.add_argument("--test", action="store_true", help="report the test data, evaluated once a run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-_TRAINING_ONLY = ("pretrained", "init_cfg", "checkpoint_path", "batch_augments", "train_cfg")
-"""Arguments of models that say where training begins and how it augments; most would download weights once more."""
+_TRAINING_ONLY = ("init_cfg", "checkpoint_path", "batch_augments", "train_cfg")
+"""Arguments of models that say where training begins and how it augments; most would load weights once more."""
 
 
 def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]) -> str | None:
@@ -57,7 +57,11 @@ def _config(model: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _for_inference(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {key: _for_inference(value) for key, value in node.items() if key not in _TRAINING_ONLY}
+        kept = {key: _for_inference(value) for key, value in node.items() if key not in _TRAINING_ONLY}
+        # a switch in some models and a path in others; TIMMBackbone downloads unless told not to
+        if "pretrained" in kept or kept.get("type") == "TIMMBackbone":
+            kept["pretrained"] = False if isinstance(kept.get("pretrained", True), bool) else None
+        return kept
     if isinstance(node, list | tuple):
         return type(node)(_for_inference(item) for item in node)
     return node

@@ -14,7 +14,7 @@ from torch import nn
 
 from kdhub.checkpoint import load_weights
 from kdhub.engine.train import train
-from kdseg.export import export_student
+from kdseg.export import _for_inference, export_student
 
 CLASSES = ("road", "kerb", "sky")
 PALETTE = [[128, 64, 128], [0, 0, 192], [70, 130, 180]]
@@ -60,7 +60,8 @@ def finished(tmp_path_factory):
         cv2.imwrite(str(folder / f"images/{index}.jpg"), generator.integers(0, 256, (80, 96, 3), dtype=np.uint8))
         cv2.imwrite(str(folder / f"masks/{index}.png"), generator.integers(0, 3, (80, 96), dtype=np.uint8))
     weights = folder / "imagenet.pth"
-    with DefaultScope.overwrite_default_scope("mmseg"):
+    with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope("mmseg"):
+        torch.manual_seed(0)
         torch.save(MODELS.build(student(None)["backbone"]).state_dict(), weights)
     read, labels, pack = ({"type": name} for name in ("LoadImageFromFile", "LoadAnnotations", "PackSegInputs"))
     pipelines = {
@@ -101,7 +102,7 @@ def finished(tmp_path_factory):
             "val_evaluator": {"type": "IoUMetric"},
             "val_cfg": {"type": "ValLoop"},
             "train_cfg": {"type": "IterBasedTrainLoop", "max_iters": 2, "val_interval": 2},
-            "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}},
+            "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 1e-3}},
             "randomness": {"seed": 0},
             "work_dir": str(folder / "work"),
         }
@@ -125,7 +126,8 @@ warnings.filterwarnings("ignore", "Default ``avg_non_ignore``")  # advice on a l
 model = init_model("student/config.py", "student/student.pth", device="cpu")
 assert model.dataset_meta["classes"] == ("road", "kerb", "sky"), model.dataset_meta
 assert model.dataset_meta["palette"][1] == [0, 0, 192], model.dataset_meta
-numpy.save("labels.npy", inference_model(model, numpy.load("image.npy")).pred_sem_seg.data.numpy())
+found = inference_model(model, numpy.load("image.npy"))
+numpy.savez("found.npz", labels=found.pred_sem_seg.data.numpy(), logits=found.seg_logits.data.numpy())
 """
 
 
@@ -143,10 +145,11 @@ def test_mmseg_alone_gives_the_same_labels(finished):
         sample = Compose([{"type": "LoadImageFromNDArray"}, *pipeline[1:]])({"img": image})
     with torch.no_grad():
         (expected,) = trained.test_step({"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]})
-    labels = np.load(result.work_dir / "labels.npy")
-    assert labels.shape == (1, 90, 100)
-    assert len(np.unique(labels)) > 1, "a constant answer would equal any other"
-    assert np.array_equal(labels, expected.pred_sem_seg.data.numpy())
+    found = np.load(result.work_dir / "found.npz")
+    assert found["labels"].shape == (1, 90, 100)
+    assert len(np.unique(found["labels"])) > 1, "a constant answer would equal any other"
+    assert np.array_equal(found["labels"], expected.pred_sem_seg.data.numpy())
+    np.testing.assert_allclose(found["logits"], expected.seg_logits.data.numpy(), rtol=1e-5)
 
 
 def test_the_files_hold_what_inference_needs_and_no_more(finished):
@@ -198,3 +201,12 @@ def test_mmseg_is_not_imported_for_another_student(tmp_path):
         "assert not [name for name in sys.modules if name.startswith(('mmseg', 'mmcv'))]"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [({"pretrained": True}, False), ({}, False), ({"pretrained": "x.pth"}, None)]
+)
+def test_an_exported_timm_backbone_downloads_nothing(given, written):
+    """Its default is to fetch ImageNet weights: loading the student would need a network, and overwrite nothing."""
+    backbone = {"type": "TIMMBackbone", "model_name": "tf_efficientnet_lite0", **given}
+    assert _for_inference({"backbone": backbone})["backbone"]["pretrained"] is written
