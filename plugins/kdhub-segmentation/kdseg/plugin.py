@@ -114,7 +114,7 @@ def kdhub_recipes() -> Iterable[Recipe]:
     )
     yield Recipe(
         name="camvid-small",
-        path="configs/bpkd_lite0_teacher-lite2_300it_camvid-240x180.py",
+        path="configs/bpkd_lite0_teacher-lite2_200it_camvid-240x180.py",
         summary="A street-scene student at 240x180, in minutes on 2 cores",
         task="semantic-segmentation",
         teacher="EfficientNet-Lite2 with a SegFormer head",

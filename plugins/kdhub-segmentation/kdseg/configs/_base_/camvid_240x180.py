@@ -43,7 +43,7 @@ test_cfg = dict(type="TestLoop")
 val_evaluator = [dict(type="IoUMetric", iou_metrics=["mIoU"]), dict(type="kdseg.TrimapIoU")]
 test_evaluator = val_evaluator
 
-iterations = 300
+iterations = 200
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),

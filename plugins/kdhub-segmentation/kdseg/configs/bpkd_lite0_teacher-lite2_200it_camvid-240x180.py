@@ -1,5 +1,5 @@
-# BPKD on CamVid: the student of lite0_300it, taught at the boundaries and in the bodies.
-_base_ = ["lite0_300it_camvid-240x180.py"]
+# BPKD on CamVid: the student of lite0_200it, taught at the boundaries and in the bodies.
+_base_ = ["lite0_200it_camvid-240x180.py"]
 
 model = dict(
     _delete_=True,

@@ -1,5 +1,5 @@
 # A rival of BPKD: the same student and teacher, compared position by position.
-_base_ = ["./bpkd_lite0_teacher-lite2_300it_camvid-240x180.py"]
+_base_ = ["./bpkd_lite0_teacher-lite2_200it_camvid-240x180.py"]
 
 model = dict(
     objectives=dict(

@@ -1,2 +1,0 @@
-# the student on the labels alone
-_base_ = ["../../../plugins/kdhub-segmentation/kdseg/configs/lite0_300it_camvid-240x180.py"]
