@@ -35,8 +35,10 @@ def check_frames(
             continue
         path = f"{place}.model.data_preprocessor" if isinstance(teacher.get("model"), Mapping) else f"{place}.model"
         _check_padding(path, theirs, report)
+        if not _pads_once(own) or not _pads_once(theirs):
+            continue
         here, there = _padding(own), _padding(theirs)
-        if here == there or not _pads_once(own) or not _pads_once(theirs):
+        if here == there:
             continue
         say = report.error if crop and _padded(crop, here) != _padded(crop, there) else report.warn
         say(
