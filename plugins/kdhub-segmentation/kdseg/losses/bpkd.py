@@ -144,17 +144,19 @@ class BPKDLoss(nn.Module):
             void_rule=self.void_rule,
             ignore_index=self.ignore_index,
         )
-        edge, body = bpkd_loss(
-            student,
-            teacher,
-            masks.edge,
-            masks.valid,
-            alpha=self._alpha_of(classes),
-            temperature=self.temperature,
-            edge_normalizer=self.edge_normalizer,
-            edge_class_reduction=self.edge_class_reduction,
-            body_mask_mode=self.body_mask_mode,
-        )
+        # the objective leaves autocast before it calls a loss; whoever calls this one alone may not
+        with torch.autocast(student.device.type, enabled=False):
+            edge, body = bpkd_loss(
+                student,
+                teacher,
+                masks.edge,
+                masks.valid,
+                alpha=self._alpha_of(classes),
+                temperature=self.temperature,
+                edge_normalizer=self.edge_normalizer,
+                edge_class_reduction=self.edge_class_reduction,
+                body_mask_mode=self.body_mask_mode,
+            )
         return {"loss_edge": self.edge_weight * edge, "loss_body": self.body_weight * body}
 
     def _alpha_of(self, classes: int) -> Tensor | float:
