@@ -41,6 +41,8 @@ class Distiller(BaseModel):
         teachers: Name to config of several teachers; taps then say ``"name:path"``.
         task_weight: Factor of the student's own losses: a number or a schedule.
         guards: Keyword arguments of `kdhub.distill.guards.Guards`.
+        data_preprocessor: For a student whose config has none; mmengine's Runner gives a model the one at the top of a
+            config, where mmseg's and mmdet's configs keep theirs.
         init_cfg: mmengine's weight initialisation of the whole model; the student's own is usually what is wanted.
 
     Raises:
@@ -69,9 +71,12 @@ class Distiller(BaseModel):
         teachers: Mapping[str, Any] | None = None,
         task_weight: Any = 1.0,
         guards: Mapping[str, Any] | None = None,
+        data_preprocessor: Any = None,
         init_cfg: Any = None,
     ) -> None:
         kdhub.init()
+        if isinstance(student, Mapping) and data_preprocessor is not None:
+            student = {"data_preprocessor": data_preprocessor, **student}
         built_student = MODELS.build(student) if isinstance(student, Mapping) else student
         if not isinstance(built_student, BaseModel):
             raise UsageError(

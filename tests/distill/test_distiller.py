@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, PixelData
 from torch import nn
 from torch.nn import functional
@@ -361,6 +362,25 @@ def test_autocast_does_not_reach_the_teacher():
     with torch.autocast("cpu", torch.bfloat16):
         teacher.values(segmentation_batch(), [tap], check_mode=True)
     assert tap.read().dtype is torch.float32
+
+
+@MODELS.register_module(force=True)
+class PreparedSegmentor(ToySegmentor):
+    """A segmentor with a preprocessor, as mmseg's are."""
+
+    def __init__(self, data_preprocessor=None):
+        super().__init__()
+        self.data_preprocessor = MODELS.build(data_preprocessor or {"type": "BaseDataPreprocessor"})
+
+
+@pytest.mark.parametrize("own", [{}, {"data_preprocessor": {"type": "BaseDataPreprocessor"}}], ids=["none", "own"])
+def test_a_preprocessor_at_the_top_of_a_config_is_the_students(own):
+    """The Runner gives it to the model as an argument: every config on mmseg's tree died with a TypeError."""
+    at_the_top = {"type": "ImgDataPreprocessor", "pad_value": 7}
+    model = distiller({"type": "PreparedSegmentor", **own}, data_preprocessor=at_the_top)
+    expected = "BaseDataPreprocessor" if own else "ImgDataPreprocessor"
+    assert type(model.student.data_preprocessor).__name__ == expected
+    assert type(model.data_preprocessor).__name__ == "DistillPreprocessor"
 
 
 def test_student_must_be_an_mmengine_model():
