@@ -59,7 +59,7 @@ def _for_inference(node: Any) -> Any:
     if isinstance(node, Mapping):
         kept = {key: _for_inference(value) for key, value in node.items() if key not in _TRAINING_ONLY}
         # a switch in some models and a path in others; TIMMBackbone downloads unless told not to
-        if "pretrained" in kept or kept.get("type") == "TIMMBackbone":
+        if "pretrained" in kept or str(kept.get("type")).removeprefix("mmseg.") == "TIMMBackbone":
             kept["pretrained"] = False if isinstance(kept.get("pretrained", True), bool) else None
         return kept
     if isinstance(node, list | tuple):

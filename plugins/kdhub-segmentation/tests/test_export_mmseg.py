@@ -158,13 +158,25 @@ def test_the_files_hold_what_inference_needs_and_no_more(finished):
     folder = result.student_path
     assert {file.name for file in folder.iterdir()} == {"config.py", "student.pth"}
     text = (folder / "config.py").read_text()
-    for word in ("pretrained", "init_cfg", "kdhub", "LoadAnnotations"):
+    assert "pretrained=None" in text
+    for word in ("imagenet", "init_cfg", "kdhub", "LoadAnnotations"):
         assert word not in text
     content = torch.load(folder / "student.pth")
     assert content["meta"] == {"dataset_meta": {"classes": CLASSES, "palette": PALETTE}}
     assert "init_model('student/config.py', 'student/student.pth', device='cpu')" in (
         (result.work_dir / "run.json").read_text()
     )
+
+
+@pytest.mark.parametrize("pretrained", [{}, {"pretrained": True}], ids=["default", "asked for"])
+def test_a_timm_backbone_does_not_download(pretrained, tmp_path):
+    """It downloads unless it is told not to, so leaving the argument out is not enough."""
+    backbone = {"type": "mmseg.TIMMBackbone", "model_name": "resnet18", "checkpoint_path": "a.pth", **pretrained}
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(student(None))
+    export_student(model, tmp_path, {"model": {**student(None), "backbone": backbone}}, {})
+    exported = Config.fromfile(tmp_path / "config.py").model.backbone
+    assert exported == {"type": "mmseg.TIMMBackbone", "model_name": "resnet18", "pretrained": False}
 
 
 def test_what_a_student_needs_of_its_own_is_kept(tmp_path):
