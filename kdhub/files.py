@@ -1,0 +1,151 @@
+"""Writing so that a full disk or a crash leaves what was there before."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kdhub.errors import UsageError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageError:
+    """Say in one line why a file or folder could not be written.
+
+    Args:
+        path: What was to be written.
+        error: What the operating system said.
+        fix: What to do, where it is no run's work_dir that was to be written.
+    """
+    if error.errno in NO_SPACE:
+        free = shutil.disk_usage(path.parent).free
+        return UsageError(
+            f"no space left to write {path.name}; what was saved before is untouched",
+            where=str(path.parent),
+            got=f"{free} bytes free",
+            fix=fix
+            or "free some space (fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts), then go on with --resume",
+        )
+    return UsageError(
+        f"cannot write {path.name}",
+        where=str(path.parent),
+        got=error.strerror or str(error),
+        fix=fix or "check the folder and its permissions, or choose another with --work-dir",
+    )
+
+
+@contextmanager
+def atomic_file(path: Path, fix: str | None = None) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only when the block ends well and its bytes are on the disk.
+
+    Args:
+        path: Where it shall stand; a former file of that name stays until then, and stays if writing fails.
+        fix: What the error tells to do; by default what helps in a run's work_dir.
+
+    Raises:
+        UsageError: If the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        _discard(partial)
+        cause = _os_error(error)
+        if cause is None:
+            raise
+        raise storage_error(path, cause, fix) from error
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of ``path`` only when the block ends well.
+
+    Two renames are not one: a crash between them leaves the former folder as ``.<name>.former``, which the next call
+    puts back first.
+
+    Raises:
+        UsageError: If the disk is full or the folder cannot be written.
+    """
+    partial, former = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.former")
+    try:
+        if former.exists() and not path.exists():
+            former.rename(path)
+        _discard(partial)
+        partial.mkdir(parents=True)
+        yield partial
+        _discard(former)
+        if path.exists():
+            path.rename(former)
+        partial.rename(path)
+        _discard(former)
+    except BaseException as error:
+        _discard(partial)
+        cause = _os_error(error)
+        if cause is None:
+            raise
+        raise storage_error(path, cause) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_file(path) as stream:
+        stream.write(text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically; not-a-number and infinity, which JSON lacks, become ``"nan"`` and ``"inf"``."""
+    write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Reduce a value to what JSON can hold: numpy and torch scalars to numbers, the rest to text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, (str, int, bool)) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def _sync_folder(path: Path) -> None:
+    """Bring a new name to the disk; without it the file may be gone after a power cut, though its bytes are there."""
+    if os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """Find the operating system's error behind one; torch's writer hides it behind a `RuntimeError`."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
