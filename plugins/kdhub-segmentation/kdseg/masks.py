@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from kdhub.distill.arguments import require_choice, require_count
 from kdhub.errors import UsageError
 from kdseg.class_sets import WORD, add_up, class_words, count, has_class, numbers, slide
+from kdseg.memory import TensorMemory
 
 VOID_RULES = ("window", "pixel", "transition")
 _PIXELS_AT_ONCE = 1 << 20
+_memory = TensorMemory()
 
 
 class EdgeMasks(NamedTuple):
@@ -91,28 +92,12 @@ def pooled_edge_masks(
     """
     arguments = (num_classes, tuple(size), window, void_rule, ignore_index)
     maps = _checked(labels, num_classes, window, void_rule)
-    known = _masks_of(labels)
+    known = _memory.of(labels)
     if arguments not in known:
         at_once = max(1, _PIXELS_AT_ONCE // maps[0].numel())
         parts = [_pooled(part, *arguments) for part in maps.split(at_once)]
         known[arguments] = parts[0] if len(parts) == 1 else EdgeMasks(*map(torch.cat, zip(*parts, strict=True)))
     return known[arguments]
-
-
-_memory: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""Labels, by identity and as long as they live, to their version and masks by arguments."""
-
-
-def _masks_of(labels: Tensor) -> dict[tuple[object, ...], EdgeMasks]:
-    """Return what is known of these labels, to be added to; empty once they were changed in place."""
-    if labels.is_inference():
-        # an inference tensor has no version: a change in place would go unseen
-        return {}
-    version, known = _memory.get(labels, (None, {}))
-    if version != labels._version:
-        known = {}
-        _memory[labels] = (labels._version, known)
-    return known
 
 
 def _checked(labels: Tensor, num_classes: int, window: int, void_rule: str) -> Tensor:

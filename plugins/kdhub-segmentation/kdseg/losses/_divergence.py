@@ -9,41 +9,55 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def divergence(student: Tensor, teacher: Tensor, axis: int) -> Tensor:
+def divergence(
+    student: Tensor, teacher: Tensor, axis: int, *, factor: Tensor | None = None, offset: Tensor | None = None
+) -> Tensor:
     """Compare the softmax of two maps along an axis: ``KL(teacher || student)``.
 
     Value and gradient are exactly 0 where both sides are equal.
 
     Args:
-        student: Finite logits.
-        teacher: The student's shape; takes no gradient.
+        student: Finite logits; they alone take a gradient.
+        teacher: The student's shape.
         axis: The axis that sums to one.
+        factor: Multiplies both sides, of their shape or broadcast to it; ``None`` for 1.
+        offset: Added to both sides, of their shape or broadcast to it; ``None`` for 0. Finite.
 
     Returns:
         The student's shape without ``axis``.
     """
-    return _Divergence.apply(student, teacher, axis)
+    return _Divergence.apply(student, teacher, axis, factor, offset)
 
 
 class _Divergence(torch.autograd.Function):
-    """``Σ p (log p − log q)`` and its gradient ``q − p``.
+    """``Σ p (log p − log q)`` and its gradient ``(q − p) · factor``.
 
-    Written out because autograd would keep three maps for the backward pass, where one suffices, and take the softmax of
-    the student again there.
+    Written out because autograd would keep up to four maps for the backward pass, where one suffices, and take the softmax
+    of the student again there. With 150 classes, maps are what the memory of a loss consists of.
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, axis: int) -> Tensor:
-        log_ratio = teacher.log_softmax(axis).sub_(student.log_softmax(axis))
-        p = teacher.softmax(axis)
-        value = torch.linalg.vecdot(p, log_ratio, dim=axis)
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, axis: int, factor: Tensor | None, offset: Tensor | None
+    ) -> Tensor:
+        log_q = _affine(student, factor, offset).log_softmax(axis)
+        log_p = _affine(teacher, factor, offset).log_softmax(axis)
+        p = log_p.exp()
+        value = log_p.sub_(log_q).mul_(p).sum(axis)
         if ctx.needs_input_grad[0]:
+            pull = log_q.exp_().sub_(p)
             ctx.axis = axis
-            ctx.save_for_backward(student.softmax(axis).sub_(p))
+            ctx.save_for_backward(pull if factor is None else pull.mul_(factor))
         return value
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (difference,) = ctx.saved_tensors
-        return gradient.unsqueeze(ctx.axis) * difference, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (pull,) = ctx.saved_tensors
+        return gradient.unsqueeze(ctx.axis) * pull, None, None, None, None
+
+
+def _affine(logits: Tensor, factor: Tensor | None, offset: Tensor | None) -> Tensor:
+    if factor is None:
+        return logits if offset is None else logits + offset
+    return logits * factor if offset is None else torch.addcmul(offset, logits, factor)

@@ -10,9 +10,13 @@ from torch.nn import functional
 
 from kdhub.distill.values import describe
 from kdhub.errors import UsageError
+from kdseg.memory import TensorMemory
 
 VOID = 255
 """The label of pixels that belong to no class, in mmseg and most data sets."""
+
+_answered = TensorMemory()
+"""Labels whose values were found good, for a number of classes and an ``ignore_index``."""
 
 
 def aligned_logits(loss: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,14 +114,14 @@ def aligned_labels(
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise UsageError(f"{loss} takes class numbers as labels", expected="integers", got=describe(labels))
-    shape = tuple(labels.shape)
+    given = labels
     if labels.ndim == 4 and labels.shape[1] == 1:
         labels = labels.squeeze(1)
     if labels.ndim != 3 or len(labels) != len(student):
         raise UsageError(
             f"{loss} cannot read the labels",
             expected=f"({len(student)}, H, W) or ({len(student)}, 1, H, W), one map for each image",
-            got=str(shape),
+            got=str(tuple(given.shape)),
         )
     if not _same_aspect(student.shape[-2:], labels.shape[-2:]):
         raise UsageError(
@@ -127,8 +131,10 @@ def aligned_labels(
             fix="the labels must go through the same resize, crop and padding as the image",
         )
     labels = labels.long()
-    if check_values:
-        require_classes(loss, labels, student.shape[1], ignore_index)
+    question = (student.shape[1], ignore_index)
+    if check_values and question not in _answered.of(given):
+        require_classes(loss, labels, *question)
+        _answered.of(given)[question] = True
     return labels
 
 

@@ -199,11 +199,10 @@ def bpkd_loss(
     Returns:
         ``L_E`` and ``L_B`` of the paper.
     """
-    teacher = teacher.detach()
     images, classes = student.shape[:2]
     weight = _cell_weight(edge, alpha, edge_normalizer, edge_class_reduction)
-    factor = edge / temperature
-    loss_edge = (divergence(student * factor, teacher * factor, 1) * weight).sum()
+    factor = edge if temperature == 1 else edge / temperature
+    loss_edge = (divergence(student, teacher, 1, factor=factor) * weight).sum()
 
     if body_mask_mode == "exclude":
         valid = valid & (edge == 0)
@@ -211,9 +210,9 @@ def bpkd_loss(
     else:
         # 1 − M where valid, and 0 elsewhere since M is 0 there, over the temperature
         factor = valid / temperature - factor
-    nowhere = torch.where(valid, 0.0, _NOWHERE).to(student.dtype)
-    bodies = (torch.addcmul(nowhere, logits, factor).flatten(2) for logits in (student, teacher))
-    loss_body = divergence(*bodies, -1).sum()
+    offset = torch.where(valid, 0.0, _NOWHERE).to(student.dtype)
+    student, teacher, factor, offset = (values.flatten(2) for values in (student, teacher, factor, offset))
+    loss_body = divergence(student, teacher, -1, factor=factor, offset=offset).sum()
     return loss_edge * (temperature**2 / max(images, 1)), loss_body * (temperature**2 / max(images * classes, 1))
 
 
