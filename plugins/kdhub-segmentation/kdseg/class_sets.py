@@ -19,14 +19,14 @@ def class_words(labels: Tensor, first: int) -> Tensor:
     """Turn class numbers into sets of one class.
 
     Args:
-        labels: Class numbers, any shape.
+        labels: Class numbers, any shape; bytes or int32.
         first: The class that bit 0 stands for.
 
     Returns:
         int32 of the same shape: the bit of the class, or 0 where the class is not in ``first..first+31``.
     """
-    # a shift by a negative number, or by more than the word has bits, gives 0
-    return torch.ones((), dtype=torch.int32, device=labels.device) << (labels.int() - first)
+    # a shift by a negative number, or by more than the word has bits, gives 0; bytes wrap around to the latter
+    return torch.ones((), dtype=torch.int32, device=labels.device) << (labels - first if first else labels).int()
 
 
 def slide(values: Tensor, window: int, operation: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
