@@ -44,7 +44,12 @@ val_evaluator = [dict(type="IoUMetric", iou_metrics=["mIoU"]), dict(type="kdseg.
 test_evaluator = val_evaluator
 
 iterations = 200
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01))
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01),
+    # the backbone comes trained, and the head does not
+    paramwise_cfg=dict(custom_keys={"decode_head": dict(lr_mult=10.0)}),
+)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=20),
     dict(type="PolyLR", power=0.9, eta_min=0.0, by_epoch=False, begin=20, end=iterations),
