@@ -80,6 +80,10 @@ def placed(where: str) -> Iterator[None]:
         raise error.at(where) from error
 
 
+class ToldElsewhereError(UsageError):
+    """The main process of a distributed run tells this mistake; the others end in silence."""
+
+
 class UnknownComponentError(UsageError, KeyError):
     """A ``type='scope.Name'`` that cannot be used here; a ``KeyError`` because mmengine raises one for unknown types."""
 

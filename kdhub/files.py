@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 from kdhub.errors import UsageError
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a user's quota, and a limit to the size of one file."""
 
 
 def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageError:
@@ -30,7 +31,7 @@ def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageEr
         return UsageError(
             f"no space left to write {path.name}; what was saved before is untouched",
             where=str(path.parent),
-            got=f"{free} bytes free",
+            got=f"{error.strerror}, {free} bytes free",
             fix=fix
             or "free some space (fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts), then go on with --resume",
         )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kdhub.cli.commands import COMMANDS
 from kdhub.cli.help import HELP
-from kdhub.errors import KdhubError, PluginError, UsageError
+from kdhub.errors import KdhubError, PluginError, ToldElsewhereError, UsageError
 
 
 def entry() -> None:
@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
+    except ToldElsewhereError:
+        return 2
     except KdhubError as error:
         if isinstance(error, PluginError) and os.environ.get("KDHUB_PLUGIN_ERRORS") == "raise":
             raise

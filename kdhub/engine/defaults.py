@@ -14,6 +14,7 @@ HOOKS = {
     "baseline": "kdhub.BaselineHook",
     "progress": "kdhub.ProgressHook",
     "export_student": "kdhub.ExportStudentHook",
+    "integrity": "kdhub.IntegrityHook",
     "interrupt": "kdhub.InterruptHook",
 }
 """kdhub's own hooks by their key in ``default_hooks``."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
-from kdhub.errors import UsageError
+from kdhub.errors import ToldElsewhereError, UsageError
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -56,6 +59,31 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
             # the model's wrapper keeps the group's threads alive; one that still runs when Python ends aborts the process
             gc.collect()
             distributed.destroy_process_group()
+
+
+def decided_by_main_process(decide: Callable[[], Result]) -> Result:
+    """Let the main process alone look at the work_dir, and all processes do what it found.
+
+    Args:
+        decide: Called in the main process; its result must pickle.
+
+    Raises:
+        UsageError: What ``decide`` raised. In the other processes a `ToldElsewhereError`, so that one line is told.
+    """
+    shared: list[Any] = [None, None]
+    failure: UsageError | None = None
+    if is_main_process():
+        try:
+            shared[0] = decide()
+        except UsageError as error:
+            failure, shared[1] = error, str(error)
+    broadcast_object_list(shared)
+    if failure is not None:
+        raise failure
+    if shared[1] is not None:
+        raise ToldElsewhereError(shared[1])
+    result: Result = shared[0]
+    return result
 
 
 def _without_device(cfg: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import jinja2
 
 from kdhub.engine.atomic import write_text
 from kdhub.engine.charts import chart
+from kdhub.engine.commands import resume_command
 from kdhub.engine.console import duration
 from kdhub.engine.curves import metric_curves, read_curves
-from kdhub.engine.hooks.interrupt import resume_command
 from kdhub.engine.run_card import PICTURES, RunCard
 from kdhub.engine.work_dir import latest_checkpoint
 from kdhub.errors import UsageError

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import Any
 
-from kdhub.engine.atomic import write_json
+from kdhub.engine.sealed import read_sealed, write_sealed
 from kdhub.errors import UsageError
 
 FILE_NAME = "run.json"
@@ -37,25 +36,15 @@ class RunCard:
         """Read the card of a work_dir; ``None`` if it has none.
 
         Raises:
-            UsageError: If the file cannot be read.
+            DamagedFileError: If the file is not what was written.
         """
         path = work_dir / FILE_NAME
-        if not path.is_file():
-            return None
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                "the run card cannot be read", where=str(path), got=str(error), fix="move it away"
-            ) from error
-        if not isinstance(content, dict):
-            raise UsageError("the run card is not an object", where=str(path), fix="move it away")
-        return cls(work_dir, content)
+        return cls(work_dir, read_sealed(path)) if path.is_file() else None
 
     def write(self) -> None:
         """Write the card atomically."""
         self.content["updated"] = now()
-        write_json(self.path, self.content)
+        write_sealed(self.path, self.content)
 
     def add_picture(self, title: str, path: Path, caption: str = "") -> None:
         """Put a picture into the report; one that shows the same file is replaced. `write` is up to the caller.

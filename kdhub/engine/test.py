@@ -12,7 +12,9 @@ import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.engine.atomic import plain
 from kdhub.engine.defaults import add_testing_defaults, require_parts
-from kdhub.engine.distributed import process_group
+from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.faults import told_faults
+from kdhub.engine.integrity import require_healthy
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
 
@@ -40,7 +42,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
         Metrics by name, as plain numbers.
 
     Raises:
-        UsageError: If the config says nothing about testing, or the weights do not fit.
+        UsageError: If the config says nothing about testing, or the weights are damaged or do not fit.
     """
     kdhub.init()
     cfg = copy.deepcopy(cfg)
@@ -55,10 +57,14 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
 
 
 def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
+    warnings = decided_by_main_process(lambda: require_healthy(Path(checkpoint)))
     runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
+    for warning in warnings:
+        runner.logger.warning(warning)
     load_weights(unwrapped(runner.model), checkpoint)
     try:
-        metrics: dict[str, Any] = plain(runner.test())
+        with told_faults("the same command"):
+            metrics: dict[str, Any] = plain(runner.test())
         return metrics
     finally:
         runner.call_hook("close")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,18 @@ import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
 from kdhub.engine.atomic import NO_SPACE, storage_error
+from kdhub.engine.commands import resume_command
 from kdhub.engine.defaults import add_training_defaults, require_parts
-from kdhub.engine.distributed import process_group
+from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.export_student import FOLDER
-from kdhub.engine.hooks.interrupt import Interrupted, resume_command
+from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.identity import experiment
+from kdhub.engine.lock import work_dir_lock
 from kdhub.engine.report import write_report
 from kdhub.engine.run_card import now
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.work_dir import checkpoint_to_resume, latest_checkpoint, open_work_dir
+from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
 
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
@@ -60,8 +63,9 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
         Where the student, the report and the metrics are.
 
     Raises:
-        UsageError: For everything the user can fix: a work_dir that holds another experiment, nothing to resume, a full
-            disk, weights that do not fit.
+        UsageError: For everything the user can fix: a work_dir that holds another experiment or is in use, nothing to
+            resume, damaged checkpoints, a full disk, weights that do not fit; and for what stopped the run from outside:
+            a data worker or another process that died, memory that ran out.
         Interrupted: If the user stopped the run; it then says how to go on.
     """
     kdhub.init()
@@ -76,14 +80,30 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
         return _train(cfg, work_dir, resume, decisions)
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What the main process found when it took the work_dir.
+
+    Attributes:
+        checkpoint: Where to go on from; ``None`` for a new run.
+        decisions: Lines that tell what was decided.
+        warnings: Lines that tell what is not as it should be.
+    """
+
+    checkpoint: Path | None
+    decisions: list[str]
+    warnings: list[str]
+
+
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
-    if is_main_process():
-        decisions += open_work_dir(work_dir, experiment(cfg), resume)
-    checkpoint = checkpoint_to_resume(work_dir, resume) if resume else None
-    with _storage_errors(work_dir):
-        runner = _build(cfg, checkpoint)
-        for decision in filter(None, decisions):
+    with ExitStack() as lock, _storage_errors(work_dir):
+        start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
+        with told_faults(resume_command(work_dir)):
+            runner = _build(cfg, start.checkpoint)
+        for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
+        for warning in start.warnings:
+            runner.logger.warning(warning)
         _run(runner)
     student = work_dir / FOLDER
     return RunResult(
@@ -92,6 +112,16 @@ def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: li
         report_path=work_dir / "report.html",
         metrics=runner.run_card.last_metrics,
     )
+
+
+def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStack) -> _Start:
+    """Take the work_dir for this run, until ``lock`` is closed."""
+    make_work_dir(work_dir)
+    unguarded = lock.enter_context(work_dir_lock(work_dir))
+    # first the checkpoint: where there is none to go on from, nothing is changed
+    checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
+    decisions = guard_work_dir(work_dir, experiment(cfg), resume)
+    return _Start(checkpoint, decisions, [*([unguarded] if unguarded else []), *damaged])
 
 
 def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:
@@ -104,7 +134,8 @@ def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:
 
 def _run(runner: KdhubRunner) -> None:
     try:
-        runner.train()
+        with told_faults(resume_command(runner.work_dir)):
+            runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")
         raise _stopped_at_once(runner) from None

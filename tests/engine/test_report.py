@@ -17,6 +17,7 @@ from kdhub.engine.charts import chart
 from kdhub.engine.curves import read_curves
 from kdhub.engine.report import number, write_report
 from kdhub.engine.run_card import RunCard
+from kdhub.engine.sealed import write_sealed
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
@@ -103,7 +104,7 @@ def test_markup_in_names_is_text(run: Path, tmp_path: Path) -> None:
     card = json.loads((run / "run.json").read_text())
     card["error"] = "<b>oops</b> & more"
     card["evaluations"][-1]["metrics"]["a<b"] = 1.0
-    (tmp_path / "run.json").write_text(json.dumps(card))
+    write_sealed(tmp_path / "run.json", card)
     (tmp_path / "config.py").write_text("model = '</pre><h1>'\n")
     text = write_report(tmp_path).read_text()
     assert "&lt;b&gt;oops&lt;/b&gt; &amp; more" in text
@@ -153,7 +154,7 @@ def test_plugins_add_lines_and_commands(run: Path, tmp_path: Path) -> None:
     """What a plugin knows to do next with the student is what the reader wants to do next."""
     card = json.loads((run / "run.json").read_text())
     card["plugins"] = {"kdret": {"index": "exact", "next": {"search with it": 'kdhub search run "read a csv file"'}}}
-    (tmp_path / "run.json").write_text(json.dumps(card))
+    write_sealed(tmp_path / "run.json", card)
     text = write_report(tmp_path).read_text()
     assert "<dt>index</dt><dd>exact</dd>" in text
     assert "kdhub search run &#34;read a csv file&#34;" in text
@@ -163,7 +164,7 @@ def test_an_interrupted_run_says_how_to_go_on(run: Path, tmp_path: Path) -> None
     """The report of a stopped run is read to find out what to do."""
     card = json.loads((run / "run.json").read_text())
     card |= {"status": "interrupted", "evaluations": [], "baselines": {"teachers": {}}}
-    (tmp_path / "run.json").write_text(json.dumps(card))
+    write_sealed(tmp_path / "run.json", card)
     text = write_report(tmp_path).read_text()
     assert f"kdhub train {tmp_path}/config.py --resume" in text
     assert "student after" not in text
@@ -188,7 +189,7 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no run to report.*run\.json"):
         write_report(tmp_path)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UsageError, match="run card cannot be read"):
+    with pytest.raises(UsageError, match=r"run\.json is damaged"):
         write_report(tmp_path)
 
 

@@ -14,6 +14,7 @@ from kdhub.engine.facts import command_line, machine, source_commit, versions
 from kdhub.engine.identity import experiment
 from kdhub.engine.models import parameter_count, student_of, teachers_of
 from kdhub.engine.run_card import RunCard, now
+from kdhub.engine.sampling import KeyedDataset
 from kdhub.engine.work_dir import POINTER
 
 
@@ -34,11 +35,11 @@ class RunCardHook(Hook):
         if not is_main_process():
             return
         work_dir = Path(runner.work_dir)
-        former = RunCard.read(work_dir) if runner.resuming else None
-        if former is None:
+        if not runner.resuming:
             # a run that starts over must not be resumed from what it replaces
             (work_dir / POINTER).unlink(missing_ok=True)
-        else:
+        former = RunCard.read(work_dir) if runner.resuming else None
+        if former is not None:
             runner.run_card.content = {**former.content, **runner.run_card.content}
             _forget_after(runner.run_card.content, runner.iter)
         content = runner.run_card.content
@@ -105,6 +106,8 @@ def _data(runner: Any) -> dict[str, Any]:
 
 
 def _describe(dataset: Any) -> dict[str, Any]:
+    if isinstance(dataset, KeyedDataset):
+        dataset = dataset.dataset
     described: dict[str, Any] = {"type": type(dataset).__name__}
     if hasattr(dataset, "__len__"):
         described["size"] = len(dataset)

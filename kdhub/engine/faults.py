@@ -1,0 +1,99 @@
+"""Faults that come from outside of the program, told in one line: a data worker dies, a process is gone, no memory is left."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+
+from kdhub.errors import UsageError
+
+_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? (?P<pids>[\d, ]+)\) (?:is killed by signal: (?P<signal>[\w ]+)|exited unexpectedly)"
+)
+_FROM_WORKER = re.compile(r"Caught \w+ in (DataLoader worker process \d+)")
+_PEER = re.compile(
+    r"connection (?:was )?(?:closed|reset)|broken pipe|remote process exited|timed out waiting|socket timeout|"
+    r"pair closure|communicator was aborted",
+    re.IGNORECASE,
+)
+_NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
+_REMEDIES = {
+    "Killed": "the system may have been out of memory: take fewer workers or smaller batches "
+    "(train_dataloader.num_workers, .batch_size)",
+    "Bus error": "shared memory is probably full: enlarge /dev/shm (docker run --shm-size=8g), or take fewer workers "
+    "(train_dataloader.num_workers)",
+}
+_LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"
+
+
+@contextmanager
+def told_faults(again: str) -> Iterator[None]:
+    """Turn the errors that such a fault raises, deep inside of torch, into a `UsageError`.
+
+    Args:
+        again: What to type to go on, or to try again.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if _FROM_WORKER.match(error.what):
+            # torch puts the worker's whole traceback in front
+            raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
+        raise
+    except (RuntimeError, MemoryError, OSError) as error:
+        told = explain(error, again)
+        if told is None:
+            raise
+        raise told from error
+
+
+def explain(error: BaseException, again: str) -> UsageError | None:
+    """Say what happened and what to do about it; ``None`` for an error that no such fault raises."""
+    text = str(error)
+    if found := _WORKER.search(text):
+        signal = (found["signal"] or "").strip()
+        return UsageError(
+            f"a data worker died (process {found['pids'].strip()})",
+            got=f"signal {signal}" if signal else None,
+            fix=f"{_REMEDIES.get(signal, _LOOK_CLOSER)}; to go on: {again}",
+        )
+    if _is_no_memory(error, text):
+        worker = _FROM_WORKER.search(text)
+        return UsageError(
+            "out of memory",
+            where=worker[1] if worker else None,
+            got=_essence(text),
+            fix=f"take smaller batches (train_dataloader.batch_size) or fewer workers (.num_workers); to go on: {again}",
+        )
+    if _is_lost_peer(error, text):
+        return UsageError(
+            "another process of this run has ended",
+            where=f"process {distributed.get_rank()} of {distributed.get_world_size()}",
+            fix=f"what stopped it stands above, in its own words, if it could tell; to go on: {again}",
+        )
+    return None
+
+
+def _is_no_memory(error: BaseException, text: str) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return _NO_MEMORY.search(text) is not None
+
+
+def _is_lost_peer(error: BaseException, text: str) -> bool:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return False
+    return isinstance(error, distributed.DistError) or _PEER.search(text) is not None
+
+
+def _essence(text: str) -> str | None:
+    """Return the last line, where Python and torch put what happened, short enough for one line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else None

@@ -1,0 +1,109 @@
+"""`work_dir_lock`: one run at a time in a work_dir."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kdhub.engine.atomic import storage_error
+from kdhub.engine.run_card import now
+from kdhub.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; runs there are told that nothing guards them
+    fcntl = None  # type: ignore[assignment]
+
+FILE_NAME = ".lock"
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+_held: set[int] = set()
+"""File descriptors of the locks of this process."""
+
+
+@contextmanager
+def work_dir_lock(work_dir: Path) -> Iterator[str | None]:
+    """Keep other runs out of a folder for the length of the block.
+
+    The operating system drops the lock with the process, however that ends, so none is ever left over; the file stays.
+
+    Args:
+        work_dir: Folder of the run, which exists.
+
+    Yields:
+        A warning if the file system cannot lock, as some network file systems; then nothing is guarded.
+
+    Raises:
+        UsageError: If another run holds the lock; names its process, host and start.
+    """
+    path = work_dir / FILE_NAME
+    try:
+        # not "w": that would empty what the holder wrote about itself
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        warning = _lock(descriptor, path)
+        _held.add(descriptor)
+        _introduce(descriptor, path)
+        yield warning
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> str | None:
+    if fcntl is None:
+        return f"this system cannot lock {path}: see to it yourself that no second run uses this work_dir"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise UsageError(
+                "another run is at work in this work_dir",
+                where=str(path.parent),
+                got=_holder(path),
+                fix="wait for it or stop it, or choose another --work-dir",
+            ) from error
+        if error.errno in _UNSUPPORTED:
+            return f"{path.parent} cannot be locked ({error.strerror}): see to it yourself that no second run uses it"
+        raise storage_error(path, error) from error
+    return None
+
+
+def _introduce(descriptor: int, path: Path) -> None:
+    about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, about.encode(), 0)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _holder(path: Path) -> str:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {about['pid']} on {about['host']}, since {about['since']}"
+    except (OSError, ValueError, LookupError, TypeError):  # it has only just begun
+        return "a process that has not yet said which"
+
+
+def _let_go_in_child() -> None:
+    """Close a forked process's copies: a data worker that outlives its parent would keep the lock."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)

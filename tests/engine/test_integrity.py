@@ -1,0 +1,217 @@
+"""Damaged checkpoints and damaged books about them: named, passed over, never used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+
+from kdhub.checkpoint import read_checkpoint
+from kdhub.cli.main import main
+from kdhub.engine.integrity import LEDGER, Ledger, require_healthy
+from kdhub.engine.sealed import DamagedFileError, read_sealed, write_sealed
+from kdhub.engine.test import test as evaluate
+from kdhub.engine.train import train
+from kdhub.engine.work_dir import checkpoint_to_resume
+from kdhub.errors import UsageError
+
+SAVING = {"checkpoint": {"interval": 2, "by_epoch": False}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train once, with checkpoints at iterations 2, 4 and 6."""
+    return train(tiny.config(tmp_path_factory.mktemp("run"), default_hooks=SAVING)).work_dir
+
+
+@pytest.fixture
+def work_dir(run: Path, tmp_path: Path) -> Path:
+    """Copy the finished run."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+def flip(path: Path, position: int | None = None) -> None:
+    """Change one bit in the middle of a file, as a bad disk does: without changing its time."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if position is None else position] ^= 1
+    before = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def flip_weights(path: Path) -> None:
+    """Change a bit of a tensor, which torch reads without complaint."""
+    weights = read_checkpoint(path)["state_dict"]["head.weight"]
+    flip(path, path.read_bytes().index(weights.numpy().tobytes()))
+
+
+def truncate(path: Path) -> None:
+    """Lose the second half of a file."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def chosen(work_dir: Path) -> tuple[str, list[str]]:
+    """Return the name of the checkpoint that --resume takes, and what is said about it."""
+    path, warnings = checkpoint_to_resume(work_dir, True)
+    return path.name, warnings
+
+
+def test_every_checkpoint_is_in_the_ledger_as_it_is_on_disk(work_dir: Path) -> None:
+    """An entry of another file's bytes would condemn a healthy checkpoint."""
+    entries = Ledger.read(work_dir).entries
+    assert {name: one.iteration for name, one in entries.items()} == {"iter_2.pth": 2, "iter_4.pth": 4, "iter_6.pth": 6}
+    for name, entry in entries.items():
+        content = (work_dir / name).read_bytes()
+        assert (entry.size, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert entry.resumable
+    assert chosen(work_dir) == ("iter_6.pth", [])
+
+
+def test_entries_go_with_their_checkpoints(tmp_path: Path) -> None:
+    """Books about files that are gone grow for ever, and offer them for a resume."""
+    saving = {"checkpoint": {"interval": 1, "by_epoch": False, "max_keep_ckpts": 1}}
+    train(tiny.config(tmp_path, default_hooks=saving))
+    assert list(Ledger.read(tmp_path).entries) == ["iter_6.pth"]
+
+
+def test_the_best_checkpoint_is_checked_and_not_resumed_from(tmp_path: Path) -> None:
+    """It holds no optimizer: a run that went on from it would start with none."""
+    saving = {"checkpoint": {"interval": 3, "by_epoch": False, "save_best": "tiny/accuracy"}}
+    train(tiny.config(tmp_path, default_hooks=saving))
+    best = next(tmp_path.glob("best_*.pth"))
+    assert not Ledger.read(tmp_path).entries[best.name].resumable
+    flip(tmp_path / "iter_6.pth")
+    assert chosen(tmp_path)[0] == "iter_3.pth"
+    flip(best)
+    with pytest.raises(UsageError, match=rf"{best.name}: the checkpoint is damaged"):
+        require_healthy(best)
+
+
+@pytest.mark.parametrize("damage", [flip, flip_weights, truncate])
+def test_a_damaged_checkpoint_is_passed_over_by_name(work_dir: Path, damage, capfd) -> None:
+    """Mmengine resumes from flipped weights in silence, and dies with a traceback at truncated ones."""
+    damage(work_dir / "iter_6.pth")
+    train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    told = [line for line in capfd.readouterr().err.splitlines() if "is damaged (" in line]
+    assert len(told) == 1
+    assert "iter_6.pth is damaged (" in told[0]
+    assert "using iter_4.pth instead" in told[0]
+    assert chosen(work_dir) == ("iter_6.pth", [])
+    assert read_checkpoint(work_dir / "iter_6.pth")["meta"]["iter"] == 6
+
+
+def test_each_damaged_one_is_named(work_dir: Path) -> None:
+    """Who is told of one only believes the other to be whole."""
+    flip(work_dir / "iter_6.pth")
+    truncate(work_dir / "iter_4.pth")
+    name, warnings = chosen(work_dir)
+    assert name == "iter_2.pth"
+    assert [line.split()[0] for line in warnings] == ["iter_6.pth", "iter_4.pth"]
+
+
+def test_no_healthy_checkpoint_is_a_refusal(work_dir: Path) -> None:
+    """Starting over in silence would throw the run away."""
+    for path in work_dir.glob("iter_*.pth"):
+        flip(path)
+    with pytest.raises(UsageError, match=r"every checkpoint.*iter_6\.pth.*iter_4\.pth.*iter_2\.pth.*--resume PATH"):
+        train(tiny.config(work_dir), resume=True)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00")])
+@pytest.mark.parametrize("name", ["last_checkpoint", "run.json", LEDGER])
+def test_damaged_books_do_not_stop_a_resume(work_dir: Path, name: str, damage) -> None:
+    """A traceback of a JSON parser, or a resume from the wrong file, for one byte in a file nobody ever looks at."""
+    damage(work_dir / name)
+    train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    assert chosen(work_dir) == ("iter_6.pth", [])
+    assert json.loads((work_dir / "run.json").read_text())["status"] == "finished"
+
+
+def test_every_flipped_byte_of_the_books_is_seen_or_harmless(work_dir: Path) -> None:
+    """A digit changed in a checksum condemns a healthy checkpoint, one in a metric lies in the report."""
+    for name in ("run.json", LEDGER):
+        path = work_dir / name
+        healthy, text = read_sealed(path), path.read_bytes()
+        for position in range(0, len(text), 7):
+            flip(path, position)
+            try:
+                read = read_sealed(path)
+                read.pop("shc256", None), read.pop("sia256", None)
+                assert {key: value for key, value in read.items() if key in healthy} == healthy
+            except DamagedFileError:
+                pass
+            path.write_bytes(text)
+
+
+def test_a_damaged_card_is_kept_aside_and_the_resume_told(work_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Evaluations of the first half are in that file only: it is not ours to throw away."""
+    truncate(work_dir / "run.json")
+    damaged = (work_dir / "run.json").read_bytes()
+    with pytest.raises(UsageError, match=r"run\.json is damaged, so nobody can tell.*--resume goes on"):
+        train(tiny.config(work_dir))
+    train(tiny.config(work_dir), resume=True)
+    assert "it is now run.damaged.json" in capfd.readouterr().err
+    assert (work_dir / "run.damaged.json").read_bytes() == damaged
+
+
+def test_the_command_test_refuses_a_damaged_checkpoint(work_dir: Path, tmp_path: Path, capsys) -> None:
+    """A flipped bit in the weights gives a number that looks like any other."""
+    cfg = tiny.config(work_dir)
+    cfg.update(test_dataloader=cfg.val_dataloader, test_cfg={}, test_evaluator=cfg.val_evaluator)
+    assert evaluate(cfg, work_dir / "iter_4.pth")
+    flip_weights(work_dir / "iter_4.pth")
+    cfg.dump(tmp_path / "config.py")
+    assert main(["test", str(tmp_path / "config.py"), str(work_dir / "iter_4.pth")]) == 2
+    told = capsys.readouterr().err
+    assert "iter_4.pth: the checkpoint is damaged (got its checksum is not the recorded one)" in told
+    assert "iter_6.pth, the newest that is whole" in told
+
+
+def test_checkpoints_without_entry_are_checked_by_their_own_sums(work_dir: Path) -> None:
+    """Runs of an older kdhub and of mmengine have no ledger, and go on nevertheless."""
+    (work_dir / LEDGER).unlink()
+    assert chosen(work_dir) == ("iter_6.pth", [])
+    flip_weights(work_dir / "iter_6.pth")
+    with pytest.raises(UsageError, match=r"iter_6\.pth: the checksum of .*data.* does not match"):
+        chosen(work_dir)
+    with pytest.raises(UsageError, match="the checkpoint is damaged"):
+        train(tiny.config(work_dir), resume=work_dir / "iter_6.pth")
+
+
+def test_killed_between_checkpoint_and_ledger(work_dir: Path) -> None:
+    """A stopped run that is stopped again writes ``interrupted.pth`` twice; the first one's entry is not the second's."""
+    shutil.copy(work_dir / "iter_4.pth", work_dir / "iter_6.pth")
+    assert chosen(work_dir) == ("iter_6.pth", [])
+
+
+def test_a_run_that_starts_over_forgets_the_former_checkpoints(work_dir: Path) -> None:
+    """If it is killed early, --resume would go on from the run that it replaced."""
+    hooks = {"checkpoint": None, "export_student": None}
+    train(tiny.config(work_dir, default_hooks=hooks))
+    with pytest.raises(UsageError, match="nothing to resume"):
+        chosen(work_dir)
+
+
+def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_the_later_ones(work_dir: Path) -> None:
+    """Killed again, it would jump to the branch that its user left."""
+    train(tiny.config(work_dir, default_hooks={"checkpoint": None}), resume=work_dir / "iter_2.pth")
+    assert chosen(work_dir) == ("iter_2.pth", [])
+
+
+def test_a_copied_work_dir_is_resumed_from_its_own_checkpoint(work_dir: Path, tmp_path: Path) -> None:
+    """The pointer holds an absolute path: a copy took the original's checkpoint, which may be another run's by now."""
+    copy = Path(shutil.copytree(work_dir, tmp_path / "other"))
+    assert checkpoint_to_resume(copy, True)[0] == copy / "iter_6.pth"
+
+
+def test_sealed_files_of_an_older_kdhub(tmp_path: Path) -> None:
+    """Cards without a checksum were written by every release before this."""
+    (tmp_path / "old.json").write_text('{"status": "finished"}')
+    assert read_sealed(tmp_path / "old.json") == {"status": "finished"}
+    write_sealed(tmp_path / "new.json", {"loss": float("nan"), "text": "größe", 1: [0.1, None]})
+    assert read_sealed(tmp_path / "new.json") == {"loss": "nan", "text": "größe", "1": [0.1, None]}
