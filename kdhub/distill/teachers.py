@@ -16,6 +16,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.distill.arguments import require_choice, require_number
+from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
 from kdhub.errors import GuardError, UsageError
 
@@ -57,8 +59,14 @@ class ModelTeacher:
         batch: ``"raw"`` gives the teacher the collated batch through its own preprocessing (normalisation, tokenizer),
             padded as in training, without its ``batch_augments``. ``"student"`` gives it exactly what the student gets, for a student that mixes or augments the batch in its
             preprocessor.
-        precision: ``"float32"`` keeps the teacher out of the student's mixed precision, so that its answers do not
-            change when the student's flags do; ``"amp"`` lets autocast apply.
+        precision: ``"float32"``, the default, keeps the teacher out of the student's mixed precision, so that its answers
+            do not change when the student's flags do. ``"auto"`` runs it in half precision, where the device has it,
+            after the first batches showed that its taps read nearly the same, and otherwise says so and stays in
+            float32; ``"bfloat16"`` does so or stops. A ResNet-34 takes 0.57 of the time in bfloat16 on a CPU that has
+            it. ``"amp"`` lets the student's autocast apply, unmeasured. Validation of the teacher is in float32.
+        max_error: Largest relative error of a tap that ``"auto"`` and ``"bfloat16"`` accept; see
+            `kdhub.distill.precision.HalfPrecision`. 0.02 lets a ResNet-34 (0.006) and a MiniLM (0.006) pass, and not the
+            feature maps of an EfficientNet-Lite (0.05), whose top class changed in some images.
         class_names: Names of its classes in order; by default those its checkpoint records.
 
     Raises:
@@ -73,9 +81,11 @@ class ModelTeacher:
         batch: str = "raw",
         precision: str = "float32",
         class_names: Sequence[str] | None = None,
+        max_error: float = 0.02,
     ) -> None:
-        _one_of("batch", batch, ("raw", "student"))
-        _one_of("precision", precision, ("float32", "amp"))
+        require_choice("ModelTeacher", "batch", batch, ("raw", "student"))
+        require_choice("ModelTeacher", "precision", precision, PRECISIONS)
+        require_number("ModelTeacher", "max_error", max_error, above=0)
         self.model, self._config = _build(model)
         meta: Mapping[str, Any] = {}
         if checkpoint is not None:
@@ -89,6 +99,7 @@ class ModelTeacher:
         self.mode = mode
         self.batch = batch
         self.precision = precision
+        self._half = HalfPrecision(precision, max_error) if precision in ("bfloat16", "auto") else None
         self.model.requires_grad_(False).eval()
         if getattr(self.model.data_preprocessor, "batch_augments", None):
             print_log("teacher: its batch_augments are left out; it sees the images as they are", logger="current")
@@ -117,9 +128,19 @@ class ModelTeacher:
         """
         if check_mode:
             self._check_mode()
-        device_type = next((parameter.device.type for parameter in self.model.parameters()), "cpu")
-        autocast = torch.is_autocast_enabled(device_type) and self.precision == "amp"
-        with torch.no_grad(), torch.autocast(device_type, enabled=autocast), recording(taps, self.model):
+        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        if self._half is not None:
+            # a model may write into its samples, and the first batches are run more than once
+            self._half.answer(lambda *run: self._forward(_copy_containers(batch), device, *run), taps, device)
+        elif self.precision == "amp" and torch.is_autocast_enabled(device.type):
+            self._forward(batch, device, taps, torch.get_autocast_dtype(device.type))
+        else:
+            self._forward(batch, device, taps, torch.float32)
+
+    def _forward(self, batch: Any, device: torch.device, taps: Sequence[Tap], dtype: torch.dtype) -> None:
+        half = dtype is not torch.float32
+        autocast = torch.autocast(device.type, dtype if half else None, enabled=half)
+        with torch.no_grad(), autocast, recording(taps, self.model):
             self.model._run_forward(batch, mode=self.mode)
 
     def val_step(self, data: Any) -> Any:
@@ -138,6 +159,18 @@ class ModelTeacher:
             self._fingerprint = f"weights-{weights.hexdigest()[:16]}.config-{config.hexdigest()[:16]}"
         return self._fingerprint
 
+    def state(self) -> dict[str, Any]:
+        """Return what the run decided on the way, for its checkpoints and run card: the precision and the errors measured.
+
+        Plain values, empty where nothing is decided.
+        """
+        return {} if self._half is None else self._half.state()
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned when the checkpoint was written, before the first resumed batch."""
+        if self._half is not None and state:
+            self._half.load_state(state)
+
     def to(self, device: torch.device) -> None:
         """Move to the student's device; the dtype stays the teacher's own."""
         self.model.to(device)
@@ -154,11 +187,6 @@ class ModelTeacher:
                     expected="every module in eval mode",
                     fix="find who called .train() on it, or set model.guards.teacher_mode=False if a noisy teacher is meant",
                 )
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"ModelTeacher: bad {name}", expected=" or ".join(map(repr, allowed)), got=repr(value))
 
 
 def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
