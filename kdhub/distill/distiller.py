@@ -200,6 +200,14 @@ class Distiller(BaseModel):
             if theirs is not None:
                 check_class_names(classes, theirs, name)
 
+    def guard_state(self) -> dict[str, Any]:
+        """Return what guards remember of earlier steps, for a checkpoint."""
+        return self._watch.state()
+
+    def load_guard_state(self, state: Mapping[str, Any]) -> None:
+        """Let guards remember what `guard_state` gave."""
+        self._watch.restore(state)
+
     def _set_device(self, device: torch.device) -> None:
         super()._set_device(device)
         for teacher in self._teachers.values():

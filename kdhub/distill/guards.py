@@ -83,6 +83,15 @@ class TermWatch:
                         " what the loss needs; model.guards.zero_term=0 silences this guard",
                     )
 
+    def state(self) -> dict[str, Any]:
+        """Return how far the first steps are watched, for a checkpoint."""
+        return {"steps": self._steps, "zeros": dict(self._zeros)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on watching where `state` was taken."""
+        self._steps = state["steps"]
+        self._zeros = Counter(state["zeros"])
+
 
 def check_gradient(objective: str, values: Iterable[Any]) -> None:
     """See that what an objective reads of the student can train it.

@@ -12,19 +12,33 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import CheckpointLoader, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner.base_loop import BaseLoop
 from torch import nn
+from torch.utils.data import DataLoader
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
 from kdhub.engine.atomic import write_text
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
+from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import student_of, unwrapped
+from kdhub.engine.resume import KEY, restore_state
 from kdhub.engine.run_card import RunCard
+from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
 
 _NUMBERS = itertools.count(1)
+_RESUMABLE: dict[Any, type[BaseLoop]] = {
+    EpochBasedTrainLoop: KdhubEpochLoop,
+    IterBasedTrainLoop: KdhubIterLoop,
+    "EpochBasedTrainLoop": KdhubEpochLoop,
+    "IterBasedTrainLoop": KdhubIterLoop,
+    "mmengine.EpochBasedTrainLoop": KdhubEpochLoop,
+    "mmengine.IterBasedTrainLoop": KdhubIterLoop,
+}
+"""mmengine's loops, as a config may name them, and what stands for them."""
 
 
 class KdhubRunner(Runner):
@@ -40,6 +54,7 @@ class KdhubRunner(Runner):
 
     run_card: RunCard
     resuming: bool = False
+    _resumed_state: dict[str, Any] | None = None
 
     def __init__(self, *arguments: Any, experiment_name: str | None = None, **options: Any) -> None:
         # mmengine finds loggers and message hubs by this name, also those of an earlier run in this process
@@ -72,6 +87,24 @@ class KdhubRunner(Runner):
             {name: hook for name, hook in (hooks or {}).items() if hook or name not in HOOKS}
         )
 
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the training loop: mmengine's two as kdhub's, which resume exactly; any other as it is."""
+        if isinstance(loop, BaseLoop):
+            return loop
+        options = dict(loop)
+        kind = options.pop("type", None)
+        if kind is None:
+            kind = EpochBasedTrainLoop if options.pop("by_epoch") else IterBasedTrainLoop
+        if kind not in _RESUMABLE:
+            return super().build_train_loop(loop)
+        return _RESUMABLE[kind](runner=self, dataloader=self._build_train_dataloader(), **options)
+
+    def _build_train_dataloader(self) -> DataLoader[Any]:
+        different = self._randomness_cfg.get("diff_rank_seed", False)
+        loader = self.build_dataloader(self._train_dataloader, seed=self.seed, diff_rank_seed=different)
+        # what a sample looks like must not depend on the process that happens to load it
+        return keyed_loader(loader, seed=self.seed - self.rank if different else self.seed)
+
     @functools.cached_property
     def config_text(self) -> str:
         """The resolved config as Python; formatting it takes seconds, so it is done once."""
@@ -92,6 +125,7 @@ class KdhubRunner(Runner):
         """Go on from a checkpoint, which must fit the model exactly."""
         self.resuming = True
         super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+        restore_state(self, self._resumed_state)
 
     def load_checkpoint(
         self,
@@ -118,6 +152,7 @@ class KdhubRunner(Runner):
         model = best_fit((unwrapped(self.model), student_of(self.model)), weights)
         fit_weights(model, weights, where=filename, strict=strict or self.resuming)
         self._has_loaded = True
+        self._resumed_state = checkpoint.get(KEY)
         return checkpoint
 
     def save_checkpoint(

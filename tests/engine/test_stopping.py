@@ -78,10 +78,10 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, number: int, capfd
     assert not (tmp_path / "interrupted.pth").exists()
 
 
-def test_an_epoch_starts_again(tmp_path: Path) -> None:
-    """Going on within an epoch is not possible; counting its iterations twice would end the run too late."""
+def test_an_epoch_goes_on_in_its_middle(tmp_path: Path) -> None:
+    """Mmengine begins an interrupted epoch again and counts its iterations twice, so that the run ends too late."""
     message = stopped(tmp_path, **tiny.by_epoch(custom_hooks=[{"type": "TinySignal", "iteration": 6}]))
-    assert "iteration 4 of 12" in message
+    assert "iteration 6 of 12" in message
     train(tiny.config(tmp_path, **tiny.by_epoch()), resume=True)
     assert read_checkpoint(tmp_path / "epoch_3.pth")["meta"]["iter"] == 12
 

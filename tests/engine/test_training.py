@@ -235,9 +235,10 @@ def test_accumulation_and_amp_train(tmp_path: Path) -> None:
     wrapper = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}, "accumulative_counts": 2}
     hooks = {"checkpoint": {"interval": 1, "by_epoch": False, "max_keep_ckpts": -1}}
     train(tiny.config(tmp_path, model=tiny.distiller(), optim_wrapper=wrapper, default_hooks=hooks), amp=True)
-    saved = [weights(tmp_path / f"iter_{step}.pth")["student.body.weight"] for step in range(1, 7)]
-    changed = [not torch.equal(one, other) for one, other in itertools.pairwise(saved)]
-    assert changed == [True, False, True, False, True]
+    # no checkpoint while gradients are half accumulated: none would hold them
+    assert sorted(path.name for path in tmp_path.glob("iter_*.pth")) == ["iter_2.pth", "iter_4.pth", "iter_6.pth"]
+    saved = [weights(tmp_path / f"iter_{step}.pth")["student.body.weight"] for step in (2, 4, 6)]
+    assert not any(torch.equal(one, other) for one, other in itertools.pairwise(saved))
     assert Config.fromfile(tmp_path / "config.py").optim_wrapper.type == "kdhub.CPUAmpOptimWrapper"
     assert saved[0].dtype == torch.float32
 

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
+from kdhub.engine.resume import KEY, accumulating, collect_state
 from kdhub.engine.saving import point_to
 
 INTERRUPTED = "interrupted.pth"
@@ -17,10 +18,33 @@ INTERRUPTED = "interrupted.pth"
 class CheckpointHook(MMEngineCheckpointHook):
     """Saves checkpoints periodically; arguments as for mmengine's hook of this name.
 
-    mmengine removes the oldest checkpoint before it writes the new one, so that a full disk can cost both.
+    mmengine removes the oldest checkpoint before it writes the new one, so that a full disk can cost both. This one also
+    saves what resuming exactly needs of every process, and waits while gradients are half accumulated.
     """
 
     file_backend: Any
+    _state: dict[str, Any] | None = None
+    _waiting = False
+    """Whether a checkpoint is due as soon as accumulated gradients are applied."""
+
+    def before_train(self, runner: Any) -> None:
+        """Find the folder, and which checkpoints are there."""
+        super().before_train(runner)
+        if runner.resuming:
+            # without it, the best score of the first evaluation would not reach the checkpoint
+            self.last_ckpt = runner.message_hub.runtime_info.get("last_ckpt")
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Save if it is time, or was time while gradients were accumulated."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if self._waiting and not accumulating(runner.optim_wrapper):
+            progress = {"epoch": runner.epoch, "iter": runner.iter + 1}
+            self._save_checkpoint_with_step(runner, progress["epoch" if self.by_epoch else "iter"], progress)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Add what all processes gave; a checkpoint for evaluation only, as of the best student, has none."""
+        if self._state is not None:
+            checkpoint[KEY] = self._state
 
     def save_interrupted(self, runner: Any, epoch: int, iteration: int) -> Path:
         """Save a run that is being stopped, to go on from there."""
@@ -28,6 +52,9 @@ class CheckpointHook(MMEngineCheckpointHook):
         return Path(self.out_dir, INTERRUPTED)
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        self._waiting = accumulating(runner.optim_wrapper) and meta["iter"] < runner.max_iters
+        if self._waiting:
+            return
         outdated = self._record(runner, step)
         self._save(runner, self.filename_tmpl.format(step), meta)
         if is_main_process():
@@ -48,6 +75,7 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _save(self, runner: Any, filename: str, meta: dict[str, Any]) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        self._state = collect_state(runner)
         runner.save_checkpoint(
             self.out_dir,
             filename,
@@ -59,6 +87,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._state = None
         if is_main_process():
             point_to(Path(runner.work_dir), Path(self.last_ckpt))
 

@@ -24,8 +24,7 @@ class DistillHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Put schedules where the run stands, and have class names compared with the teachers'.
 
-        The position in a checkpoint is not always the run's: `load_from` starts a new run from old weights, and an epoch
-        that was cut short is run again from its start.
+        The position in a checkpoint is not always the run's: `load_from` starts a new run from old weights.
         """
         position = getattr(unwrapped(runner.model), "position", None)
         if position is not None:

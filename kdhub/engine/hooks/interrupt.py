@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,8 +13,10 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
+from kdhub.engine.commands import resume_command
 from kdhub.engine.console import say
 from kdhub.engine.hooks.checkpoint import CheckpointHook
+from kdhub.engine.resume import accumulating
 from kdhub.errors import UsageError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -27,23 +28,16 @@ class Interrupted(UsageError):  # noqa: N818 - what happened, not what went wron
     """The user stopped the run; the text says what was saved and how to go on."""
 
 
-def resume_command(work_dir: str | Path) -> str:
-    """Return what to type to go on with the run of a work_dir."""
-    folder = os.path.relpath(work_dir) if Path(work_dir).resolve().is_relative_to(Path.cwd()) else str(work_dir)
-    return f"kdhub train {Path(folder, 'config.py')} --resume"
-
-
 class InterruptHook(Hook):
     """Stops a run at the end of its iteration: saves a checkpoint and the student, then raises `Interrupted`.
 
-    A second signal stops at once. An epoch-based loop cannot go on within an epoch, so a checkpoint saved there starts
-    its epoch again; evaluations are finished first.
+    A second signal stops at once. Evaluations and half accumulated gradients are finished first.
     """
 
     priority = "LOWEST"
 
     def __init__(self) -> None:
-        self._signalled = False
+        self._signalled = self._stopping = False
         self._owner = os.getpid()
         self._former: dict[signal.Signals, Any] = {}
 
@@ -60,13 +54,13 @@ class InterruptHook(Hook):
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Stop between two iterations, unless the epoch or the run ends here anyway."""
         done = runner.iter + 1
-        if done == runner.max_iters or not (self._alone or done % _ITERATIONS_BETWEEN_AGREEMENTS == 0):
+        epoch_ends = isinstance(runner.train_loop, EpochBasedTrainLoop) and batch_idx + 1 == len(
+            runner.train_dataloader
+        )
+        if done == runner.max_iters or epoch_ends:
             return
-        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-            if self._agreed():
-                self._stop(runner, runner.epoch, done)
-        elif batch_idx + 1 < len(runner.train_dataloader) and self._agreed():
-            self._stop(runner, runner.epoch, runner.epoch * len(runner.train_dataloader))
+        if (self._stopping or self._alone or done % _ITERATIONS_BETWEEN_AGREEMENTS == 0) and self._agreed():
+            self._stop(runner, runner.epoch, done)
 
     def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
         """Stop after an evaluation, unless it was the last."""
@@ -85,11 +79,13 @@ class InterruptHook(Hook):
 
     def _agreed(self) -> bool:
         """Whether any process was told to stop: all must stop at the same iteration, or one waits for the others."""
-        if self._alone:
-            return self._signalled
-        flag = torch.tensor(int(self._signalled))
-        all_reduce(flag, "max")
-        return bool(flag.item())
+        if self._alone or self._stopping:
+            self._stopping = self._stopping or self._signalled
+        else:
+            flag = torch.tensor(int(self._signalled))
+            all_reduce(flag, "max")
+            self._stopping = bool(flag.item())
+        return self._stopping
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a data worker, which inherits the handler and must go on working
@@ -100,6 +96,8 @@ class InterruptHook(Hook):
             say("stopping at the end of this iteration; press Ctrl-C again to stop at once", "yellow")
 
     def _stop(self, runner: Any, epoch: int, iteration: int) -> None:
+        if accumulating(runner.optim_wrapper):
+            return  # the next iteration asks again
         saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if saver is None:
             raise Interrupted(

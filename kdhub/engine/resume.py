@@ -1,0 +1,148 @@
+"""What a checkpoint holds beyond mmengine's, so that a resumed run is bit for bit the run that was never interrupted."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+
+from kdhub.distill.distiller import Distiller
+from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
+from kdhub.engine.models import unwrapped
+from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
+from kdhub.engine.sampling import KeyedDataset, SkippingBatches
+
+KEY = "kdhub"
+"""Where a checkpoint holds this state, beside mmengine's own keys."""
+
+
+def collect_state(runner: Any) -> dict[str, Any]:
+    """Gather what resuming exactly needs; all processes must call it together.
+
+    Returns:
+        Plain values and tensors: ``data`` (position, seeds and number of batches), ``evaluated_at``, ``backward_passes``
+        of each optimizer, and for each process under ``processes`` its generators, guards and the buffers in which its
+        model differs from the main process's. Without a loop of kdhub's, ``processes`` is all there is.
+    """
+    loop = runner.train_loop
+    state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(unwrapped(runner.model)))}
+    if isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
+        state["evaluated_at"] = loop.evaluated_at
+        state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop.dataloader)}
+    state["backward_passes"] = [wrapper._inner_count for wrapper in _wrappers(runner.optim_wrapper)]
+    return state
+
+
+def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
+    """Put a run where its checkpoint was taken, as far as mmengine does not; random numbers follow with the first batch.
+
+    What stands in the way of going on exactly is said in one warning each.
+
+    Args:
+        runner: The runner, with its train loop built and epoch and iteration restored.
+        state: What `collect_state` gave; ``None`` for a checkpoint that has none.
+    """
+    loop = runner.train_loop
+    if not isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
+        _warn(runner, f"{type(loop).__name__} is not a loop of kdhub's: where it stood in its data is not known")
+        return
+    if state is None or "data" not in state:
+        _warn(runner, "the checkpoint does not say where random numbers and training data stood")
+        loop.evaluated_at = loop.iter
+        passes, done = _guessed_position(loop)
+        loop.batches.enter(passes, done)
+        return
+    loop.evaluated_at = state["evaluated_at"]
+    loop.batches.enter(state["data"]["passes"], state["data"]["done"])
+    _restore_seeds(loop.dataloader, state["data"])
+    if _data_facts(loop.dataloader)["batches"] != state["data"]["batches"]:
+        _warn(runner, "the number of training batches has changed, so the data goes on at another sample")
+    processes = state["processes"]
+    if len(processes) != get_world_size():
+        _warn(runner, f"{len(processes)} processes wrote the checkpoint and {get_world_size()} go on")
+    own = processes[get_rank()] if get_rank() < len(processes) else {}
+    _restore_model(unwrapped(runner.model), own)
+    loop.finish_resuming = functools.partial(_finish_resuming, runner, own.get("generators"), state["backward_passes"])
+
+
+def _finish_resuming(runner: Any, generators: dict[str, Any] | None, backward_passes: list[int]) -> None:
+    if generators is None:  # a process that did not exist before
+        seed_generators(runner.seed, runner.iter, get_rank())
+    else:
+        set_generator_states(generators)
+    # mmengine counts on from the iterations, as if each had one backward pass
+    for wrapper, count in zip(_wrappers(runner.optim_wrapper), backward_passes, strict=True):
+        wrapper._inner_count = count
+
+
+def accumulating(optim_wrapper: Any) -> bool:
+    """Whether gradients are accumulated but not applied yet: no checkpoint holds those."""
+    return not all(wrapper.should_update() for wrapper in _wrappers(optim_wrapper))
+
+
+def _state_of_process(model: nn.Module) -> dict[str, Any]:
+    state: dict[str, Any] = {"generators": generator_states()}
+    if isinstance(model, Distiller):
+        state["guards"] = model.guard_state()
+    if get_world_size() > 1:
+        buffers = dict(model.named_buffers())
+        digests = {name: _digest(buffer) for name, buffer in buffers.items()}
+        main = all_gather_object(digests)[0]
+        state["buffers"] = {
+            name: buffer.detach().cpu() for name, buffer in buffers.items() if digests[name] != main.get(name)
+        }
+    return state
+
+
+def _restore_model(model: nn.Module, own: Mapping[str, Any]) -> None:
+    if "guards" in own and isinstance(model, Distiller):
+        model.load_guard_state(own["guards"])
+    buffers = dict(model.named_buffers())
+    with torch.no_grad():
+        for name, value in own.get("buffers", {}).items():
+            if name in buffers:
+                buffers[name].copy_(value)
+
+
+def _digest(buffer: Tensor) -> bytes:
+    content = buffer.detach().cpu().reshape(-1).view(torch.uint8)
+    return hashlib.blake2b(content.numpy().data, digest_size=16).digest()
+
+
+def _data_facts(loader: Any) -> dict[str, Any]:
+    """Tell the seeds and size of training data; a run without a seed in its config drew them when it began."""
+    if not isinstance(loader.dataset, KeyedDataset):
+        return {"seed": None, "sampler_seed": None, "batches": None}
+    sampler_seed = getattr(getattr(loader.batch_sampler, "sampler", None), "seed", None)
+    return {"seed": loader.dataset.seed, "sampler_seed": sampler_seed, "batches": len(loader.batch_sampler)}
+
+
+def _restore_seeds(loader: Any, data: Mapping[str, Any]) -> None:
+    if not isinstance(loader.batch_sampler, SkippingBatches) or data["seed"] is None:
+        return
+    for keyed in (loader.dataset, loader.collate_fn, loader.batch_sampler):
+        keyed.seed = data["seed"]
+    if data["sampler_seed"] is not None:
+        loader.batch_sampler.sampler.sampler.seed = data["sampler_seed"]
+
+
+def _guessed_position(loop: KdhubIterLoop | KdhubEpochLoop) -> tuple[int, int]:
+    if isinstance(loop, KdhubEpochLoop):
+        return loop.epoch, 0
+    batches = _data_facts(loop.dataloader)["batches"]
+    return divmod(loop.iter, batches) if batches else (0, loop.iter)
+
+
+def _wrappers(optim_wrapper: Any) -> list[OptimWrapper]:
+    wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else (optim_wrapper,)
+    return [wrapper for wrapper in wrappers if isinstance(wrapper, OptimWrapper)]
+
+
+def _warn(runner: Any, reason: str) -> None:
+    runner.logger.warning(f"the run goes on, but not exactly as if it had never stopped: {reason}")

@@ -1,0 +1,285 @@
+"""Training data whose every sample depends on (seed, index, draw) alone, and that can be entered anywhere.
+
+What a sample looks like after augmentation is then the same for any number of workers, and wherever a run was resumed; a
+teacher store replays it. Transforms that keep a generator of their own are outside of this.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+
+from kdhub.engine.rng import RandomStream, keyed_randomness, preserved_randomness, seed_generators
+from kdhub.errors import UsageError
+
+_SAMPLES, _BATCHES, _ORDER = range(3)
+"""First part of each key, so that a sample, a batch and the order of samples never share their random numbers."""
+
+
+class SampleKey(int):
+    """The index of a sample in its data set, with the number of times that it was drawn before.
+
+    Attributes:
+        draw: How often this sample came before; with a sampler whose passes are not known, a number that never comes again.
+    """
+
+    draw: int
+
+    def __new__(cls, index: int, draw: int) -> SampleKey:
+        """Attach a draw to an index."""
+        key = super().__new__(cls, index)
+        key.draw = draw
+        return key
+
+    def __reduce__(self) -> tuple[type[SampleKey], tuple[int, int]]:
+        """Keep the draw on the way to a data worker."""
+        return SampleKey, (int(self), self.draw)
+
+
+class KeyedSampler(Sampler[int]):
+    """Yields `SampleKey` where its sampler yields indices; every other attribute is the sampler's.
+
+    Args:
+        sampler: Any sampler of integers.
+
+    Attributes:
+        replayable: Whether a draw is a pass over the data, so that draw modulo n means something.
+    """
+
+    def __init__(self, sampler: Sampler[int]) -> None:
+        self.sampler = sampler
+        self.replayable = type(sampler) in (DefaultSampler, InfiniteSampler)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say how many passes came before the next one."""
+        self.epoch = epoch
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        """Yield the keys of one pass, or without end for an endless sampler."""
+        if type(self.sampler) is InfiniteSampler:
+            return self._endless(self.sampler)
+        if self.replayable:
+            return (SampleKey(index, self.epoch) for index in self.sampler)
+        first = self.epoch << 32
+        return (SampleKey(index, first + position) for position, index in enumerate(self.sampler))
+
+    def _endless(self, sampler: InfiniteSampler) -> Iterator[SampleKey]:
+        # mmengine's stream goes on where the last iterator left it, which depends on how far ahead workers were
+        fresh = InfiniteSampler(sampler.dataset, shuffle=sampler.shuffle, seed=sampler.seed)
+        positions = itertools.count(sampler.rank, sampler.world_size)
+        return (SampleKey(index, position // sampler.size) for index, position in zip(fresh, positions, strict=False))
+
+    def __len__(self) -> int:
+        """Return the number of samples of one pass."""
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer as the sampler does; some batch samplers ask for its ``dataset``."""
+        return _attribute_of(self, "sampler", name)
+
+
+class SkippingBatches:
+    """A batch sampler whose next pass starts some batches later, so that no data is read only to be thrown away.
+
+    The order is drawn from generators of its own: it depends on the seed and the pass, not on what training drew.
+
+    Args:
+        batches: A batch sampler; one that keeps its sampler in ``sampler`` gets a `KeyedSampler` there.
+        seed: Seed of the order, for samplers that draw from the global generators.
+    """
+
+    def __init__(self, batches: Any, seed: int) -> None:
+        self.batches = batches
+        self.seed = seed
+        self._epoch = 0
+        self._skip = 0
+        if isinstance(getattr(batches, "sampler", None), Sampler):
+            batches.sampler = KeyedSampler(batches.sampler)
+
+    def start_at(self, epoch: int, skip: int) -> None:
+        """Say how many passes came before the next one, and how many of its batches to leave out."""
+        self._epoch, self._skip = epoch, skip
+        for one in (getattr(self.batches, "sampler", None), self.batches):
+            tell = getattr(one, "set_epoch", None)
+            if tell is not None:
+                tell(epoch)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yield the batches of one pass."""
+        skip, self._skip = self._skip, 0
+        first = self._epoch << 48
+        stream = RandomStream(self.seed, _ORDER, self._epoch)
+        with stream.drawing():
+            batches = iter(self.batches)
+            next(itertools.islice(batches, skip, skip), None)
+        for number in itertools.count(skip):
+            with stream.drawing():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            # a batch sampler without a sampler, or one that computes with the indices, knows no draws
+            yield [
+                index if isinstance(index, SampleKey) else SampleKey(index, first + (number << 16) + position)
+                for position, index in enumerate(batch)
+            ]
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole pass."""
+        return len(self.batches)
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer as the batch sampler does."""
+        return _attribute_of(self, "batches", name)
+
+
+class KeyedDataset(Dataset[Any]):
+    """A data set whose samples depend on their key, not on the process that loads them nor on what was loaded before.
+
+    An index that is no `SampleKey` is answered as the data set itself does. Attributes are the data set's, to read and to
+    set.
+
+    Args:
+        dataset: A map-style data set.
+        seed: Seed of the run, equal in all processes.
+        draws: Number of different draws of a sample, after which they come again; ``None`` for no end.
+        attach: Whether a sample travels as ``(key, sample)``, for `KeyedCollate`.
+    """
+
+    def __init__(self, dataset: Any, seed: int, draws: int | None = None, attach: bool = False) -> None:
+        vars(self).update(dataset=dataset, seed=seed, draws=draws, attach=attach)
+
+    def __getitem__(self, key: int) -> Any:
+        """Load one sample."""
+        if not isinstance(key, SampleKey):
+            return self.dataset[key]
+        seeds = self.seed, _SAMPLES, int(key), key.draw % self.draws if self.draws else key.draw
+        sample = _keyed(lambda: self.dataset[int(key)], *seeds)
+        return (key, sample) if self.attach else sample
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer as the data set does; not for special methods, by which torch would go around the keys."""
+        return _attribute_of(self, "dataset", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the data set, as hooks do that switch its pipeline."""
+        if name in vars(self):
+            vars(self)[name] = value
+        else:
+            setattr(self.dataset, name, value)
+
+    def __reduce__(self) -> tuple[type[KeyedDataset], tuple[Any, ...]]:
+        """Travel to a worker that does not inherit memory."""
+        return KeyedDataset, (self.dataset, self.seed, self.draws, self.attach)
+
+
+class KeyedCollate:
+    """Collates samples that a `KeyedDataset` attached their keys to; random numbers depend on the batch's first key.
+
+    Args:
+        collate: What makes a batch of samples.
+        seed: Seed of the run, equal in all processes.
+        expose: Whether the batch holds its keys as ``sample_keys``.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any], seed: int, expose: bool = False) -> None:
+        self.collate = collate
+        self.seed = seed
+        self.expose = expose
+
+    def __call__(self, samples: Sequence[tuple[SampleKey, Any]]) -> Any:
+        """Make a batch.
+
+        Raises:
+            UsageError: If the keys are wanted and the batch has no place for them.
+        """
+        keys = [key for key, _ in samples]
+        batch = _keyed(
+            lambda: self.collate([sample for _, sample in samples]), self.seed, _BATCHES, int(keys[0]), keys[0].draw
+        )
+        if not self.expose:
+            return batch
+        if not isinstance(batch, Mapping):
+            raise UsageError(
+                "the batch has no place for the keys of its samples, which stored teachers are asked by",
+                where="train_dataloader.collate_fn",
+                expected="a dict",
+                got=type(batch).__name__,
+            )
+        return {**batch, "sample_keys": keys}
+
+
+def keyed_loader(loader: DataLoader[Any], seed: int, draws: int | None = None, expose: bool = False) -> DataLoader[Any]:
+    """Rebuild a data loader so that its samples are keyed and it can be entered anywhere.
+
+    Args:
+        loader: What mmengine built. One over an `IterableDataset` is returned as it is: it has no keys.
+        seed: Seed of the run, equal in all processes.
+        draws: As for `KeyedDataset`.
+        expose: As for `KeyedCollate`.
+
+    Raises:
+        UsageError: If the loader does not make batches.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        return loader
+    if loader.batch_sampler is None:
+        raise UsageError("training needs batches", where="train_dataloader.batch_size", expected="a number", got="None")
+    workers = loader.num_workers > 0
+    return DataLoader(
+        KeyedDataset(loader.dataset, seed, draws, attach=True),
+        batch_sampler=SkippingBatches(loader.batch_sampler, seed),
+        collate_fn=KeyedCollate(loader.collate_fn, seed, expose),
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor if workers else None,
+        persistent_workers=loader.persistent_workers,
+    )
+
+
+def start(loader: DataLoader[Any], epoch: int, skip: int) -> Iterator[Any]:
+    """Iterate over one pass of a loader, without drawing from training's random numbers.
+
+    Args:
+        loader: From `keyed_loader`.
+        epoch: How many passes came before.
+        skip: How many batches of this pass to leave out.
+    """
+    keyed = isinstance(loader.batch_sampler, SkippingBatches)
+    if isinstance(loader.batch_sampler, SkippingBatches):
+        loader.batch_sampler.start_at(epoch, skip)
+    with preserved_randomness():
+        batches: Iterator[Any] = iter(loader)
+        if not keyed:  # a stream can only be read
+            next(itertools.islice(batches, skip, skip), None)
+    return batches
+
+
+def _keyed(load: Callable[[], Any], *key: int) -> Any:
+    if get_worker_info() is None:
+        with keyed_randomness(*key):
+            return load()
+    # in a worker all that draws is keyed, and putting the generators back costs ten times as much as seeding them
+    seed_generators(*key)
+    return load()
+
+
+def _attribute_of(owner: Any, part: str, name: str) -> Any:
+    # while a copy is being made, the owner has no part yet
+    if name.startswith("__") or part not in vars(owner):
+        raise AttributeError(name)
+    return getattr(vars(owner)[part], name)
