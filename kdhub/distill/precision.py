@@ -171,6 +171,11 @@ def _tensor_error(half: Tensor, exact: Tensor) -> float:
     return error if math.isfinite(error) else math.inf
 
 
+def _norm(tensor: Tensor) -> float:
+    # squares of float32 numbers below 1e-23 or above 1e19 do not fit into float32
+    return torch.linalg.vector_norm(tensor, dtype=torch.float64).item()
+
+
 def _compare(forward: Forward, taps: Sequence[Tap], dtype: torch.dtype, device: torch.device) -> dict[str, float]:
     """Run in both precisions, half precision last; return each tap's error, 0 for one that fired in neither."""
     # of their own, so that the taps themselves are left as after one pass
