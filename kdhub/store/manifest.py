@@ -1,0 +1,131 @@
+"""`Manifest`: what the values of a store depend on, so that no value of another teacher, tap or transform is ever used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from kdhub.errors import UsageError
+from kdhub.files import atomic_file, plain
+from kdhub.store.damage import DamagedStoreError
+from kdhub.store.tree import Node
+
+FILE_NAME = "manifest.json"
+FORMAT = 1
+"""Counts changes of the format that an older reader would misread."""
+
+_SEAL = "sha256"
+WRITE_FIX = "free some space or choose another folder, then run `kdhub cache CONFIG` again: it goes on where it stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a store is bound to, and how its values are kept.
+
+    Attributes:
+        teacher: Fingerprint of the teacher's weights and config.
+        taps: Identity of each tap: path, key and call.
+        mode: ``plain`` (the data pipeline is deterministic) or ``recorded`` (each sample in ``draws`` augmentations).
+        draws: Augmentations of each sample; 1 in mode ``plain``.
+        seed: Seed that the augmentations are replayed from, if they are.
+        samples: Samples of the data set; the store is complete with ``samples * draws`` records.
+        data: Fingerprint of the data set.
+        preprocessing: Digest of everything between the data set and the teacher.
+        precision: In what form the floats of each tap are kept; see `Precision`.
+        trees: What the value of each tap is made of; empty until the teacher has run.
+        errors: What the form of each tap costs; see `measured_errors`. No part of the identity.
+        format: Version of the format on disk.
+    """
+
+    teacher: str
+    taps: tuple[str, ...]
+    mode: str
+    draws: int
+    seed: int | None
+    samples: int
+    data: str
+    preprocessing: str
+    precision: Mapping[str, str]
+    trees: Mapping[str, Any] = field(default_factory=dict)
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("plain", "recorded") or self.draws < 1 or (self.mode == "plain" and self.draws != 1):
+            raise UsageError(
+                f"{self.mode!r} with {self.draws} draws is no mode of a store",
+                expected="'plain' with 1, or 'recorded' with the number of augmentations of a sample",
+            )
+
+    def differences(self, other: Manifest) -> list[str]:
+        """Name what differs from another manifest, as ``"teacher: 'a', not 'b'"``; trees count once both are known."""
+        found = []
+        for entry in fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
+            if entry.name == "errors" or mine == theirs or (entry.name == "trees" and not (mine and theirs)):
+                continue
+            if isinstance(mine, Mapping):
+                names = [str(name) for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
+                found += [f"{entry.name} of {name}: {mine.get(name)!r}, not {theirs.get(name)!r}" for name in names]
+            else:
+                found.append(f"{entry.name}: {mine!r}, not {theirs!r}")
+        return found
+
+    @property
+    def identity(self) -> str:
+        """Digest of all that the values depend on; each block of the store carries it."""
+        content = {name: value for name, value in plain(asdict(self)).items() if name != "errors"}
+        return _digest(content)[:16]
+
+    def nodes(self) -> dict[str, Node]:
+        """Return what the value of each tap is made of."""
+        return {tap: Node.from_json(self.trees[tap]) for tap in self.taps}
+
+    def write(self, folder: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            UsageError: If the disk is full or the folder cannot be written.
+        """
+        content = plain(asdict(self))
+        text = json.dumps({**content, _SEAL: _digest(content)}, indent=2, ensure_ascii=False, allow_nan=False)
+        with atomic_file(folder / FILE_NAME, WRITE_FIX) as stream:
+            stream.write(f"{text}\n".encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """Read the manifest of a store; ``None`` if there is none.
+
+        Raises:
+            DamagedStoreError: If it was changed or cut short.
+            UsageError: If it was written by a later kdhub, or cannot be read.
+        """
+        path = folder / FILE_NAME
+        try:
+            content = json.loads(path.read_bytes())
+            seal = content.pop(_SEAL)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError("cannot read the manifest", where=str(path), got=error.strerror) from error
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedStoreError(path, "no manifest") from error
+        if seal != _digest(content):
+            raise DamagedStoreError(path, "a manifest that does not match its checksum")
+        if content["format"] != FORMAT:
+            raise UsageError(
+                "the store was written by another version of kdhub",
+                where=str(path),
+                expected=f"format {FORMAT}",
+                got=f"format {content['format']}",
+                fix="write it anew into another folder with `kdhub cache CONFIG`",
+            )
+        return cls(**{**content, "taps": tuple(content["taps"])})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

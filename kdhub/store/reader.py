@@ -1,0 +1,112 @@
+"""`StoreReader`: the teacher's values from disk, as a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kdhub.errors import UsageError
+from kdhub.store.blocks import Block, block_files, gather, tap_of
+from kdhub.store.index import Index
+from kdhub.store.manifest import FILE_NAME, Manifest
+
+
+def open_blocks(folder: Path, manifest: Manifest) -> list[Block]:
+    """Open all blocks of a store.
+
+    Raises:
+        DamagedStoreError: If one was cut short or its head changed.
+        UsageError: If one belongs to another store.
+    """
+    blocks = []
+    for path in block_files(folder):
+        try:
+            blocks.append(Block(path, manifest.identity))
+        except FileNotFoundError:  # a writer that is at work has just merged it into another
+            return open_blocks(folder, manifest)
+    return blocks
+
+
+class StoreReader:
+    """Reads a store, without locks.
+
+    It may be carried into forked workers, or pickled into spawned ones; all share the pages of the mapped files. Each record is checked against its checksum when a process reads it first; `kdhub.store.verify` checks all.
+
+    Args:
+        path: Folder of the store.
+
+    Attributes:
+        manifest: What the store is bound to.
+
+    Raises:
+        DamagedStoreError: If its manifest or the head of a block is damaged.
+        UsageError: If there is no store, or a block of another one.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        manifest = Manifest.read(self.path)
+        if manifest is None:
+            raise UsageError(
+                "no teacher store here", where=str(self.path), expected=FILE_NAME, fix="write it: kdhub cache CONFIG"
+            )
+        self.manifest = manifest
+        self._blocks = open_blocks(self.path, manifest)
+        self._index = Index(self._blocks, manifest.draws)
+        self._nodes = manifest.nodes()
+        names = sorted(self._blocks[0].columns) if self._blocks else []
+        self._names = {
+            tap: [name for name in names if tap_of(name) == position] for position, tap in enumerate(manifest.taps)
+        }
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __reduce__(self) -> tuple[type[StoreReader], tuple[Path]]:
+        return StoreReader, (self.path,)
+
+    def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the keys (index and draw) that have no record."""
+        found = self._index.find(keys)[2]
+        return [key for key, there in zip(keys, found.tolist(), strict=True) if not there]
+
+    def read(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """Return the values of some samples, joined to a batch as each tap gave them.
+
+        Floats that were halved stay so: losses compute in float32 anyway, and what goes to a device is half as much.
+
+        Args:
+            keys: Index and draw of each sample, in the order of the batch.
+
+        Returns:
+            Tap to value.
+
+        Raises:
+            DamagedStoreError: If a record is damaged.
+            UsageError: If one is missing.
+        """
+        places, rows, found = self._index.find(keys)
+        if not found.all():
+            raise self._missing(self.missing(keys))
+        used = places.tolist()
+        if used.count(used[0]) == len(used):
+            used = used[:1]
+            self._blocks[used[0]].trust(rows)
+        else:
+            for position in set(used):
+                self._blocks[position].trust(rows[places == position])
+        return {
+            tap: self._nodes[tap].join((gather(name, self._blocks, used, rows) for name in self._names[tap]), len(rows))
+            for tap in self.manifest.taps
+        }
+
+    def _missing(self, keys: list[tuple[int, int]]) -> UsageError:
+        index, draw = keys[0]
+        others = f" and {len(keys) - 1} more of this batch" if len(keys) > 1 else ""
+        return UsageError(
+            f"the teacher store has no record of sample {index}, draw {draw}{others}",
+            where=str(self.path),
+            got=f"{len(self)} of {self.manifest.samples * self.manifest.draws} records",
+            fix="complete it: kdhub cache CONFIG",
+        )
