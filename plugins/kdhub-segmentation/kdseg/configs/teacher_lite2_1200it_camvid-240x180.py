@@ -8,8 +8,8 @@ model = dict(
     ),
     decode_head=dict(in_channels=[24, 48, 120, 352], channels=128),
 )
-# one rate for all: with many iterations the head needs no hurry
-optim_wrapper = dict(paramwise_cfg=None)
+# one rate for all, and a lower one: with many iterations the head needs no hurry
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=None)
 iterations = 1200
 train_cfg = dict(max_iters=iterations, val_interval=300)
 param_scheduler = [

@@ -46,7 +46,7 @@ test_evaluator = val_evaluator
 iterations = 200
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.01),
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.01),
     # the backbone comes trained, and the head does not
     paramwise_cfg=dict(custom_keys={"decode_head": dict(lr_mult=10.0)}),
 )
