@@ -29,7 +29,7 @@ from torch.nn import functional  # noqa: E402
 from torchvision.models import resnet18, resnet34  # noqa: E402
 
 from kdhub.distill.distiller import Distiller  # noqa: E402
-from kdhub.distill.teachers import ModelTeacher  # noqa: E402
+from kdhub.distill.teachers import ModelTeacher, Teacher  # noqa: E402
 
 
 class Classifier(BaseModel):
@@ -48,12 +48,14 @@ def batch(size: int, side: int) -> dict[str, torch.Tensor]:
     return {"inputs": torch.rand(size, 3, side, side), "labels": torch.randint(0, 100, (size,))}
 
 
-def kdhub_step() -> Callable[[dict[str, torch.Tensor]], object]:
+def kdhub_step(
+    teacher_of: Callable[[Classifier], Teacher] = ModelTeacher,
+) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
     torch.manual_seed(0)
     student, teacher = Classifier(resnet18(num_classes=100)), Classifier(resnet34(num_classes=100))
     model = Distiller(
         student,
-        teacher=ModelTeacher(teacher),
+        teacher=teacher_of(teacher),
         objectives={
             "logits": {
                 "loss": {"type": "kdhub.TemperatureKL", "temperature": 4.0},
@@ -67,7 +69,7 @@ def kdhub_step() -> Callable[[dict[str, torch.Tensor]], object]:
     return lambda data: model.train_step(data, wrapper)
 
 
-def handwritten_step() -> Callable[[dict[str, torch.Tensor]], object]:
+def handwritten_step() -> Callable[[dict[str, torch.Tensor]], dict[str, float]]:
     torch.manual_seed(0)
     student, teacher = resnet18(num_classes=100).train(), resnet34(num_classes=100).eval().requires_grad_(False)
     features: dict[str, torch.Tensor] = {}
