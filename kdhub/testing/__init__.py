@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     )
     from kdhub.testing.fake_distribution import fake_distribution, write_distribution
     from kdhub.testing.isolation import isolated_plugins
+    from kdhub.testing.resume import assert_resume_exact
 
 # pytest imports this package in every project of the environment: nothing heavy until it is used
 _ON_FIRST_USE = {
     "assert_adapter_contract": "kdhub.testing.contracts",
     "assert_loss_contract": "kdhub.testing.contracts",
     "assert_plugin_contract": "kdhub.testing.contracts",
+    "assert_resume_exact": "kdhub.testing.resume",
     "assert_schedule_contract": "kdhub.testing.contracts",
     "fake_distribution": "kdhub.testing.fake_distribution",
     "isolated_plugins": "kdhub.testing.isolation",
@@ -30,6 +32,7 @@ __all__ = [
     "assert_adapter_contract",
     "assert_loss_contract",
     "assert_plugin_contract",
+    "assert_resume_exact",
     "assert_schedule_contract",
     "fake_distribution",
     "isolated_plugins",

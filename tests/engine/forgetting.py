@@ -1,0 +1,45 @@
+"""Takes one ingredient of exact resume away, named by the environment; imported by the processes of a test."""
+
+from __future__ import annotations
+
+import os
+
+from kdhub.distill.distiller import Distiller
+from kdhub.engine import resume, sampling
+from kdhub.engine.loops import Batches, KdhubIterLoop
+
+VARIABLE = "TEST_FORGETS"
+
+
+def generators() -> None:
+    """Go on with whatever random numbers come."""
+    resume.set_generator_states = lambda states: None
+
+
+def position() -> None:
+    """Begin the data again."""
+    Batches.enter = lambda self, passes, done: None
+
+
+def keys() -> None:
+    """Augment with training's random numbers."""
+    sampling._keyed = lambda load, *key: load()
+
+
+def evaluation() -> None:
+    """Do not make up for an evaluation."""
+    KdhubIterLoop._make_up_for_evaluation = lambda self: None
+
+
+def guards() -> None:
+    """Let guards begin anew."""
+    Distiller.load_guard_state = lambda self, state: None
+
+
+def buffers() -> None:
+    """Give every process the buffers of the first."""
+    resume._restore_model = lambda model, own: None
+
+
+if VARIABLE in os.environ:
+    globals()[os.environ[VARIABLE]]()

@@ -1,0 +1,66 @@
+"""Data and a model that draw random numbers everywhere they can, for tests of resuming; also imported by subprocesses."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import tiny
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS
+from torch import Tensor, nn
+
+
+@DATASETS.register_module(force=True)
+class RandomPoints(tiny.TinyPoints):
+    """Points that are moved by random numbers of Python, numpy and torch whenever they are loaded."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = super().__getitem__(index)
+        moved = sample["inputs"] + torch.randn(2) * 0.1 + random.gauss(0, 0.1) + float(np.random.normal(0, 0.1))
+        return {**sample, "inputs": moved}
+
+
+@MODELS.register_module(force=True)
+class RandomClassifier(tiny.TinyClassifier):
+    """Adds numpy's noise to its training batches, as mixing of images does, and normalises them."""
+
+    def __init__(self, width: int = 4, dropout: float = 0.3) -> None:
+        super().__init__(width, dropout)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, inputs: Tensor, labels: Tensor, mode: str = "tensor") -> Any:
+        """Run on points (B, 2)."""
+        if self.training:
+            inputs = inputs + float(np.random.normal(0, 0.1)) + random.gauss(0, 0.1)
+        return super().forward(inputs, labels, mode)
+
+
+def config(
+    work_dir: object = "", *, epochs: bool = False, workers: int = 0, accumulation: int = 1, **changes: Any
+) -> Config:
+    """Describe a run of twelve iterations with dropout, augmentation, two schedules, evaluations and a guard at work."""
+    model = tiny.distiller()
+    model["student"] = {"type": "RandomClassifier"}
+    model["objectives"]["logits"]["weight"] = {"type": "kdhub.CosineSchedule", "start": 1.0, "end": 0.0, "steps": 12}
+    base = tiny.by_epoch() if epochs else {}
+    cfg = tiny.config(work_dir, model=model, **base)
+    if not epochs:
+        cfg.train_cfg.update(max_iters=12, val_interval=4)
+    cfg.train_dataloader.dataset.type = "RandomPoints"
+    cfg.train_dataloader.num_workers = workers
+    cfg.optim_wrapper = {
+        "type": "OptimWrapper",
+        "optimizer": {"type": "AdamW", "lr": 0.01},
+        "accumulative_counts": accumulation,
+    }
+    cfg.param_scheduler = [{"type": "CosineAnnealingLR", "T_max": 12, "by_epoch": False}]
+    cfg.default_hooks = {
+        "checkpoint": {"interval": 2 if not epochs else 1, "by_epoch": epochs},
+        "logger": {"type": "LoggerHook", "interval": 1},
+    }
+    cfg.custom_imports = {"imports": ["random_points"]}
+    cfg.merge_from_dict(changes)
+    return cfg

@@ -1,0 +1,125 @@
+"""Exact resume: killed and resumed runs against unbroken ones, and what each ingredient is there for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import forgetting
+import pytest
+import random_points
+import test_stopping  # noqa: F401 - registers TinySignal
+import tiny
+import torch
+
+from kdhub.checkpoint import read_checkpoint
+from kdhub.engine.hooks.interrupt import Interrupted
+from kdhub.engine.train import train
+from kdhub.testing import assert_resume_exact
+
+EVERY_THREE = {"default_hooks.checkpoint": {"interval": 3, "by_epoch": False}}
+PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
+
+
+@pytest.mark.parametrize(
+    ("at", "changes"),
+    [
+        pytest.param(7, {}, id="iter"),
+        # right behind a checkpoint after which an evaluation was due; a checkpoint that waits for accumulated gradients
+        pytest.param(8, {"workers": 2, "accumulation": 2}, id="iter-2workers-accumulation"),
+        pytest.param(7, {"workers": 1, **PASSES}, id="iter-1worker-finite-passes"),
+        pytest.param(
+            9, {"epochs": True, "workers": 2, "train_dataloader.persistent_workers": True}, id="epoch-2workers"
+        ),
+        # resumes in the middle of an epoch
+        pytest.param(8, {"epochs": True, "accumulation": 2, **EVERY_THREE}, id="epoch-accumulation-within"),
+        pytest.param(7, {"custom_hooks": [{"type": "EMAHook"}]}, id="iter-averaged-weights"),
+    ],
+)
+def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:
+    """A resumed run that is almost the same cannot be told from one that is wrong."""
+    assert_resume_exact(random_points.config(**changes), at=at, tmp_path=tmp_path)
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    """Each process draws and normalises differently, and only the first writes the checkpoint."""
+    assert_resume_exact(random_points.config(workers=1), at=7, tmp_path=tmp_path, processes=2)
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "at", "first"),
+    [
+        ("generators", 7, "train/loss"),
+        ("position", 7, "train/loss"),
+        ("keys", 7, "train/loss"),
+        ("evaluation", 8, "val/tiny/accuracy"),
+        ("guards", 7, "guards.steps"),
+    ],
+)
+def test_every_ingredient_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: str, at: int, first: str
+) -> None:
+    """A comparison that finds nothing where something is missing proves nothing."""
+    monkeypatch.setenv(forgetting.VARIABLE, forgotten)
+    cfg = random_points.config(workers=2 * (forgotten == "keys"))
+    cfg.custom_imports = {"imports": ["random_points", "forgetting"]}
+    with pytest.raises(AssertionError, match=rf"killed after iteration {at} and resumed .* first in .*{first}"):
+        assert_resume_exact(cfg, at=at, tmp_path=tmp_path)
+
+
+def test_ctrl_c_goes_on_within_the_epoch(tmp_path: Path) -> None:
+    """Beginning the epoch again throws work away, and trains on some samples more often than on others."""
+    signal = [{"type": "TinySignal", "iteration": 6}]
+    cfg = random_points.config(tmp_path / "stopped", epochs=True)
+    with pytest.raises(Interrupted, match="iteration 6 of 12"):
+        train(random_points.config(tmp_path / "stopped", epochs=True, custom_hooks=signal))
+    train(cfg, resume=True)
+    train(random_points.config(tmp_path / "unbroken", epochs=True))
+    resumed, unbroken = (read_checkpoint(tmp_path / run / "epoch_3.pth") for run in ("stopped", "unbroken"))
+    assert all(torch.equal(tensor, resumed["state_dict"][name]) for name, tensor in unbroken["state_dict"].items())
+    assert resumed["meta"]["iter"] == 12
+
+
+def test_a_run_without_a_seed_keeps_the_one_it_drew(tmp_path: Path) -> None:
+    """Mmengine restores the seed after the data loader was built with another, so the order of samples changes."""
+    train(random_points.config(tmp_path, randomness={}))
+    first = read_checkpoint(tmp_path / "iter_8.pth")["kdhub"]["data"]
+    train(random_points.config(tmp_path, randomness={}), resume=tmp_path / "iter_8.pth")
+    last = read_checkpoint(tmp_path / "iter_12.pth")["kdhub"]["data"]
+    assert (last["seed"], last["sampler_seed"]) == (first["seed"], first["sampler_seed"])
+
+
+def test_a_checkpoint_of_an_older_version(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever has trained for a week must be able to go on, and to know that it is not exact."""
+    train(tiny.config(tmp_path))
+    checkpoint = read_checkpoint(tmp_path / "iter_3.pth")
+    del checkpoint["kdhub"]
+    torch.save(checkpoint, tmp_path / "older.pth")
+    train(tiny.config(tmp_path), resume=tmp_path / "older.pth")
+    assert "goes on, but not exactly as if it had never stopped: the checkpoint does not say" in capfd.readouterr().err
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert [one["iteration"] for one in run["evaluations"]] == [3, 6]
+
+
+def test_changed_data_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Another batch size moves every later sample, while the iterations go on counting as if nothing had happened."""
+    train(tiny.config(tmp_path))
+    cfg = tiny.config(tmp_path)
+    cfg.train_dataloader.batch_size = 2
+    train(cfg, resume=tmp_path / "iter_3.pth")
+    assert "the number of training batches has changed" in capfd.readouterr().err
+
+
+def test_a_run_too_short_to_save(tmp_path: Path) -> None:
+    """A test that resumes from nothing would compare two unbroken runs."""
+    with pytest.raises(AssertionError, match="saved no checkpoint within 1 iterations"):
+        assert_resume_exact(random_points.config(), at=1, tmp_path=tmp_path)
+
+
+def test_a_run_that_fails_shows_what_it_printed(tmp_path: Path) -> None:
+    """The processes of the comparison have no console of their own."""
+    with pytest.raises(AssertionError, match=r"(?s)unbroken.log ended otherwise.*no_such_key"):
+        assert_resume_exact(
+            random_points.config(), at=1, tmp_path=tmp_path, cfg_options={"optim_wrapper.no_such_key": 1}
+        )
