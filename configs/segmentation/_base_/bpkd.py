@@ -7,3 +7,5 @@ objectives = dict(
         teacher="decode_head.conv_seg",
     )
 )
+# a wrong label map stops the run with the name of its file
+custom_hooks = [dict(type="kdseg.LabelCheckHook")]

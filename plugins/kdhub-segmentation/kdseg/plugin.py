@@ -94,6 +94,12 @@ def kdhub_components() -> Iterable[Component]:
     )
     yield Component(
         kind="runner_hook",
+        name="LabelCheckHook",
+        target="kdseg.label_hook:LabelCheckHook",
+        summary="Stops training at labels that are no class, and at masks of another size than the image",
+    )
+    yield Component(
+        kind="runner_hook",
         name="PanelHook",
         target="kdseg.panels.hook:PanelHook",
         summary="Pictures for the report: image, truth, teacher and students, where they differ most",

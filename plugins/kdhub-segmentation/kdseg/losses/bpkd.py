@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import require_choice, require_number
+from kdhub.distill.arguments import require_choice, require_count, require_number
 from kdhub.errors import UsageError
 from kdseg.losses._divergence import divergence
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits
@@ -101,6 +101,7 @@ class BPKDLoss(nn.Module):
         require_choice("BPKDLoss", "edge_class_reduction", edge_class_reduction, _REDUCTIONS)
         require_choice("BPKDLoss", "body_mask_mode", body_mask_mode, _BODIES)
         require_choice("BPKDLoss", "void_rule", void_rule, VOID_RULES)
+        require_count("BPKDLoss", "ignore_index", ignore_index)
         self.edge_weight = edge_weight
         self.body_weight = body_weight
         self.alpha = alpha
