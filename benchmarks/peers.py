@@ -2,7 +2,8 @@
 
 ResNet-34 teaches ResNet-18: cross-entropy, temperature KL on logits and MSE on one feature map. In each round every
 variant takes one step on one batch, in an order that rotates; the median and the quartiles of the ratios round by round are
-quoted. Each step ends with the value of its loss, and the benchmark stops if those of the float32 variants differ.
+quoted. Each step ends with the value of its loss, and the benchmark stops if those of the float32 variants differ in the
+rounds before the timed ones; later, rounding alone drives trainings apart, and the deviation is printed.
 
 Usage: pip install '.[bench]' and python benchmarks/peers.py [--rounds 40] [--batch 8] [--side 224] [--json]
 """
@@ -39,8 +40,8 @@ Step = Callable[[dict[str, torch.Tensor]], float]
 WARM_UP = BATCHES + 1
 """Rounds that are not timed: allocations, and a teacher in half precision is measured on its first batches."""
 
-TOLERANCE = 1e-4
-"""Relative difference of two float32 losses: sums in another order, grown over the steps of training."""
+TOLERANCE = 1e-5
+"""Relative difference of two float32 losses in the first steps, where sums are taken in another order."""
 
 
 def handwritten() -> Step:
@@ -126,7 +127,8 @@ def measure(rounds: int, size: int, side: int) -> dict[str, dict[str, list[float
             if index >= WARM_UP:
                 seconds[name].append(time.perf_counter() - begin)
             losses[name].append(loss)
-        require_equal({name: losses[name][-1] for name in EXACT}, index)
+        if index < WARM_UP:
+            require_equal({name: losses[name][-1] for name in EXACT}, index)
     return {"seconds": seconds, "losses": losses}
 
 
