@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,6 @@ from kdhub.store.tree import Column
 _NAME = re.compile(r"shard-(?P<shard>\d+)-(?P<number>\d+)-(?P<digest>[0-9a-f]{16})\.safetensors")
 _KEYS, _CHECKS = "keys", "checks"
 _ROWS, _FLAT, _SHAPES = ".rows", ".flat", ".shapes"
-_RAW = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
-"""Types that numpy knows, by size: bytes are copied, whatever they mean."""
 
 
 def block_files(folder: Path) -> list[Path]:
@@ -48,21 +46,21 @@ def place(path: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Stacked:
+class Stacked:
     """A column of records of one shape."""
 
-    rows: NDArray[np.generic]  # (n, items of a record)
+    rows: NDArray[np.generic]  # (n, *shape)
     data: memoryview
     width: int
-    shape: tuple[int, ...]
     dtype: torch.dtype
 
     def record(self, row: int) -> memoryview:
+        """Return the bytes of a record."""
         return self.data[row * self.width : (row + 1) * self.width]
 
 
 @dataclass(frozen=True)
-class _Varying:
+class Varying:
     """A column of records of varying shape, one after the other."""
 
     data: memoryview
@@ -71,9 +69,11 @@ class _Varying:
     dtype: torch.dtype
 
     def record(self, row: int) -> memoryview:
+        """Return the bytes of a record."""
         return self.data[self.bounds[row] : self.bounds[row + 1]]
 
     def tensor(self, row: int) -> Tensor:
+        """Return a copy of a record."""
         return _tensor(bytearray(self.record(row)), self.dtype, tuple(self.shapes[row].tolist()))
 
 
@@ -116,7 +116,6 @@ class Block:
         self.keys: NDArray[np.int64] = tensors.pop(_KEYS).numpy().copy()
         self.checks: list[int] = tensors.pop(_CHECKS).tolist()
         self.columns = _columns(tensors)
-        self._trusted: NDArray[np.bool_] = np.zeros(len(self.keys), bool)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -135,43 +134,53 @@ class Block:
         index, draw = self.keys[row].tolist()
         return DamagedStoreError(self.path, "bytes that do not match their checksum", (index, draw))
 
-    def trust(self, rows: NDArray[np.int64]) -> None:
-        """See that records are sound; each is looked at once in a process.
+    def check(self, row: int) -> None:
+        """See that a record is sound.
 
         Raises:
-            DamagedStoreError: If one is not; names it.
+            DamagedStoreError: If it is not; names it.
         """
-        if self._trusted[rows].all():
-            return
-        for row in rows[~self._trusted[rows]].tolist():
-            if not self.sound(row):
-                raise self.damage(row)
-        self._trusted[rows] = True
+        if not self.sound(row):
+            raise self.damage(row)
+
+    def take(self, name: str, rows: NDArray[np.int64]) -> Column:
+        """Copy one column of some records."""
+        return Source([self.columns[name]], np.zeros(1, np.int64)).take(rows)
 
 
-def gather(name: str, blocks: Sequence[Block], places: Iterable[int], rows: NDArray[np.int64]) -> Column:
-    """Copy one column of some records out of their blocks.
+class Source:
+    """One column of a store, over all its blocks.
 
     Args:
-        name: Name of the column.
-        blocks: The blocks of the store.
-        places: For each record the position of its block in ``blocks``; a single one if all are of that block.
-        rows: For each record its row in the block.
+        columns: The column in each block.
+        bases: For each block how many records the blocks before it have.
     """
-    columns = [blocks[position].columns[name] for position in places]
-    first = columns[0]
-    if isinstance(first, _Varying):
-        spread = columns if len(columns) > 1 else columns * len(rows)
-        return [column.tensor(row) for column, row in zip(spread, rows.tolist(), strict=True)]  # type: ignore[union-attr]
-    shape = (len(rows), *first.shape)
-    if len(columns) == 1:
-        batch = torch.empty(shape, dtype=first.dtype)
-        if first.width:
-            np.take(first.rows, rows, axis=0, out=_raw(batch).reshape(len(rows), -1), mode="clip")
-        return batch
-    # of all ways to collect small pieces from several buffers this was the fastest by far
-    pieces = [column.record(row) for column, row in zip(columns, rows.tolist(), strict=True)]
-    return _tensor(bytearray().join(pieces), first.dtype, shape)
+
+    def __init__(self, columns: Sequence[Stacked | Varying], bases: NDArray[np.int64]) -> None:
+        self._columns = columns
+        self._bases = bases
+        first = columns[0]
+        self._dtype = first.dtype
+        self._rows = first.rows if isinstance(first, Stacked) and len(columns) == 1 else None
+
+    def take(self, spots: NDArray[np.int64]) -> Column:
+        """Copy records out of the blocks.
+
+        Args:
+            spots: For each record how many the store has before it.
+        """
+        if self._rows is not None:
+            batch = torch.from_numpy(self._rows.take(spots, axis=0))
+            return batch if batch.dtype is self._dtype else batch.view(self._dtype)
+        places = self._bases.searchsorted(spots, side="right") - 1
+        rows = (spots - self._bases[places]).tolist()
+        columns = [self._columns[position] for position in places.tolist()]
+        first = columns[0]
+        if isinstance(first, Varying):
+            return [column.tensor(row) for column, row in zip(columns, rows, strict=True)]
+        # of all ways to collect small pieces from several buffers this was the fastest by far
+        pieces = [column.record(row) for column, row in zip(columns, rows, strict=True)]
+        return _tensor(bytearray().join(pieces), self._dtype, (len(rows), *first.rows.shape[1:]))
 
 
 def write_block(
@@ -219,24 +228,22 @@ def joined(parts: Sequence[Column]) -> Column:
     return [entry for part in parts for entry in part]
 
 
-def _columns(tensors: Mapping[str, Tensor]) -> dict[str, _Stacked | _Varying]:
-    found: dict[str, _Stacked | _Varying] = {}
+def _columns(tensors: Mapping[str, Tensor]) -> dict[str, Stacked | Varying]:
+    found: dict[str, Stacked | Varying] = {}
     for full_name in sorted(tensors):
         name, dot, part = full_name.rpartition(".")
         tensor = tensors[full_name]
+        array = _numpy(tensor)
         if dot + part == _ROWS:
-            rows = _raw(tensor.contiguous())
-            rows = rows.reshape(len(rows), int(np.prod(rows.shape[1:])))
-            width = rows.shape[1] * rows.itemsize
-            found[name] = _Stacked(rows, _bytes(rows), width, tuple(tensor.shape[1:]), tensor.dtype)
+            found[name] = Stacked(array, _bytes(array), array[:1].nbytes, tensor.dtype)
         elif dot + part == _FLAT:
             shapes = tensors[name + _SHAPES].numpy().copy()
             bounds = np.concatenate([[0], np.cumsum(shapes.prod(axis=1) * tensor.itemsize)]).astype(np.int64)
-            found[name] = _Varying(_bytes(_raw(tensor)), bounds, shapes, tensor.dtype)
+            found[name] = Varying(_bytes(array), bounds, shapes, tensor.dtype)
     return found
 
 
-def _check(columns: Mapping[str, _Stacked | _Varying], row: int) -> int:
+def _check(columns: Mapping[str, Stacked | Varying], row: int) -> int:
     check = 0
     for column in columns.values():
         check = zlib.crc32(column.record(row), check)
@@ -253,8 +260,10 @@ def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _raw(tensor: Tensor) -> NDArray[np.generic]:
-    return tensor.view(_RAW[tensor.itemsize]).numpy()
+def _numpy(tensor: Tensor) -> NDArray[np.generic]:
+    """Return the tensor's own memory; what numpy has no type for, as integers of its size."""
+    tensor = tensor.contiguous()
+    return (tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor).numpy()
 
 
 def _bytes(array: NDArray[np.generic]) -> memoryview:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdhub.errors import UsageError
-from kdhub.store.blocks import Block, block_files, gather, tap_of
-from kdhub.store.index import Index
+from kdhub.store.blocks import Block, Source, block_files, tap_of
+from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import FILE_NAME, Manifest
 
 
@@ -53,12 +56,13 @@ class StoreReader:
             )
         self.manifest = manifest
         self._blocks = open_blocks(self.path, manifest)
-        self._index = Index(self._blocks, manifest.draws)
-        self._nodes = manifest.nodes()
-        names = sorted(self._blocks[0].columns) if self._blocks else []
-        self._names = {
-            tap: [name for name in names if tap_of(name) == position] for position, tap in enumerate(manifest.taps)
-        }
+        self._index = Index(self._blocks, manifest)
+        self._known = np.full_like(self._index.table, ABSENT)  # the same, of records that were found sound
+        sources: dict[str, list[Source]] = {tap: [] for tap in manifest.taps}
+        for name in sorted(self._blocks[0].columns) if self._blocks else ():
+            source = Source([block.columns[name] for block in self._blocks], self._index.bases)
+            sources[manifest.taps[tap_of(name)]].append(source)
+        self._values = [(tap, node, sources[tap]) for tap, node in manifest.nodes().items()]
 
     def __len__(self) -> int:
         return len(self._index)
@@ -68,8 +72,7 @@ class StoreReader:
 
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys (index and draw) that have no record."""
-        found = self._index.find(keys)[2]
-        return [key for key, there in zip(keys, found.tolist(), strict=True) if not there]
+        return self._index.missing(keys)
 
     def read(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
         """Return the values of some samples, joined to a batch as each tap gave them.
@@ -86,20 +89,26 @@ class StoreReader:
             DamagedStoreError: If a record is damaged.
             UsageError: If one is missing.
         """
-        places, rows, found = self._index.find(keys)
-        if not found.all():
-            raise self._missing(self.missing(keys))
-        used = places.tolist()
-        if used.count(used[0]) == len(used):
-            used = used[:1]
-            self._blocks[used[0]].trust(rows)
-        else:
-            for position in set(used):
-                self._blocks[position].trust(rows[places == position])
+        codes = self._index.codes(keys)
+        spots = self._known[codes]
+        if ABSENT in spots.tolist():
+            spots = self._check(keys, codes)
         return {
-            tap: self._nodes[tap].join((gather(name, self._blocks, used, rows) for name in self._names[tap]), len(rows))
-            for tap in self.manifest.taps
+            tap: node.join(iter([source.take(spots) for source in sources]), len(codes))
+            for tap, node, sources in self._values
         }
+
+    def _check(self, keys: Sequence[tuple[int, int]], codes: list[int]) -> NDArray[np.int64]:
+        """See that records are there and sound, and remember it."""
+        spots: NDArray[np.int64] = self._index.table[codes]
+        if ABSENT in spots.tolist():
+            raise self._missing(self.missing(keys))
+        places = self._index.bases.searchsorted(spots, side="right") - 1
+        for code, spot, position in zip(codes, spots.tolist(), places.tolist(), strict=True):
+            if self._known[code] == ABSENT:
+                self._blocks[position].check(spot - int(self._index.bases[position]))
+                self._known[code] = spot
+        return spots
 
     def _missing(self, keys: list[tuple[int, int]]) -> UsageError:
         index, draw = keys[0]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kdhub.errors import UsageError
 from kdhub.files import storage_error
-from kdhub.store.blocks import Block, block_files, gather, joined, place, tap_of, write_block
+from kdhub.store.blocks import Block, block_files, joined, place, tap_of, write_block
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.manifest import FILE_NAME, WRITE_FIX, Manifest
 from kdhub.store.reader import StoreReader, open_blocks
@@ -180,9 +180,8 @@ def rewrite(
 ) -> None:
     """Write records of other blocks as one block, once they are seen to be sound."""
     for block, rows in sources:
-        block.trust(rows)
+        for row in rows.tolist():
+            block.check(row)
     keys = [(index, draw) for block, rows in sources for index, draw in block.keys[rows].tolist()]
-    columns = {
-        name: joined([gather(name, [block], [0], rows) for block, rows in sources]) for name in sources[0][0].columns
-    }
+    columns = {name: joined([block.take(name, rows) for block, rows in sources]) for name in sources[0][0].columns}
     write_block(folder, shard, number, manifest.identity, keys, columns)

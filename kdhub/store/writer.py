@@ -89,16 +89,14 @@ class StoreWriter:
         if before is None and set(manifest.trees) != set(manifest.taps):
             raise UsageError("a new store needs to know what its values are made of", where=str(folder))
         now = before or manifest
-        index = Index(open_blocks(folder, now), now.draws)
+        index = Index(open_blocks(folder, now), now)
         if before is None:
             manifest.write(folder)
         return cls(folder, now, rank, index)
 
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys (index and draw) that were neither in the store when it was opened nor added since."""
-        there = self._index.find(keys)[2].tolist()
-        wanted = [_key(key) for key, found in zip(keys, there, strict=True) if not found]
-        return [key for key in wanted if key not in self._added]
+        return [key for key in self._index.missing([_key(key) for key in keys]) if key not in self._added]
 
     def add(self, keys: Sequence[tuple[int, int]], values: Mapping[str, Any]) -> None:
         """Add a batch. It is durable with the next `commit`, which comes by itself after a while.

@@ -162,7 +162,7 @@ def _tensor(shape: list[int], dtype: torch.dtype, seed: int) -> Tensor:
 
 
 @given(makers(), st.permutations(range(5)))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_any_value_falls_apart_and_together(
     tmp_path_factory: pytest.TempPathFactory, of: Any, order: list[int]
 ) -> None:
@@ -235,3 +235,10 @@ def test_a_value_made_otherwise_later_is_refused(tmp_path: Path) -> None:
         writer.add([(0, 0)], {"head": torch.ones(1, 5, 3, 3), "tokens": tokens([0])})
     with pytest.raises(UsageError, match="not the taps of this store"):
         writer.add([(0, 0)], {"head": logits([0])})
+
+
+@pytest.mark.parametrize("key", [(10, 0), (0, 2), (-1, 0), (1, -1)])
+def test_a_key_out_of_range_is_no_other_sample(store: Path, key: tuple[int, int]) -> None:
+    """Draw 2 of sample 0 is not draw 0 of sample 1, and sample -1 not the last."""
+    with pytest.raises(UsageError, match=rf"no such sample.*got sample {key[0]}, draw {key[1]}"):
+        StoreReader(store).read([(0, 0), key])

@@ -1,0 +1,193 @@
+"""The teacher store against a raw memory-mapped array of the same values, what writing costs, and sizes on disk.
+
+Values are as large as a CamVid segmentor's logits (11 x 40 x 56) and MiniLM embeddings (384). Two processes read random
+batches at the same time; in each, reads of the store and of the array are interleaved A, B, A, B, ... over different keys, and
+the ratio of the median times is quoted: 1.00 reads as fast as the array. Both get the same list of keys and give a tensor. The
+first read of a record also checks its checksum and is quoted apart.
+
+Usage: python benchmarks/store.py [--reads 2000] [--rounds 3] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdhub.store import Manifest, StoreReader, StoreWriter, find_tree, store_info
+
+KINDS: dict[str, tuple[tuple[int, ...], int]] = {
+    # name: shape of a sample, samples
+    "CamVid logits": ((11, 40, 56), 367),
+    "MiniLM embeddings": ((384,), 20_000),
+    "MiniLM embeddings, two blocks": ((384,), 120_000),
+}
+PRECISIONS = {"CamVid logits": ("float32", "float16", "bfloat16", "topk:3:float16")}
+READERS = 2
+
+Read = Callable[[list[tuple[int, int]]], Tensor]
+
+
+def values(shape: tuple[int, ...], first: int, count: int) -> Tensor:
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(first)) * 4
+
+
+def write(folder: Path, shape: tuple[int, ...], samples: int, precision: str) -> float:
+    """Fill a store in batches of 32 and return the milliseconds that a sample took."""
+    tree = find_tree([(2, values(shape, 0, 2)), (1, values(shape, 0, 1))], precision)
+    manifest = Manifest(
+        teacher="benchmark",
+        taps=("head",),
+        mode="plain",
+        draws=1,
+        seed=None,
+        samples=samples,
+        data="random",
+        preprocessing="none",
+        precision={"head": precision},
+        trees={"head": tree.to_json()},
+    )
+    writer = StoreWriter.open(folder, manifest)
+    seconds = 0.0
+    for first in range(0, samples, 32):
+        count = min(32, samples - first)
+        value = values(shape, first, count)
+        begin = time.perf_counter()
+        writer.add([(index, 0) for index in range(first, first + count)], {"head": value})
+        seconds += time.perf_counter() - begin
+    begin = time.perf_counter()
+    writer.close()
+    return 1e3 * (seconds + time.perf_counter() - begin) / samples
+
+
+def raw_array(folder: Path, reader: StoreReader, samples: int) -> Path:
+    """Write the same values as one plain array file."""
+    first = reader.read([(0, 0)])["head"].numpy()
+    array = np.lib.format.open_memmap(
+        folder / "raw.npy", mode="w+", dtype=first.dtype, shape=(samples, *first.shape[1:])
+    )
+    for index in range(0, samples, 32):
+        keys = [(key, 0) for key in range(index, min(index + 32, samples))]
+        array[index : index + len(keys)] = reader.read(keys)["head"].numpy()
+    array.flush()
+    return folder / "raw.npy"
+
+
+def race(folder: Path, samples: int, batch: int, reads: int, seed: int, start: Any, results: Any) -> None:
+    """Read in turns; put median seconds of the store, of the array, and of first reads of the store."""
+    torch.set_num_threads(1)
+    reader, mapped = StoreReader(folder), np.asarray(np.load(folder / "raw.npy", mmap_mode="r"))
+    chance = random.Random(seed)
+
+    def from_store(keys: list[tuple[int, int]]) -> Tensor:
+        return reader.read(keys)["head"]
+
+    def from_array(keys: list[tuple[int, int]]) -> Tensor:
+        return torch.from_numpy(mapped[[index for index, _ in keys]])
+
+    def seconds(read: Read, keys: list[tuple[int, int]]) -> float:
+        begin = time.perf_counter()
+        read(keys)
+        return time.perf_counter() - begin
+
+    order = list(range(samples))
+    chance.shuffle(order)
+    batches = [[(index, 0) for index in order[at : at + batch]] for at in range(0, samples - batch, batch)]
+    assert torch.equal(from_store(batches[0]), from_array(batches[0]))
+    for keys in batches:
+        from_array(keys)
+    start.wait()
+    first = [seconds(from_store, keys) for keys in batches[1:]]
+    store, array = [], []
+    for _ in range(reads):
+        mine, theirs = ([(chance.randrange(samples), 0) for _ in range(batch)] for _ in range(2))
+        store.append(seconds(from_store, mine))
+        array.append(seconds(from_array, theirs))
+    results.put((statistics.median(store), statistics.median(array), statistics.median(first)))
+
+
+def compete(folder: Path, samples: int, batch: int, reads: int, rounds: int) -> dict[str, float]:
+    context = multiprocessing.get_context("spawn")
+    ratios, first_ratios, micros = [], [], []
+    for turn in range(rounds):
+        start, results = context.Barrier(READERS), context.SimpleQueue()
+        workers = [
+            context.Process(target=race, args=(folder, samples, batch, reads, 10 * turn + number, start, results))
+            for number in range(READERS)
+        ]
+        for worker in workers:
+            worker.start()
+        for store, array, first in (results.get() for _ in workers):
+            ratios.append(array / store)
+            first_ratios.append(array / first)
+            micros.append(1e6 * store)
+        for worker in workers:
+            worker.join()
+    return {
+        "ratio": statistics.median(ratios),
+        "lowest": min(ratios),
+        "first": statistics.median(first_ratios),
+        "microseconds": statistics.median(micros),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reads", type=int, default=2000, help="reads of each kind in a process and round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes, speeds = [], []
+    for kind, (shape, samples) in KINDS.items():
+        for precision in PRECISIONS.get(kind, ("float32", "float16")):
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place)
+                took = write(folder / "store", shape, samples, precision)
+                info = store_info(folder / "store")
+                sizes.append(
+                    {
+                        "values": kind,
+                        "precision": precision,
+                        "record": info.record_bytes["head"],
+                        "disk": info.bytes / info.records,
+                        "write_ms": took,
+                    }
+                )
+                if precision not in ("float32", "float16"):  # numpy has no bfloat16, and no array holds the top classes
+                    continue
+                raw_array(folder / "store", StoreReader(folder / "store"), samples)
+                for batch in (8, 32):
+                    found = compete(folder / "store", samples, batch, args.reads, args.rounds)
+                    speeds.append({"values": kind, "precision": precision, "batch": batch, **found})
+    if args.json:
+        print(json.dumps({"sizes": sizes, "speeds": speeds}))
+        return
+    print("| values | precision | bytes a sample | on disk, with heads | ms to write a sample |\n|---|---|---|---|---|")
+    for row in sizes:
+        print(
+            f"| {row['values']} | {row['precision']} | {row['record']:.0f} | {row['disk']:.0f} | {row['write_ms']:.3f} |"
+        )
+    print(
+        "\n| values | precision | batch | bandwidth of raw array | lowest | first reads | µs a read |\n|---|---|---|---|---|---|---|"
+    )
+    for row in speeds:
+        print(
+            f"| {row['values']} | {row['precision']} | {row['batch']} | {row['ratio']:.2f} | {row['lowest']:.2f} |"
+            f" {row['first']:.2f} | {row['microseconds']:.1f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
