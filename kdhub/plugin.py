@@ -26,7 +26,7 @@ def kdhub_plugin_info() -> PluginInfo:
 
 @hookimpl
 def kdhub_teacher_hooks() -> Iterable[Component]:
-    """Offer the taps and the live teacher."""
+    """Offer the taps and the teachers, live and stored."""
     module = "kdhub.distill.taps.module"
     yield Component(kind="tap", name="ModuleOutput", target=f"{module}:ModuleOutput", summary="What a module returns")
     yield Component(kind="tap", name="ModuleInput", target=f"{module}:ModuleInput", summary="What a module is given")
@@ -41,6 +41,12 @@ def kdhub_teacher_hooks() -> Iterable[Component]:
         name="ModelTeacher",
         target="kdhub.distill.teachers:ModelTeacher",
         summary="Any registered model, frozen and run beside the student",
+    )
+    yield Component(
+        kind="teacher",
+        name="StoredTeacher",
+        target="kdhub.distill.stored:StoredTeacher",
+        summary="A teacher whose answers `kdhub cache` wrote to disk",
     )
 
 

@@ -164,7 +164,7 @@ _DISTILLER = {
 _TABLES: Mapping[str, Mapping[str, Place]] = {
     "config": _TOP_LEVEL,
     "distiller": _DISTILLER,
-    "teacher": {"model": replace(_MODEL, scalar=True)},
+    "teacher": {"model": replace(_MODEL, scalar=True), "teacher": _TEACHER},
     "optim_wrapper": {"optimizer": Place(roots=("OPTIMIZERS",), provided=("params",), typed=True)},
     "dataset": {
         "dataset": replace(_DATASET, scalar=True),

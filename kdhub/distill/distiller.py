@@ -225,7 +225,8 @@ def _build_teachers(teacher: Any, teachers: Mapping[str, Any] | None) -> dict[st
         if ":" in name or "." in name:
             raise UsageError("a teacher's name may hold neither ':' nor '.'", where=f"model.teachers.{name}")
         built[name] = build("teacher", spec, where="model.teacher" if teacher is not None else f"model.teachers.{name}")
-        print_log(f"teacher {name!r}: {built[name].fingerprint()}", logger="current")
+        if built[name].batch != "keys":  # a stored one has its fingerprint once its store is opened
+            print_log(f"teacher {name!r}: {built[name].fingerprint()}", logger="current")
     return built
 
 

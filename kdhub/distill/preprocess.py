@@ -11,6 +11,9 @@ from torch import nn
 from kdhub.distill.teachers import Teacher
 from kdhub.errors import UsageError
 
+SAMPLE_KEYS = "sample_keys"
+"""Where a batch says which samples it holds, if a stored teacher needs to know."""
+
 
 class DistillPreprocessor(nn.Module):
     """Gives ``dict(student=..., teachers={name: ...})`` from the collated batch.
@@ -23,8 +26,8 @@ class DistillPreprocessor(nn.Module):
         teachers: Teachers by name.
 
     Raises:
-        UsageError: If the student mixes images in its preprocessor while a teacher reads the raw batch: the two would
-            see different images.
+        UsageError: If the student mixes images in its preprocessor while a teacher is stored or reads the raw batch: the
+            two would see different images.
     """
 
     def __init__(self, student: BaseModel, teachers: Mapping[str, Teacher]) -> None:
@@ -33,6 +36,12 @@ class DistillPreprocessor(nn.Module):
         self._teachers = dict(teachers)
         if getattr(student.data_preprocessor, "batch_augments", None):
             for name, teacher in self._teachers.items():
+                if teacher.batch == "keys":
+                    raise UsageError(
+                        f"the student's data_preprocessor has batch_augments, and teacher {name!r} is stored: no store has"
+                        " the mixed images",
+                        fix="remove batch_augments, or use the live teacher with batch='student'",
+                    )
                 if teacher.batch == "raw":
                     raise UsageError(
                         f"the student's data_preprocessor has batch_augments, and teacher {name!r} reads the raw batch: they"
@@ -47,11 +56,15 @@ class DistillPreprocessor(nn.Module):
             data: The collated batch.
             training: Whether preprocessing pads, and the student's augments, as in training; teachers never augment.
         """
+        keys = None
+        if isinstance(data, Mapping) and SAMPLE_KEYS in data:
+            keys = data[SAMPLE_KEYS]
+            data = {name: value for name, value in data.items() if name != SAMPLE_KEYS}
         # the student's preprocessor may write into the samples, so whoever wants the raw batch goes first
         own = {
-            name: teacher.preprocess(data, training)
+            name: teacher.preprocess(keys if teacher.batch == "keys" else data, training)
             for name, teacher in self._teachers.items()
-            if teacher.batch == "raw"
+            if teacher.batch != "student"
         }
         student = self._student[0].data_preprocessor(data, training)
         return {"student": student, "teachers": {name: own.get(name, student) for name in self._teachers}}

@@ -27,7 +27,8 @@ class Teacher(Protocol):
 
     Attributes:
         model: The live model that tap paths are resolved on, or ``None``.
-        batch: ``"raw"`` if it preprocesses the collated batch itself, ``"student"`` if it takes the student's.
+        batch: What it is asked with: ``"raw"`` if it preprocesses the collated batch itself, ``"student"`` if it takes
+            the student's preprocessed batch, ``"keys"`` if the keys of the samples are all it needs (a stored teacher).
         class_names: Names of its classes in order, if it has classes.
     """
 
@@ -36,7 +37,10 @@ class Teacher(Protocol):
     class_names: tuple[str, ...] | None
 
     def preprocess(self, raw: Any, training: bool) -> Any:
-        """Turn the collated batch into this teacher's input; not called if ``batch`` is ``"student"``."""
+        """Turn the collated batch into this teacher's input; not called if ``batch`` is ``"student"``.
+
+        With ``"keys"``, ``raw`` is a list of `kdhub.engine.sampling.SampleKey`, or ``None`` for a batch without them.
+        """
 
     def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
         """Run once, so that afterwards each tap that fired can be read."""

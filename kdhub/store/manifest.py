@@ -19,6 +19,9 @@ FORMAT = 1
 """Counts changes of the format that an older reader would misread."""
 
 _SEAL = "sha256"
+_NOTES = ("errors", "class_names")
+"""What a store tells besides, and does not depend on."""
+
 WRITE_FIX = "free some space or choose another folder, then run `kdhub cache CONFIG` again: it goes on where it stopped"
 
 
@@ -38,6 +41,7 @@ class Manifest:
         precision: In what form the floats of each tap are kept; see `Precision`.
         trees: What the value of each tap is made of; empty until the teacher has run.
         errors: What the form of each tap costs; see `measured_errors`. No part of the identity.
+        class_names: The teacher's classes in order, if it has classes. No part of the identity.
         format: Version of the format on disk.
     """
 
@@ -52,6 +56,7 @@ class Manifest:
     precision: Mapping[str, str]
     trees: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -66,7 +71,7 @@ class Manifest:
         found = []
         for entry in fields(self):
             mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
-            if entry.name == "errors" or mine == theirs or (entry.name == "trees" and not (mine and theirs)):
+            if entry.name in _NOTES or mine == theirs or (entry.name == "trees" and not (mine and theirs)):
                 continue
             if isinstance(mine, Mapping):
                 names = [str(name) for name in sorted({*mine, *theirs}) if mine.get(name) != theirs.get(name)]
@@ -78,7 +83,7 @@ class Manifest:
     @property
     def identity(self) -> str:
         """Digest of all that the values depend on; each block of the store carries it."""
-        content = {name: value for name, value in plain(asdict(self)).items() if name != "errors"}
+        content = {name: value for name, value in plain(asdict(self)).items() if name not in _NOTES}
         return _digest(content)[:16]
 
     def nodes(self) -> dict[str, Node]:
@@ -124,7 +129,14 @@ class Manifest:
                 got=f"format {content['format']}",
                 fix="write it anew into another folder with `kdhub cache CONFIG`",
             )
-        return cls(**{**content, "taps": tuple(content["taps"])})
+        classes = content.get("class_names")
+        return cls(
+            **{
+                **content,
+                "taps": tuple(content["taps"]),
+                "class_names": None if classes is None else tuple(classes),
+            }
+        )
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -38,6 +38,9 @@ class Tap(ABC):
         UsageError: For a ``call`` that is none of these.
     """
 
+    reads_result: ClassVar[bool] = False
+    """Whether it reads what a module or method returns: without a model, a path does not tell which of the two it is."""
+
     def __init__(self, path: str, key: int | str | None = None, call: int | str | None = None) -> None:
         if not (call is None or call in ("all", "cat") or (isinstance(call, int) and not isinstance(call, bool))):
             raise UsageError(f"tap {path!r}: bad call", expected="an index, 'all', 'cat' or None", got=repr(call))
@@ -46,6 +49,18 @@ class Tap(ABC):
         self.call = call
         self._copies: bool | None = None
         self._calls: list[_Call] = []
+        self._stored: tuple[Any, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What is read, in words that are the same with and without a live model; a teacher store keeps values by it."""
+        settings = ", ".join(
+            f"{name}={value!r}"
+            for name, value in vars(self).items()
+            if not (name.startswith("_") or name == "path" or value is None)
+        )
+        kind = "" if self.reads_result else f"{type(self).__name__}: "
+        return f"{kind}{self.path or repr('')}" + (f" ({settings})" if settings else "")
 
     @abstractmethod
     def attach(self, model: nn.Module) -> Callable[[], None]:
@@ -60,14 +75,18 @@ class Tap(ABC):
             value = map_tensors(torch.clone, value)
         self._calls.append(_Call(value, originals, tuple(map(_version, originals))))
 
+    def answer(self, value: Any) -> None:
+        """Take what the next `read` shall return from a store, where entry and call are chosen already."""
+        self._calls, self._stored = [], (value,)
+
     def clear(self) -> None:
         """Forget what was recorded."""
-        self._calls = []
+        self._calls, self._stored = [], ()
 
     @property
     def fired(self) -> bool:
         """Whether the tapped point was reached since the last `clear`."""
-        return bool(self._calls)
+        return bool(self._calls or self._stored)
 
     def read(self) -> Any:
         """Return what this forward recorded, and forget it.
@@ -76,6 +95,9 @@ class Tap(ABC):
             GuardError: If the point was never reached, or was overwritten in place.
             UsageError: If the point was reached another number of times than ``call`` allows.
         """
+        if self._stored:
+            (value,), self._stored = self._stored, ()
+            return value
         calls, self._calls = self._calls, []
         if not calls:
             raise GuardError(

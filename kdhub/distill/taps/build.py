@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,3 +39,17 @@ def make_tap(spec: str | Mapping[str, Any] | Tap, model: nn.Module | None, where
     if model is not None:
         resolve(model, tap.path)
     return tap
+
+
+def resolved(tap: Tap, model: nn.Module | None) -> Tap:
+    """Return a copy of a tap that was made without a model, as it is on one: its path may turn out to name a method.
+
+    Raises:
+        UsageError: For a path that leads nowhere.
+    """
+    if model is None:
+        return copy.copy(tap)
+    found = resolve(model, tap.path).value
+    if type(tap) is ModuleOutput and not isinstance(found, nn.Module):
+        return MethodOutput(tap.path, tap.key, tap.call)
+    return copy.copy(tap)

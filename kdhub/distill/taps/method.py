@@ -23,6 +23,8 @@ class MethodOutput(Tap):
             ``None`` to demand exactly one.
     """
 
+    reads_result = True
+
     def attach(self, model: nn.Module) -> Callable[[], None]:
         """Shadow the method on its owner until the returned function is called."""
         owner, name, method = resolve(model, self.path)

@@ -32,6 +32,8 @@ class ModuleOutput(Tap):
             ``None`` to demand exactly one.
     """
 
+    reads_result = True
+
     def attach(self, model: nn.Module) -> Callable[[], None]:
         """Record every output of the module until the returned function is called."""
 

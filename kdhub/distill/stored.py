@@ -1,0 +1,180 @@
+"""`StoredTeacher`: a teacher whose answers were written to disk by `kdhub cache`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.taps import Tap
+from kdhub.distill.teachers import Teacher
+from kdhub.distill.values import map_tensors
+from kdhub.errors import UsageError, near_matches
+from kdhub.registry import build
+from kdhub.store import StoreReader
+from kdhub.store.precision import Precision
+
+
+class _Key(Protocol):
+    """Index of a sample, with the number of times it was drawn before."""
+
+    draw: int
+
+    def __int__(self) -> int: ...
+
+
+class StoredTeacher:
+    """A teacher that answers from a store, and never with the value of another sample, augmentation, tap or teacher.
+
+    One config serves both commands: ``kdhub cache CONFIG`` runs the live teacher once over the training data and fills
+    the store; ``kdhub train CONFIG`` answers from it, after comparing all that the values depend on.
+
+    Args:
+        store: Folder of the store.
+        teacher: Config of the live teacher. It is built on the CPU at the start of training too, to see that the store is
+            of this teacher and, on a few entries, that it would answer the same today; then it leaves memory. Where
+            its checkpoint is missing, or with ``None``, the store's word is taken for it.
+        precision: Form in which floats are kept: ``float32``, ``float16``, ``bfloat16``, or ``topk:K`` for the K largest
+            logits of each position and one number for all others (see `kdhub.store.precision.Precision`); or a dict of
+            tap to form, where taps that are left out are kept in float32. `kdhub cache` says what it costs.
+        draws: How many augmentations of each sample to store. Training replays them in turn, with the seed of the store.
+            ``None``: the data pipeline is deterministic, and each sample is stored once.
+        verify: How many random entries to compare with the live teacher at the start of training.
+        max_error: Largest relative error at which two answers of the live teacher count as the same: alone or in another
+            batch, today or when it was stored. As for `ModelTeacher`, far above what another device's kernels make of
+            the same weights, and far below what another image does.
+
+    Raises:
+        UsageError: For values that do not fit, and for what the live teacher refuses.
+    """
+
+    batch = "keys"
+
+    def __init__(
+        self,
+        store: str,
+        teacher: Mapping[str, Any] | None = None,
+        precision: str | Mapping[str, str] = "float32",
+        draws: int | None = None,
+        verify: int = 8,
+        max_error: float = 0.02,
+    ) -> None:
+        if draws is not None:
+            require_count("StoredTeacher", "draws", draws, at_least=1)
+        require_count("StoredTeacher", "verify", verify, at_least=0)
+        require_number("StoredTeacher", "max_error", max_error, above=0)
+        for form in precision.values() if isinstance(precision, Mapping) else (precision,):
+            Precision.parse(form, "StoredTeacher.precision")
+        self.model: nn.Module | None = None
+        self.store = Path(store).expanduser()
+        self.draws = draws
+        self.verify = verify
+        self.max_error = max_error
+        self._precision = precision
+        self._device = torch.device("cpu")
+        # here, where a live teacher would be built: whatever random numbers that draws, what follows finds the
+        # generators where it would in the live run
+        self.live = _build_live(teacher)
+        self.class_names = self.live.class_names if self.live is not None else None
+
+    @cached_property
+    def reader(self) -> StoreReader:
+        """The store.
+
+        Raises:
+            UsageError: If there is none, or it is damaged.
+        """
+        reader = StoreReader(self.store)
+        if self.live is None:
+            self.class_names = reader.manifest.class_names
+        return reader
+
+    def release(self) -> None:
+        """Let the live teacher go; from here on the store answers."""
+        self.live = None
+
+    def precisions(self, taps: Iterable[str]) -> dict[str, str]:
+        """Return the form in which each tap is kept.
+
+        Raises:
+            UsageError: If the config names a tap that no objective reads.
+        """
+        names = tuple(taps)
+        if isinstance(self._precision, str):
+            return dict.fromkeys(names, self._precision)
+        for name in self._precision:
+            if name not in names:
+                raise UsageError(
+                    f"no objective reads {name!r} of this teacher",
+                    where="StoredTeacher.precision",
+                    expected=" or ".join(map(repr, names)),
+                    near=near_matches(name, names),
+                )
+        return {name: self._precision.get(name, "float32") for name in names}
+
+    def preprocess(self, raw: Sequence[_Key] | None, training: bool) -> Sequence[_Key] | None:
+        """Return the keys as they are."""
+        return raw
+
+    def values(self, batch: Sequence[_Key] | None, taps: Sequence[Tap], *, check_mode: bool) -> None:
+        """Look up what the live teacher answered for these samples in these augmentations.
+
+        Args:
+            batch: Keys of the samples.
+            taps: Taps that shall answer.
+            check_mode: Unused; the live teacher was in eval mode when it answered.
+
+        Raises:
+            UsageError: If the batch has no keys, or the store lacks a sample or a tap.
+            DamagedStoreError: If a record is damaged.
+        """
+        if batch is None:
+            raise UsageError(
+                "the batch does not say which samples it holds, so a stored teacher cannot answer",
+                where=str(self.store),
+                fix="train with `kdhub train` or `kdhub.engine.train.train`, which attach the keys of the samples",
+            )
+        draws = self.reader.manifest.draws
+        stored = self.reader.read([(int(key), key.draw % draws) for key in batch])
+        for tap in taps:
+            if tap.identity not in stored:
+                raise UsageError(
+                    f"the teacher store has no values of {tap}", where=str(self.store), expected=", ".join(stored)
+                )
+            tap.answer(map_tensors(lambda tensor: tensor.to(self._device, non_blocking=True), stored[tap.identity]))
+
+    def fingerprint(self) -> str:
+        """Identify the teacher that answered, and the form in which its answers were kept.
+
+        Raises:
+            UsageError: If there is no store.
+        """
+        manifest = self.reader.manifest
+        return f"{manifest.teacher}.store-{manifest.identity}"
+
+    def to(self, device: torch.device) -> None:
+        """Answer on this device."""
+        self._device = device
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StoredTeacher:
+        """Stay one object, as a live teacher does."""
+        return self
+
+
+def _build_live(teacher: Mapping[str, Any] | None) -> Teacher | None:
+    if teacher is None:
+        return None
+    checkpoint = teacher.get("checkpoint")
+    if isinstance(checkpoint, str) and "://" not in checkpoint and not Path(checkpoint).expanduser().is_file():
+        print_log(f"the live teacher's checkpoint {checkpoint} is not here", "current")
+        return None
+    live: Teacher = build("teacher", teacher)
+    if live.batch == "keys":
+        raise UsageError("a stored teacher inside of a stored teacher", expected="the config of a live one")
+    return live
