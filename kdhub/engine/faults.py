@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import distributed
@@ -28,6 +31,7 @@ _REMEDIES = {
     "Bus error": "shared memory is probably full: enlarge /dev/shm (docker run --shm-size=8g), or take fewer workers "
     "(train_dataloader.num_workers)",
 }
+_DATA_LOADER = ("utils", "data", "dataloader.py")
 _LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"
 
 
@@ -45,7 +49,7 @@ def told_faults(again: str) -> Iterator[None]:
             # torch puts the worker's whole traceback in front
             raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
         raise
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, EOFError, pickle.UnpicklingError) as error:
         told = explain(error, again)
         if told is None:
             raise
@@ -62,6 +66,8 @@ def explain(error: BaseException, again: str) -> UsageError | None:
             got=f"signal {signal}" if signal else None,
             fix=f"{_REMEDIES.get(signal, _LOOK_CLOSER)}; to go on: {again}",
         )
+    if _is_cut_short(error):
+        return UsageError("a data worker died while it handed over a batch", fix=f"{_LOOK_CLOSER}; to go on: {again}")
     if _is_no_memory(error, text):
         worker = _FROM_WORKER.search(text)
         return UsageError(
@@ -77,6 +83,16 @@ def explain(error: BaseException, again: str) -> UsageError | None:
             fix=f"what stopped it stands above, in its own words, if it could tell; to go on: {again}",
         )
     return None
+
+
+def _is_cut_short(error: BaseException) -> bool:
+    """Whether what a worker sent, a message or the memory of a tensor, ended too early; Python has many words for that."""
+    if not isinstance(error, (OSError, EOFError, pickle.UnpicklingError)):
+        return False
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    return any(path.parts[-3:] == _DATA_LOADER for path in files) and any(
+        "multiprocessing" in path.parts for path in files
+    )
 
 
 def _is_no_memory(error: BaseException, text: str) -> bool:

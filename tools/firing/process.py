@@ -1,0 +1,157 @@
+"""Processes that can be killed: forked, so that a run starts in milliseconds and not in the seconds that imports take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+import kdhub.engine.train  # noqa: F401 - before the first fork
+from kdhub.cli.main import main
+
+_PATIENCE = 120
+"""Seconds after which a run counts as hanging."""
+
+
+class MissedError(Exception):
+    """The run was over before the fault happened."""
+
+
+class FailedError(Exception):
+    """Something is not as promised."""
+
+
+def require(condition: object, what: str) -> None:
+    """Fail the round unless a promise holds."""
+    if not condition:
+        raise FailedError(what)
+
+
+@dataclass
+class Process:
+    """A forked process of its own session, with its console in a file."""
+
+    console: Path
+    action: Callable[[], int]
+    pid: int = 0
+    code: int | None = None
+
+    def __enter__(self) -> Process:
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._child()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.code is None:
+            self.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # data workers, which would notice in seconds
+
+    def _child(self) -> None:
+        code = 1
+        try:
+            os.setsid()
+            target = os.open(self.console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(target, 1)
+            os.dup2(target, 2)
+            code = self.action()
+        except BaseException:  # noqa: BLE001 - a forked process must end here, whatever happens
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code is None
+
+    def wait(self) -> int:
+        """Wait for its end."""
+        deadline = time.monotonic() + _PATIENCE
+        while self.running():
+            require(time.monotonic() < deadline, f"still running after {_PATIENCE} s")
+            time.sleep(0.005)
+        assert self.code is not None
+        return self.code
+
+    def run_for(self, seconds: float) -> None:
+        """Let some time pass, in which it may not end."""
+        time.sleep(seconds)
+        if not self.running():
+            raise MissedError
+
+    def kill(self, pid: int | None = None) -> None:
+        """Send SIGKILL, to itself or to one of its children."""
+        if not self.running():
+            raise MissedError
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid or self.pid, signal.SIGKILL)
+        if pid is None:
+            self.wait()
+
+    def children(self) -> list[int]:
+        """Return the ids of its child processes."""
+        try:
+            return [int(one) for one in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        except OSError:
+            return []
+
+    def require_told(self, what: str) -> None:
+        """Demand one line of error that says something, and what to do."""
+        errors = self.errors()
+        require(len(errors) == 1, f"{len(errors)} lines of error in {self.console}")
+        require(what in errors[0] and " -> " in errors[0], f"told {errors[0]!r}, not {what!r} and what to do")
+
+    def errors(self) -> list[str]:
+        """Return what the console says went wrong, which must be in words for a person."""
+        text = self.console.read_text(errors="replace") if self.console.is_file() else ""
+        # torchrun's agent reports each process that ended with an error; its own words are not ours
+        require("Traceback" not in text.partition("ChildFailedError")[0], f"a traceback in {self.console}")
+        return [line for line in text.splitlines() if line.startswith("kdhub: error:")]
+
+
+def train(arguments: list[str], file_limit: int | None) -> int:
+    """Run ``kdhub`` as if typed; no file may grow beyond ``file_limit`` bytes."""
+    sys.argv = ["kdhub", *arguments]
+    torch.set_num_threads(1)
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    return main(arguments)
+
+
+def torchrun(processes: int, action: Callable[[], int]) -> int:
+    """Run torchrun's own agent; its processes are forked instead of started anew."""
+    config = LaunchConfig(
+        run_id="under-fire",
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="fork",
+        monitor_interval=0.05,
+    )
+
+    def entrypoint() -> None:
+        code = action()
+        if code:
+            sys.exit(code)
+
+    elastic_launch(config, entrypoint)()
+    return 0

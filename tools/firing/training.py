@@ -1,0 +1,96 @@
+"""The training that gets under fire: toy models on noise, as a config for ``kdhub train``."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import DATASETS, METRICS, MODELS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kdhub.testing.toys import ToySegmentor, segmentation_batch
+
+MODELS.register_module(module=ToySegmentor, force=True)
+
+ITERATIONS = 24
+_CONFIG = """
+custom_imports = dict(imports=["firing.training"])
+loader = dict(batch_size=4, num_workers=1, collate_fn=dict(type="default_collate"))
+model = dict(
+    type="kdhub.Distiller",
+    student=dict(type="ToySegmentor", width=24, dropout=0.2),
+    teacher=dict(type="kdhub.ModelTeacher", model=dict(type="ToySegmentor", width=32)),
+    objectives=dict(logits=dict(
+        loss=dict(type="kdhub.MSE"), student="head", teacher="head",
+        weight=dict(type="kdhub.LinearSchedule", start=1.0, end=0.1, steps=20))),
+)
+train_dataloader = dict(sampler=dict(type={sampler!r}, shuffle=True), dataset=dict(type="NoisyImages"), **loader)
+val_dataloader = dict(sampler=dict(type="DefaultSampler", shuffle=False), dataset=dict(type="NoisyImages", noise=0), **loader)
+val_evaluator = dict(type="PixelAccuracy")
+val_cfg = dict()
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9))
+param_scheduler = dict(type="PolyLR", eta_min=0.001, by_epoch=False, begin=0, end=24)
+randomness = dict(seed=3)
+train_cfg = {train}
+default_hooks = dict(checkpoint=dict(interval={interval}, by_epoch={by_epoch}))
+"""
+LOOPS: dict[str, dict[str, Any]] = {
+    "iterations": {
+        "sampler": "InfiniteSampler",
+        "train": {"by_epoch": False, "max_iters": 24, "val_interval": 8},
+        "interval": 3,
+        "by_epoch": False,
+    },
+    "epochs": {
+        "sampler": "DefaultSampler",
+        "train": {"by_epoch": True, "max_epochs": 6, "val_interval": 2},
+        "interval": 3,
+        "by_epoch": False,
+    },
+}
+
+
+def config_text(loop: str) -> str:
+    """Return the config of a training whose loop counts ``iterations`` or ``epochs``."""
+    return _CONFIG.format(**LOOPS[loop])
+
+
+@DATASETS.register_module(force=True)
+class NoisyImages(Dataset[dict[str, Tensor]]):
+    """Random images, with augmentation that draws from all three generators."""
+
+    def __init__(self, size: int = 16, noise: float = 0.1) -> None:
+        self.batch = segmentation_batch(size)
+        self.noise = noise
+
+    def __len__(self) -> int:
+        return len(self.batch["inputs"])
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        image = self.batch["inputs"][index]
+        noisy = image * random.uniform(1 - self.noise, 1 + self.noise) + np.random.normal(0, 1) * self.noise
+        return {
+            "inputs": (noisy + torch.randn(image.shape) * self.noise).float(),
+            "labels": self.batch["labels"][index],
+        }
+
+
+@METRICS.register_module(force=True)
+class PixelAccuracy(BaseMetric):
+    """The share of right pixels."""
+
+    default_prefix = "pixels"
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        """Compare one batch."""
+        self.results += [
+            (a == b).float().mean().item() for a, b in zip(data_samples, data_batch["labels"], strict=True)
+        ]
+
+    def compute_metrics(self, results: list[float]) -> dict[str, float]:
+        """Average."""
+        return {"accuracy": sum(results) / len(results)}
