@@ -26,13 +26,9 @@ def preserved_randomness() -> Iterator[None]:
 
 
 @contextmanager
-def keyed_randomness(*key: int) -> Iterator[None]:
-    """Run a block whose random numbers depend on a key alone, and go on afterwards as if it had drawn none.
-
-    Covers Python's ``random``, numpy's and torch's global generators on the CPU, not generators of somebody's own.
-    """
+def untouched_generators() -> Iterator[None]:
+    """Do the same for generators of the CPU only, in about 60 microseconds: for loading data."""
     before = _cpu_states()
-    seed_generators(*key)
     try:
         yield
     finally:
@@ -40,9 +36,10 @@ def keyed_randomness(*key: int) -> Iterator[None]:
 
 
 def seed_generators(*key: int) -> None:
-    """Seed the global generators of the CPU with a key, in about 6 microseconds.
+    """Seed the global generators of the CPU (Python's, numpy's, torch's) with a key, in about 6 microseconds.
 
-    The same key gives the same numbers on every machine: teacher stores rely on it.
+    The same key gives the same numbers on every machine: teacher stores rely on it. Generators of somebody's own, such as
+    numpy's ``default_rng()``, are out of reach.
 
     Args:
         *key: Integers of up to 64 bits.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
-from kdhub.engine.rng import RandomStream, keyed_randomness, preserved_randomness, seed_generators
+from kdhub.engine.rng import RandomStream, preserved_randomness, seed_generators, untouched_generators
 from kdhub.errors import UsageError
 
 _SAMPLES, _BATCHES, _ORDER = range(3)
@@ -102,6 +103,9 @@ class SkippingBatches:
         self._skip = 0
         if isinstance(getattr(batches, "sampler", None), Sampler):
             batches.sampler = KeyedSampler(batches.sampler)
+        keyed = getattr(batches, "sampler", None)
+        # mmengine's samplers have generators of their own; exchanging the global ones would cost 0.1 ms a batch
+        self._draws_nothing = type(batches) is BatchSampler and isinstance(keyed, KeyedSampler) and keyed.replayable
 
     def start_at(self, epoch: int, skip: int) -> None:
         """Say how many passes came before the next one, and how many of its batches to leave out."""
@@ -115,12 +119,12 @@ class SkippingBatches:
         """Yield the batches of one pass."""
         skip, self._skip = self._skip, 0
         first = self._epoch << 48
-        stream = RandomStream(self.seed, _ORDER, self._epoch)
-        with stream.drawing():
+        drawing = nullcontext if self._draws_nothing else RandomStream(self.seed, _ORDER, self._epoch).drawing
+        with drawing():
             batches = iter(self.batches)
             next(itertools.islice(batches, skip, skip), None)
         for number in itertools.count(skip):
-            with stream.drawing():
+            with drawing():
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -159,8 +163,17 @@ class KeyedDataset(Dataset[Any]):
         """Load one sample."""
         if not isinstance(key, SampleKey):
             return self.dataset[key]
-        seeds = self.seed, _SAMPLES, int(key), key.draw % self.draws if self.draws else key.draw
-        sample = _keyed(lambda: self.dataset[int(key)], *seeds)
+        with _apart():
+            return self._load(key)
+
+    def __getitems__(self, keys: list[SampleKey]) -> list[Any]:
+        """Load the samples of a batch, as torch does where it can: training's generators are put back once."""
+        with _apart():
+            return [self._load(key) for key in keys]
+
+    def _load(self, key: SampleKey) -> Any:
+        seed_generators(self.seed, _SAMPLES, int(key), key.draw % self.draws if self.draws else key.draw)
+        sample = self.dataset[int(key)]
         return (key, sample) if self.attach else sample
 
     def __len__(self) -> int:
@@ -204,9 +217,9 @@ class KeyedCollate:
             UsageError: If the keys are wanted and the batch has no place for them.
         """
         keys = [key for key, _ in samples]
-        batch = _keyed(
-            lambda: self.collate([sample for _, sample in samples]), self.seed, _BATCHES, int(keys[0]), keys[0].draw
-        )
+        with _apart():
+            seed_generators(self.seed, _BATCHES, int(keys[0]), keys[0].draw)
+            batch = self.collate([sample for _, sample in samples])
         if not self.expose:
             return batch
         if not isinstance(batch, Mapping):
@@ -269,13 +282,9 @@ def start(loader: DataLoader[Any], epoch: int, skip: int) -> Iterator[Any]:
     return batches
 
 
-def _keyed(load: Callable[[], Any], *key: int) -> Any:
-    if get_worker_info() is None:
-        with keyed_randomness(*key):
-            return load()
-    # in a worker all that draws is keyed, and putting the generators back costs ten times as much as seeding them
-    seed_generators(*key)
-    return load()
+def _apart() -> AbstractContextManager[None]:
+    """Keep what is drawn in a block away from training; in a worker nobody else draws, and looking after it costs time."""
+    return untouched_generators() if get_worker_info() is None else nullcontext()
 
 
 def _attribute_of(owner: Any, part: str, name: str) -> Any:

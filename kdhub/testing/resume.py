@@ -57,7 +57,8 @@ def assert_resume_exact(
         at: Iterations after which the second run dies. One that is no multiple of the checkpoint interval is the harder
             test: what came after the last checkpoint is lost and done again.
         tmp_path: An empty folder.
-        cfg_options: Overrides, to make the run short: a few seconds and several checkpoints are enough.
+        cfg_options: Overrides, to make the run short: a few seconds and several checkpoints are enough. As for
+            `kdhub.config.load.load_config`; a mapping if ``recipe`` is a config.
         processes: Number of processes, joined by gloo on the CPU.
         timeout: Seconds that one run may take.
 
@@ -71,9 +72,11 @@ def assert_resume_exact(
                 options = {'train_cfg.max_iters': 6, 'default_hooks.checkpoint.interval': 2}
                 assert_resume_exact('kdret:my_recipe', at=3, tmp_path=tmp_path, cfg_options=options)
     """
-    cfg = copy.deepcopy(recipe) if isinstance(recipe, Config) else load_config(recipe, cfg_options)
-    if isinstance(recipe, Config) and cfg_options:
-        cfg.merge_from_dict(dict(cfg_options))
+    if isinstance(recipe, Config):
+        cfg = copy.deepcopy(recipe)
+        cfg.merge_from_dict(dict(cfg_options) if isinstance(cfg_options, Mapping) else {})
+    else:
+        cfg = load_config(recipe, cfg_options)
     work_dir = tmp_path / "run"
     cfg.work_dir = str(work_dir)  # the same for both: its path is in what they save
 
@@ -150,7 +153,7 @@ def _train(job: _Job, rank: int, port: int, environment: Mapping[str, str]) -> N
         os.environ.update(address, RANK=str(rank), LOCAL_RANK=str(rank))
     if job.dies_after is not None:
         _Dying.dies_after = job.dies_after
-        training.KdhubRunner = _Dying  # type: ignore[misc]
+        training.KdhubRunner = _Dying  # type: ignore[attr-defined]
     try:
         if job.cfg.get("custom_imports"):
             import_modules_from_strings(**job.cfg.custom_imports)

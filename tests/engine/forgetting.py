@@ -22,8 +22,8 @@ def position() -> None:
 
 
 def keys() -> None:
-    """Augment with training's random numbers."""
-    sampling._keyed = lambda load, *key: load()
+    """Augment with random numbers that happen to come."""
+    sampling.seed_generators = lambda *key: None
 
 
 def evaluation() -> None:
