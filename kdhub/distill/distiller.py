@@ -93,7 +93,7 @@ class Distiller(BaseModel):
             {name: _build_objective(name, spec, built_student, built_teachers) for name, spec in objectives.items()}
         )
         for name in built_teachers:
-            if not any(owner == name for o in self._objectives() for owner, _ in o.teacher_taps.values()):
+            if not self.taps_of(name):
                 print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)
         self.task_weight = as_schedule(task_weight, "model.task_weight")
         self.guards = Guards(**(guards or {}))
@@ -125,13 +125,16 @@ class Distiller(BaseModel):
         with recording([tap for o in objectives for tap in o.student_taps.values()], self.student):
             losses = self._task_losses(self.student._run_forward(student, mode="loss"), step)
         for name, teacher in self._teachers.items():
-            taps = [tap for o in objectives for owner, tap in o.teacher_taps.values() if owner == name]
-            if taps:
+            if taps := self.taps_of(name):
                 teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
         _merge(losses, self._distil(objectives, student, step))
         if self.training:
             self.position.advance()
         return losses
+
+    def taps_of(self, teacher: str) -> list[Tap]:
+        """Return the taps by which the objectives read a teacher."""
+        return [tap for o in self._objectives() for owner, tap in o.teacher_taps.values() if owner == teacher]
 
     def _objectives(self) -> list[Objective]:
         return [module for module in self.objectives.values() if isinstance(module, Objective)]

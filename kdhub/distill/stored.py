@@ -77,7 +77,7 @@ class StoredTeacher:
         self.verify = verify
         self.max_error = max_error
         self._precision = precision
-        self._device = torch.device("cpu")
+        self.device = torch.device("cpu")
         # here, where a live teacher would be built: whatever random numbers that draws, what follows finds the
         # generators where it would in the live run
         self.live = _build_live(teacher)
@@ -147,7 +147,7 @@ class StoredTeacher:
                 raise UsageError(
                     f"the teacher store has no values of {tap}", where=str(self.store), expected=", ".join(stored)
                 )
-            tap.answer(map_tensors(lambda tensor: tensor.to(self._device, non_blocking=True), stored[tap.identity]))
+            tap.answer(map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), stored[tap.identity]))
 
     def fingerprint(self) -> str:
         """Identify the teacher that answered, and the form in which its answers were kept.
@@ -160,7 +160,7 @@ class StoredTeacher:
 
     def to(self, device: torch.device) -> None:
         """Answer on this device."""
-        self._device = device
+        self.device = device
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StoredTeacher:
         """Stay one object, as a live teacher does."""

@@ -34,7 +34,7 @@ def experiment(cfg: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         Part to the first 12 digits of its SHA-256.
     """
-    return {part: _digest(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
+    return {part: digest(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
@@ -42,7 +42,8 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, 
     return tuple(part for part in _PARTS if one.get(part) != other.get(part))
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """Return the first 12 digits of the SHA-256 of a part of a config; classes and functions count by name."""
     text = json.dumps(_canonical(value), sort_keys=True, default=_name)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -28,6 +28,7 @@ from kdhub.engine.resume import KEY, restore_state
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
+from kdhub.engine.stores import open_stores
 
 _NUMBERS = itertools.count(1)
 _RESUMABLE: dict[Any, type[BaseLoop]] = {
@@ -103,7 +104,11 @@ class KdhubRunner(Runner):
         different = self._randomness_cfg.get("diff_rank_seed", False)
         loader = self.build_dataloader(self._train_dataloader, seed=self.seed, diff_rank_seed=different)
         # what a sample looks like must not depend on the process that happens to load it
-        return keyed_loader(loader, seed=self.seed - self.rank if different else self.seed)
+        seed = self.seed - self.rank if different else self.seed
+        replay = open_stores(unwrapped(self.model), self.cfg, loader)
+        if replay is None:
+            return keyed_loader(loader, seed)
+        return keyed_loader(loader, seed if replay.seed is None else replay.seed, replay.draws, expose=True)
 
     @functools.cached_property
     def config_text(self) -> str:

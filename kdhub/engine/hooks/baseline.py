@@ -36,7 +36,9 @@ class BaselineHook(Hook):
             return
         found: dict[str, Any] = {"teachers": {}}
         for name, teacher in teachers_of(runner.model).items() if self.teacher else ():
-            if teacher.model is not None:
+            if teacher.model is None:
+                runner.logger.info(f"teacher {name!r} is not evaluated: it has no live model")
+            else:
                 runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
                 found["teachers"][name] = self._evaluate(runner, f"teacher {name!r}", teacher.model)
         if self.student:

@@ -1,0 +1,280 @@
+"""`cache_teachers`: runs live teachers once over the training data, and fills the stores that a config names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import barrier, get_rank, get_world_size, init_dist, is_main_process
+from mmengine.logging import MMLogger, print_log
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner, set_random_seed
+from torch import distributed
+from torch.utils.data import DataLoader, IterableDataset
+
+import kdhub
+from kdhub.checkpoint import safe_loading
+from kdhub.distill.distiller import Distiller
+from kdhub.distill.stored import StoredTeacher
+from kdhub.distill.teachers import Teacher
+from kdhub.distill.values import tensors_in
+from kdhub.engine.caching_progress import CachingProgress
+from kdhub.engine.console import talk_on_console
+from kdhub.engine.defaults import require_parts
+from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.faults import told_faults
+from kdhub.engine.lock import work_dir_lock
+from kdhub.engine.replay import require_replayable
+from kdhub.engine.rng import preserved_randomness
+from kdhub.engine.teacher_source import (
+    TeacherSource,
+    data_fingerprint,
+    preprocessing,
+    stored_teachers,
+    worst_difference,
+)
+from kdhub.errors import ToldElsewhereError, UsageError, placed
+from kdhub.store import Manifest, StoreInfo, StoreWriter, find_tree, measured_errors, repair, store_info
+
+_PROBED = 8
+"""Samples on which it is found out what the values are made of, at least three: a batch and its two parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheResult:
+    """What was done to one store.
+
+    Attributes:
+        teacher: Name of the teacher in the config.
+        path: Folder of the store.
+        written: Records that were computed now.
+        info: What is in the store.
+    """
+
+    teacher: str
+    path: str
+    written: int
+    info: StoreInfo
+
+
+def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
+    """Fill the stores of all stored teachers of a config; what a store has already is not computed again.
+
+    Under torchrun each process computes its share and writes a shard of its own.
+
+    Args:
+        cfg: The config that `kdhub.engine.train.train` is to be called with; it is not changed.
+        launcher: ``none``, or ``pytorch`` under torchrun.
+
+    Raises:
+        UsageError: If the values cannot be stored: the data pipeline augments and no draws are asked for, or a value
+            depends on the other samples of the batch; if the folder holds another store; for a full disk, and for what
+            stops a run from outside.
+    """
+    kdhub.init()
+    cfg = copy.deepcopy(cfg)
+    require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
+    with process_group(cfg, launcher), safe_loading(), told_faults(command(cfg)):
+        if launcher != "none" and not distributed.is_initialized():
+            init_dist(launcher, backend="nccl")
+        return _cache(cfg)
+
+
+def command(cfg: Any) -> str:
+    """Return what to type to fill the stores of a config."""
+    return f"kdhub cache {getattr(cfg, 'filename', None) or 'CONFIG'}"
+
+
+def _cache(cfg: Any) -> list[CacheResult]:
+    talk_on_console(MMLogger.get_current_instance())
+    init_default_scope(cfg.get("default_scope") or "mmengine")
+    seed = int((cfg.get("randomness") or {}).get("seed") or 0)
+    # as a run does before it builds its model: a teacher without a checkpoint is then the one that the run would get
+    set_random_seed(seed)
+    spec = {**cfg.model}
+    if cfg.get("data_preprocessor") is not None:
+        spec.setdefault("data_preprocessor", cfg.data_preprocessor)
+    model = MODELS.build(spec)
+    stored = stored_teachers(model)
+    if not stored:
+        raise UsageError(
+            "the config has no stored teacher",
+            where="model.teacher",
+            expected="dict(type='kdhub.StoredTeacher', store='stores/NAME', teacher=dict(type='kdhub.ModelTeacher', ...))",
+        )
+    loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=seed)
+    require_keys(loader)
+    return [_fill(cfg, model, name, teacher, loader, seed) for name, teacher in stored.items()]
+
+
+def require_keys(loader: DataLoader[Any]) -> None:
+    """See that the samples of a data set can be told apart.
+
+    Raises:
+        UsageError: If the data are a stream.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        raise UsageError(
+            "the training data are a stream, whose samples no store can tell apart",
+            where="train_dataloader.dataset",
+            expected="a data set with an index and a length",
+            fix="use the live teacher, or write the stream to a data set with an index",
+        )
+
+
+def _fill(
+    cfg: Any, model: Distiller, name: str, stored: StoredTeacher, loader: DataLoader[Any], seed: int
+) -> CacheResult:
+    live = stored.live
+    if live is None:
+        raise UsageError(
+            f"teacher {name!r} cannot be run: its config or its checkpoint is missing",
+            where="model.teacher",
+            expected="kdhub.StoredTeacher(..., teacher=<config of the live teacher>)",
+        )
+    if not model.taps_of(name):
+        raise UsageError(f"no objective reads teacher {name!r}, so there is nothing to store", where="model.objectives")
+    dataset, draws = loader.dataset, stored.draws or 1
+    decided_by_main_process(lambda: require_replayable(dataset, seed, augmented=stored.draws is not None))
+    source = TeacherSource.of(model, name, live, loader, seed, draws)
+    source.to(torch.device(get_device()))
+    with _told_once(), placed(f"teacher {name!r}"), preserved_randomness():
+        manifest = _manifest(cfg, stored, live, source, seed)
+    with ExitStack() as stack:
+        writer = _open(stored, manifest, stack)
+        keys = [(index, draw) for draw in range(draws) for index in range(len(dataset))]  # type: ignore[arg-type]
+        missing = writer.missing(keys)
+        barrier()  # before anybody writes: all must see the same samples missing
+        print_log(f"teacher {name!r}: {len(keys) - len(missing)} of {len(keys)} records are there already", "current")
+        _write(writer, source, missing, loader.batch_size or _PROBED, name)
+        barrier()
+    return CacheResult(name, str(stored.store), len(missing), store_info(stored.store))
+
+
+def _open(stored: StoredTeacher, manifest: Manifest, stack: ExitStack) -> StoreWriter:
+    """Repair and begin the store in the main process, then let every process add a shard."""
+
+    def take() -> list[str]:
+        stored.store.mkdir(parents=True, exist_ok=True)
+        warning = stack.enter_context(work_dir_lock(stored.store))
+        damage = [error.what for error in repair(stored.store)]
+        StoreWriter.open(stored.store, manifest)
+        return [*([warning] if warning else []), *damage]
+
+    for line in decided_by_main_process(take):
+        print_log(f"{line}", "current")
+    return StoreWriter.open(stored.store, manifest, rank=get_rank())
+
+
+def _write(
+    writer: StoreWriter, source: TeacherSource, missing: Sequence[tuple[int, int]], batch_size: int, name: str
+) -> None:
+    mine = missing[get_rank() :: get_world_size()]
+    batches = [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]
+    with CachingProgress(f"caching teacher {name!r}", len(missing), get_world_size()) as progress, writer:
+        try:
+            for keys, batch in zip(batches, source.batches(batches), strict=True):
+                writer.add(keys, source.answer(batch))
+                progress.advance(len(keys))
+        except KeyboardInterrupt:
+            writer.commit()
+            raise
+
+
+def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSource, seed: int) -> Manifest:
+    dataset = source.loader.dataset
+    count = min(max(3, min(source.loader.batch_size or _PROBED, _PROBED)), len(dataset))  # type: ignore[arg-type]
+    if count < 3:
+        raise UsageError("too few samples to store a teacher for", where="train_dataloader.dataset", got=str(count))
+    whole = [(index, 0) for index in range(count)]
+    parts = [whole, whole[: count // 2 + 1], whole[count // 2 + 1 :]]
+    answers = source.answers(parts)
+    observed = {
+        tap: [(len(keys), answer[tap]) for keys, answer in zip(parts, answers, strict=True)] for tap in source.taps
+    }
+    precisions = stored.precisions(source.taps)
+    for tap, values in observed.items():
+        _require_independent(tap, values, stored.max_error)
+    trees = {tap: find_tree(values, precisions[tap], tap) for tap, values in observed.items()}
+    return Manifest(
+        teacher=live.fingerprint(),
+        taps=tuple(source.taps),
+        mode="plain" if stored.draws is None else "recorded",
+        draws=source.draws,
+        seed=None if stored.draws is None else seed,
+        samples=len(dataset),  # type: ignore[arg-type]
+        data=data_fingerprint(dataset),
+        preprocessing=preprocessing(cfg, dataset, live.batch == "student"),
+        precision=precisions,
+        trees={tap: tree.to_json() for tap, tree in trees.items()},
+        errors={tap: measured_errors(tree, observed[tap], precisions[tap], tap) for tap, tree in trees.items()},
+        class_names=live.class_names,
+    )
+
+
+def _require_independent(tap: str, observed: Sequence[tuple[int, Any]], limit: float) -> None:
+    """See that a sample's value is the same alone and among others.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    fix = (
+        "tap what it is computed from, one value a sample (embeddings instead of their similarities), and leave the rest"
+        " to the loss; or use the live teacher"
+    )
+    if all(any(size in tensor.shape[1:] for tensor in tensors_in(value)) for size, value in observed):
+        shapes = [tuple(tensor.shape) for tensor in tensors_in(observed[0][1])]
+        raise UsageError(
+            "the value compares the samples of a batch with each other, so it cannot be stored",
+            where=tap,
+            got=f"{shapes[0]} from a batch of {observed[0][0]}",
+            fix=fix,
+        )
+    tree = find_tree(observed, where=tap)
+    whole, first, second = (list(tree.split(value, size, tap)) for size, value in observed)
+    error = worst_difference(whole, [[*a, *b] for a, b in zip(first, second, strict=True)])
+    if error > limit:
+        raise UsageError(
+            "a sample's value depends on the other samples of the batch, so it cannot be stored",
+            where=tap,
+            expected=f"at most {limit:g} of its norm between one batch and another",
+            got=f"{error:.2g}",
+            fix=fix,
+        )
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Let the main process alone tell an error that every process has met."""
+    try:
+        yield
+    except UsageError as error:
+        if is_main_process():
+            raise
+        raise ToldElsewhereError(str(error)) from error
+
+
+def summary(result: CacheResult) -> list[str]:
+    """Say in one line a tap what a store holds and what its precision costs."""
+    manifest: Manifest = result.info.manifest
+    lines = []
+    for tap in manifest.taps:
+        lines.append(
+            f"{tap}: {manifest.precision[tap]}, {result.info.record_bytes[tap]:.0f} bytes a sample, {said(manifest.errors.get(tap, {}))}"
+        )
+    return lines
+
+
+def said(errors: Mapping[str, float]) -> str:
+    """Say what a precision costs."""
+    if not errors.get("max_abs"):
+        return "exact"
+    told = f"differs by at most {errors['max_abs']:.2g}"
+    if "kl_mean" in errors:
+        told += f", {errors['kl_mean']:.2g} nats on average (at most {errors['kl_max']:.2g})"
+    return told

@@ -1,0 +1,58 @@
+"""`CachingProgress`: how far a store is, as a bar or, where there is no terminal, as lines."""
+
+from __future__ import annotations
+
+import time
+
+from mmengine.dist import is_main_process
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from kdhub.engine.console import console, duration, say
+
+_PAUSE_SECONDS = {True: 0.2, False: 15.0}
+"""Between two looks at a bar, and between two lines."""
+
+
+class CachingProgress:
+    """Shows records, speed and time left; the main process speaks for all.
+
+    Args:
+        what: What is being done.
+        total: Records to write.
+        processes: How many processes write at the same pace.
+    """
+
+    def __init__(self, what: str, total: int, processes: int) -> None:
+        self._what = what
+        self._total = total
+        self._processes = processes
+        self._done = 0
+        self._started = self._shown = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> CachingProgress:
+        if is_main_process() and self._total and console().is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, TextColumn("{task.fields[status]}"), console=console(), transient=True)
+            self._task = self._bar.add_task(self._what, total=self._total, status="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, records: int) -> None:
+        """Count what this process has written."""
+        self._done = min(self._total, self._done + records * self._processes)
+        now = time.monotonic()
+        if not is_main_process() or now - self._shown < _PAUSE_SECONDS[self._bar is not None]:
+            return
+        self._shown = now
+        speed = self._done / max(now - self._started, 1e-9)
+        status = f"{speed:.3g} records/s, {duration((self._total - self._done) / speed)} left"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, status=status)
+        else:
+            say(f"{self._what} {self._done}/{self._total} ({self._done / self._total:.0%}), {status}")

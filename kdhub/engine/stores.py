@@ -1,0 +1,165 @@
+"""Opening the stores of a run: one that does not fit it is refused, with the difference named."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from torch import nn
+from torch.utils.data import DataLoader
+
+from kdhub.distill.distiller import Distiller
+from kdhub.distill.precision import relative_error
+from kdhub.distill.stored import StoredTeacher
+from kdhub.distill.values import map_tensors, tensors_in
+from kdhub.engine.caching import command, require_keys
+from kdhub.engine.replay import same
+from kdhub.engine.rng import preserved_randomness
+from kdhub.engine.teacher_source import TeacherSource, data_fingerprint, preprocessing, stored_teachers
+from kdhub.errors import ToldElsewhereError, UsageError
+from kdhub.store import Manifest
+
+
+class Replay(NamedTuple):
+    """Which augmentations the training data must show.
+
+    Attributes:
+        seed: Their seed; ``None`` where the data pipeline is deterministic.
+        draws: After how many draws of a sample they come again; ``None`` where there is only one.
+    """
+
+    seed: int | None
+    draws: int | None
+
+
+def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay | None:
+    """Open the stores of a run's stored teachers, and see that they hold what the live teachers would answer.
+
+    Args:
+        model: The model that is trained.
+        cfg: The run's config.
+        loader: Its training data, as mmengine builds them.
+
+    Returns:
+        What the training data must show; ``None`` without a stored teacher.
+
+    Raises:
+        UsageError: If a store is missing or incomplete, or of another teacher, tap, data set, preprocessing or precision; if
+            the live teacher answers otherwise; or if two stores want different augmentations.
+        DamagedStoreError: If a store is damaged.
+    """
+    stored = stored_teachers(model)
+    if not stored or not isinstance(model, Distiller):
+        return None
+    try:
+        require_keys(loader)
+        for name, teacher in stored.items():
+            _open(model, name, teacher, cfg, loader)
+        return _replay(stored)
+    except UsageError as error:
+        if is_main_process():
+            raise
+        raise ToldElsewhereError(str(error)) from error
+
+
+def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> None:
+    manifest = stored.reader.manifest
+    _require_fitting(model, name, stored, cfg, loader.dataset)
+    records, wanted = len(stored.reader), manifest.samples * manifest.draws
+    if records < wanted:
+        raise UsageError(
+            "the teacher store is not complete",
+            where=str(stored.store),
+            expected=f"{wanted} records",
+            got=str(records),
+            fix=f"complete it: {command(cfg)}",
+        )
+    if stored.live is None:
+        print_log(f"warning: teacher {name!r} is not here: its store is taken at its word", "current")
+    else:
+        with preserved_randomness():
+            _verify(model, name, stored, loader)
+        stored.release()
+    print_log(
+        f"teacher {name!r} answers from {stored.store} ({wanted} records): {stored.fingerprint()}", logger="current"
+    )
+
+
+def _require_fitting(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], dataset: Any) -> None:
+    manifest = stored.reader.manifest
+    live = stored.live
+    taps = tuple(dict.fromkeys(tap.identity for tap in model.taps_of(name)))
+    student = live.batch == "student" if live is not None else ".student-" in manifest.preprocessing
+    present = dataclasses.replace(
+        manifest,
+        teacher=live.fingerprint() if live is not None else manifest.teacher,
+        taps=taps,
+        mode="plain" if stored.draws is None else "recorded",
+        draws=stored.draws or 1,
+        samples=len(dataset),
+        data=data_fingerprint(dataset),
+        preprocessing=preprocessing(cfg, dataset, student),
+        precision=stored.precisions(taps),
+    )
+    if set(taps) == set(manifest.taps):
+        present = dataclasses.replace(present, taps=manifest.taps)
+    if differences := present.differences(manifest):
+        raise UsageError(
+            f"the store of teacher {name!r} does not fit this run",
+            where=str(stored.store),
+            got="; ".join(differences),
+            fix=f"name another folder in model.teacher.store and fill it: {command(cfg)}",
+        )
+
+
+def _verify(model: Distiller, name: str, stored: StoredTeacher, loader: DataLoader[Any]) -> None:
+    """Compare random entries with what the live teacher answers now."""
+    manifest: Manifest = stored.reader.manifest
+    if not stored.verify or stored.live is None:
+        return
+    stored.live.to(stored.device)
+    source = TeacherSource.of(model, name, stored.live, loader, manifest.seed or 0, manifest.draws)
+    places = random.Random().sample(range(manifest.samples * manifest.draws), min(stored.verify, manifest.samples))
+    keys = [divmod(place, manifest.draws) for place in places]
+    (answer,) = source.answers([keys])
+    for tap, node in manifest.nodes().items():
+        now = node.join(node.split(answer[tap], len(keys), tap), len(keys))
+        error = _difference(stored.reader.read(keys)[tap], now)
+        if error > stored.max_error:
+            raise UsageError(
+                f"the live teacher {name!r} answers otherwise than its store",
+                where=str(stored.store),
+                expected=f"{tap} to differ by at most {stored.max_error:g} of its norm",
+                got=f"{error:.2g} in samples {', '.join(str(index) for index, _ in keys)}",
+                fix="see what has changed in the data or the libraries, delete the store and fill it again",
+            )
+
+
+def _difference(stored: Any, now: Any) -> float:
+    if not same(map_tensors(_nothing, stored), map_tensors(_nothing, now)):
+        return float("inf")
+    return relative_error(stored, now) if any(True for _ in tensors_in(now)) else 0.0
+
+
+def _nothing(_tensor: Any) -> Any:
+    return None
+
+
+def _replay(stored: Mapping[str, StoredTeacher]) -> Replay:
+    recorded = {
+        name: Replay(manifest.seed, manifest.draws)
+        for name, manifest in ((name, teacher.reader.manifest) for name, teacher in stored.items())
+        if manifest.mode == "recorded"
+    }
+    if len(set(recorded.values())) > 1:
+        raise UsageError(
+            "the stores of this run want different augmentations of the same samples",
+            where="model.teachers",
+            got="; ".join(f"{name}: seed {one.seed}, draws {one.draws}" for name, one in recorded.items()),
+            fix="give all stored teachers the same draws, and fill their stores with one `kdhub cache CONFIG`",
+        )
+    return next(iter(recorded.values()), Replay(None, None))

@@ -1,0 +1,161 @@
+"""What the values of a store come from: training data, preprocessing and a live teacher; and the words for all of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from kdhub.distill.distiller import Distiller
+from kdhub.distill.preprocess import SAMPLE_KEYS
+from kdhub.distill.stored import StoredTeacher
+from kdhub.distill.taps import Tap, resolved
+from kdhub.distill.teachers import Teacher
+from kdhub.distill.values import map_tensors
+from kdhub.engine.identity import digest
+from kdhub.engine.sampling import KeyedCollate, KeyedDataset, SampleKey
+
+_LOCATIONS = frozenset({"root", "data_root"})
+"""Where a data set lies is no part of what its samples are, if it has a fingerprint."""
+
+
+def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
+    """Return the stored teachers of a distiller by name; any other model has none."""
+    if not isinstance(model, Distiller):
+        return {}
+    return {name: one for name, one in model.teachers.items() if isinstance(one, StoredTeacher)}
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """Computes what a store holds.
+
+    Args:
+        model: The distiller, whose student may preprocess for the teacher.
+        teacher: The live teacher.
+        taps: Its taps, on its model, by identity.
+        loader: Training data as mmengine builds them; only data set, collate function and workers count.
+        seed: Seed of the augmentations.
+        draws: Augmentations of each sample.
+    """
+
+    model: Distiller
+    teacher: Teacher
+    taps: Mapping[str, Tap]
+    loader: DataLoader[Any]
+    seed: int
+    draws: int
+
+    @classmethod
+    def of(
+        cls, model: Distiller, name: str, teacher: Teacher, loader: DataLoader[Any], seed: int, draws: int
+    ) -> TeacherSource:
+        """Take the taps that the objectives read of a teacher, and find them on the live one.
+
+        Raises:
+            UsageError: For a tap whose path leads nowhere.
+        """
+        taps = {tap.identity: resolved(tap, teacher.model) for tap in model.taps_of(name)}
+        return cls(model, teacher, taps, loader, seed, draws)
+
+    def batches(self, keys: Sequence[Sequence[tuple[int, int]]], workers: bool = True) -> Iterator[Any]:
+        """Load batches.
+
+        Args:
+            keys: Index and draw of each sample of each batch.
+            workers: Whether to use as many data workers as training does.
+        """
+        count = self.loader.num_workers if workers else 0
+        return iter(
+            DataLoader(
+                KeyedDataset(self.loader.dataset, self.seed, self.draws, attach=True),
+                batch_sampler=[[SampleKey(*key) for key in batch] for batch in keys],  # type: ignore[arg-type]
+                collate_fn=KeyedCollate(self.loader.collate_fn, self.seed, expose=True),
+                num_workers=count,
+                pin_memory=self.loader.pin_memory,
+                worker_init_fn=self.loader.worker_init_fn,
+                multiprocessing_context=self.loader.multiprocessing_context if count else None,
+                prefetch_factor=self.loader.prefetch_factor if count else None,
+            )
+        )
+
+    def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the teacher on a batch, preprocessed as in training; return tap to value."""
+        raw = {name: value for name, value in batch.items() if name != SAMPLE_KEYS}
+        if self.teacher.batch == "student":
+            own = self.model.student.data_preprocessor(raw, True)
+        else:
+            own = self.teacher.preprocess(raw, True)
+        self.teacher.values(own, list(self.taps.values()), check_mode=True)
+        return {identity: map_tensors(torch.detach, tap.read()) for identity, tap in self.taps.items()}
+
+    def answers(self, keys: Sequence[Sequence[tuple[int, int]]]) -> list[dict[str, Any]]:
+        """Load a few batches and run the teacher on each."""
+        return [self.answer(batch) for batch in self.batches(keys, workers=False)]
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device what runs there."""
+        self.teacher.to(device)
+        self.model.student.data_preprocessor.to(device)
+
+
+def data_fingerprint(dataset: Any) -> str:
+    """Identify a data set: by its own ``fingerprint()``, otherwise by class and length."""
+    kind = type(dataset)
+    named = f"{kind.__module__}.{kind.__qualname__} of {len(dataset)}"
+    own = getattr(dataset, "fingerprint", None)
+    return f"{named}, {own()}" if callable(own) else named
+
+
+def preprocessing(cfg: Mapping[str, Any], dataset: Any, student: bool) -> str:
+    """Digest everything between the data set and the teacher that its own fingerprint does not cover.
+
+    Args:
+        cfg: The run's config.
+        dataset: The training data.
+        student: Whether the teacher takes the student's preprocessed batch.
+    """
+    loader = cfg["train_dataloader"]
+    described = loader["dataset"]
+    if callable(getattr(dataset, "fingerprint", None)) and isinstance(described, Mapping):
+        described = {key: value for key, value in described.items() if key not in _LOCATIONS}
+    found = digest({"dataset": described, "collate": loader.get("collate_fn")})
+    if not student:
+        return found
+    model = cfg["model"]
+    own = model["student"].get("data_preprocessor") if isinstance(model["student"], Mapping) else model["student"]
+    return f"{found}.student-{digest([own, model.get('data_preprocessor'), cfg.get('data_preprocessor')])}"
+
+
+def worst_difference(one: Sequence[Tensor | list[Tensor]], other: Sequence[Tensor | list[Tensor]]) -> float:
+    """Compare the columns of two values sample by sample.
+
+    Args:
+        one: Columns of a value, as `kdhub.store.Node.split` yields them.
+        other: Columns that it is compared with.
+
+    Returns:
+        The largest norm of a sample's difference, over the root mean square norm of the samples of its column; infinite for
+        shapes or exact values that differ.
+    """
+    return max((_column_difference(list(a), list(b)) for a, b in zip(one, other, strict=True)), default=0.0)
+
+
+def _column_difference(one: list[Tensor], other: list[Tensor]) -> float:
+    if [entry.shape for entry in one] != [entry.shape for entry in other]:
+        return math.inf
+    if not all(entry.is_floating_point() for entry in other):
+        return 0.0 if all(map(torch.equal, one, other)) else math.inf
+    pairs = [(a.double(), b.double()) for a, b in zip(one, other, strict=True)]
+    # a class ruled out by -inf is no difference where both rule it out
+    differences = [torch.linalg.vector_norm(torch.where(a == b, 0.0, a - b)) for a, b in pairs]
+    sizes = [torch.linalg.vector_norm(torch.where(b.isfinite(), b, 0.0)) for _, b in pairs]
+    worst, size = float(torch.stack(differences).max()), float(torch.stack(sizes).square().mean().sqrt())
+    if worst == 0:
+        return 0.0
+    return worst / size if size and math.isfinite(worst) else math.inf
