@@ -59,6 +59,10 @@ class Index:
             )
         return codes
 
+    def note(self, keys: Sequence[tuple[int, int]]) -> None:
+        """Count keys as there from now on; what is read where is not known of them."""
+        self.table[self.codes(keys)] = 0
+
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys that have no record."""
         spots = self.table[self.codes(keys)] if keys else self.table[:0]

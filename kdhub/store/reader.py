@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kdhub.errors import UsageError
 from kdhub.store.blocks import Block, Source, block_files, tap_of
+from kdhub.store.damage import DamagedStoreError
 from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import FILE_NAME, Manifest
 
@@ -26,21 +27,25 @@ def open_blocks(folder: Path, manifest: Manifest) -> list[Block]:
     for path in block_files(folder):
         try:
             blocks.append(Block(path, manifest.identity))
-        except FileNotFoundError:  # a writer that is at work has just merged it into another
-            return open_blocks(folder, manifest)
+        except FileNotFoundError as error:
+            if path in block_files(folder):
+                raise DamagedStoreError(path, "a link to nothing") from error
+            return open_blocks(folder, manifest)  # a writer at work has just merged it into another block
     return blocks
 
 
 class StoreReader:
     """Reads a store, without locks.
 
-    It may be carried into forked workers, or pickled into spawned ones; all share the pages of the mapped files. Each record is checked against its checksum when a process reads it first; `kdhub.store.verify` checks all.
+    It may be carried into forked workers, or pickled into spawned ones; all share the pages of the mapped files. Each
+    record is checked against its checksum when a process reads it first; `kdhub.store.verify` checks all.
 
     Args:
         path: Folder of the store.
 
     Attributes:
         manifest: What the store is bound to.
+        blocks: The files that hold the records.
 
     Raises:
         DamagedStoreError: If its manifest or the head of a block is damaged.
@@ -55,12 +60,12 @@ class StoreReader:
                 "no teacher store here", where=str(self.path), expected=FILE_NAME, fix="write it: kdhub cache CONFIG"
             )
         self.manifest = manifest
-        self._blocks = open_blocks(self.path, manifest)
-        self._index = Index(self._blocks, manifest)
+        self.blocks = open_blocks(self.path, manifest)
+        self._index = Index(self.blocks, manifest)
         self._known = np.full_like(self._index.table, ABSENT)  # the same, of records that were found sound
         sources: dict[str, list[Source]] = {tap: [] for tap in manifest.taps}
-        for name in sorted(self._blocks[0].columns) if self._blocks else ():
-            source = Source([block.columns[name] for block in self._blocks], self._index.bases)
+        for name in sorted(self.blocks[0].columns) if self.blocks else ():
+            source = Source([block.columns[name] for block in self.blocks], self._index.bases)
             sources[manifest.taps[tap_of(name)]].append(source)
         self._values = [(tap, node, sources[tap]) for tap, node in manifest.nodes().items()]
 
@@ -106,7 +111,7 @@ class StoreReader:
         places = self._index.bases.searchsorted(spots, side="right") - 1
         for code, spot, position in zip(codes, spots.tolist(), places.tolist(), strict=True):
             if self._known[code] == ABSENT:
-                self._blocks[position].check(spot - int(self._index.bases[position]))
+                self.blocks[position].check(spot - int(self._index.bases[position]))
                 self._known[code] = spot
         return spots
 

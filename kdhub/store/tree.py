@@ -28,6 +28,10 @@ _NUMBERS: dict[str, tuple[type, torch.dtype]] = {
 }
 
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_KEPT = (*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 class Node(ABC):
     """A part of a value. Nodes are frozen dataclasses of JSON values and other nodes."""
 
@@ -348,6 +352,7 @@ class _Finder:
         first = values[0]
         times = first.shape[0] // self.sizes[0] if first.ndim else 0
         for size, value in zip(self.sizes, values, strict=True):
+            _check_type(value, where)
             if not times or value.shape[:1] != (times * size,):
                 raise refused(where, f"axis 0 to grow with the batch (here of {size} samples)", value)
             if value.shape[1:] != first.shape[1:] or value.dtype != first.dtype:
@@ -357,6 +362,7 @@ class _Finder:
 
     def _ragged(self, entries: list[Tensor], where: str) -> Ragged:
         first = entries[0]
+        _check_type(first, where)
         if self.precision.kept and self.precision.axis > 0:
             raise refused(where, f"an axis counted from the end in {self.precision.name}", first, "write topk:K@-1")
         classes = self.precision.classes(first, where)
@@ -364,6 +370,11 @@ class _Finder:
         for _ in node.split(entries, len(entries), where):
             pass
         return node
+
+
+def _check_type(tensor: Tensor, where: str) -> None:
+    if tensor.dtype not in _KEPT or tensor.layout is not torch.strided:
+        raise refused(where, "a dense tensor of booleans, integers or floats of 16 bits or more", tensor)
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from kdhub.files import storage_error
 from kdhub.store.blocks import Block, block_files, joined, place, tap_of, write_block
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.manifest import FILE_NAME, WRITE_FIX, Manifest
-from kdhub.store.reader import StoreReader, open_blocks
+from kdhub.store.reader import StoreReader
 
 MERGED_BYTES = 128 * 1024**2
 """Blocks are merged up to this size, which is held in memory about three times while it is written."""
@@ -53,7 +54,7 @@ def store_info(path: str | Path) -> StoreInfo:
         UsageError: If there is no store, or one that is damaged.
     """
     reader = StoreReader(path)
-    manifest, blocks = reader.manifest, open_blocks(reader.path, reader.manifest)
+    manifest, blocks = reader.manifest, reader.blocks
     sizes = [0] * len(manifest.taps)
     for block in blocks:
         for name, column in block.columns.items():
@@ -153,7 +154,7 @@ def next_number(folder: Path, shard: int) -> int:
 def merge(folder: Path, shard: int, manifest: Manifest) -> None:
     """Merge the small blocks of a shard, which frequent commits leave behind: reading is fastest out of one block.
 
-    The merged block stands before the others go, and a record that is there twice is read once.
+    The merged block stands before the others go. Where the disk is nearly full nothing is merged.
 
     Raises:
         DamagedStoreError: If a record is damaged.
@@ -164,15 +165,25 @@ def merge(folder: Path, shard: int, manifest: Manifest) -> None:
     for block in [*(Block(path, manifest.identity) for path in block_files(folder) if place(path)[0] == shard), None]:
         length = block.path.stat().st_size if block is not None else MERGED_BYTES
         if size + length > MERGED_BYTES:
-            if len(group) > 1:
-                rows = [np.arange(len(member)) for member in group]
-                rewrite(folder, shard, next_number(folder, shard), manifest, list(zip(group, rows, strict=True)))
+            if len(group) > 1 and shutil.disk_usage(folder).free > 2 * size:
+                rewrite(folder, shard, next_number(folder, shard), manifest, _once(group))
                 for member in group:
                     member.path.unlink()
             group, size = [], 0
         if block is not None:
             group.append(block)
             size += length
+
+
+def _once(blocks: Sequence[Block]) -> list[tuple[Block, NDArray[np.int64]]]:
+    """Leave out records that an earlier block has: a writer killed while it merged leaves all blocks behind."""
+    seen: set[tuple[int, ...]] = set()
+    chosen = []
+    for block in blocks:
+        keys = [tuple(key) for key in block.keys.tolist()]
+        chosen.append((block, np.array([row for row, key in enumerate(keys) if key not in seen], np.int64)))
+        seen.update(keys)
+    return [(block, rows) for block, rows in chosen if len(rows)]
 
 
 def rewrite(

@@ -46,7 +46,6 @@ class StoreWriter:
         self.rank = rank
         self._index = index
         self._nodes = manifest.nodes()
-        self._added: set[tuple[int, int]] = set()
         self._number = next_number(path, rank)
         self._clear()
 
@@ -96,7 +95,7 @@ class StoreWriter:
 
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys (index and draw) that were neither in the store when it was opened nor added since."""
-        return [key for key in self._index.missing([_key(key) for key in keys]) if key not in self._added]
+        return self._index.missing([_key(key) for key in keys])
 
     def add(self, keys: Sequence[tuple[int, int]], values: Mapping[str, Any]) -> None:
         """Add a batch. It is durable with the next `commit`, which comes by itself after a while.
@@ -126,7 +125,7 @@ class StoreWriter:
             self._columns.setdefault(name, []).append(chosen)
             self._bytes += chosen.nbytes if isinstance(chosen, Tensor) else sum(entry.nbytes for entry in chosen)
         self._keys += wanted
-        self._added.update(wanted)
+        self._index.note(list(wanted))
         if self._bytes >= self.COMMIT_BYTES or time.monotonic() - self._since >= self.COMMIT_SECONDS:
             self.commit()
 

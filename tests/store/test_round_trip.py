@@ -90,10 +90,9 @@ def _read_in_child(reader: StoreReader, queue: Any) -> None:
         queue.put(str(error))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_workers_read_with_the_reader_of_their_parent(store: Path, method: str) -> None:
-    """Data workers get the reader by fork or pickle, after the parent has read; both must see the same values."""
-    context = multiprocessing.get_context(method)
+def test_forked_workers_read_with_the_reader_of_their_parent(store: Path) -> None:
+    """Data workers are forked after the parent has read, and both of them must see the same values as it."""
+    context = multiprocessing.get_context("fork")
     reader, queue = StoreReader(store), context.SimpleQueue()
     assert_reads(reader, KEYS)
     workers = [context.Process(target=_read_in_child, args=(reader, queue)) for _ in range(2)]
@@ -105,7 +104,7 @@ def test_workers_read_with_the_reader_of_their_parent(store: Path, method: str) 
 
 
 def test_a_reader_travels_by_pickle(store: Path) -> None:
-    """Mapped memory cannot be pickled; the path can."""
+    """Spawned workers get the reader by pickle, and mapped memory cannot be pickled; the path can."""
     assert_reads(pickle.loads(pickle.dumps(StoreReader(store))), KEYS)  # noqa: S301
 
 
@@ -215,12 +214,14 @@ def test_four_features_of_four_samples_are_no_list_with_an_entry_a_sample() -> N
         (lambda size: torch.tensor(1.0), "axis 0 to grow with the batch"),
         (lambda size: torch.ones(size, size + 2, 4), "padding makes the shape change"),
         (lambda size: [torch.ones(2)] * (size + 1), "one for each sample"),
+        (lambda size: torch.ones(size, 2).to(torch.float8_e5m2), "floats of 16 bits"),
+        (lambda size: torch.ones(size, 2).to_sparse(), "a dense tensor"),
         (lambda size: object(), "tap the entry that is meant"),
         (lambda size: float(size), "numbers or text of each sample"),
         (lambda size: [{"a": 1}, *([{"b": 1}] * (size - 1))], r"entries \['a'\]"),
         (lambda size: [torch.ones(2), *([torch.ones(2, 2)] * (size - 1))], "1 axes of float32"),
     ],
-    ids=["weight", "scalar", "padded", "not per sample", "object", "float", "keys", "axes"],
+    ids=["weight", "scalar", "padded", "not per sample", "type", "sparse", "object", "float", "keys", "axes"],
 )
 def test_what_belongs_to_no_sample_is_refused(of: Any, message: str) -> None:
     """A weight or a padded tensor stored as if it were samples' would be cut up and put together wrongly."""

@@ -213,3 +213,17 @@ def test_going_on_computes_nothing_again(store: Path) -> None:
     writer.add([(0, 0), (1, 0)], {"head": torch.zeros(2, 5, 3, 2), "tokens": tokens([1, 1])})
     writer.commit()
     assert {path.name: path.read_bytes() for path in store.iterdir()} == before
+
+
+def test_a_merge_that_was_killed_leaves_nothing_twice(store: Path) -> None:
+    """Killed between writing the merged block and deleting its parts, a store would grow with each attempt."""
+    parts = {path: path.read_bytes() for path in store.glob("shard-*")}
+    StoreWriter.open(store, make_manifest(VALUES)).close()
+    size = store_info(store).bytes
+    for path, content in parts.items():
+        path.write_bytes(content)
+    assert_reads(StoreReader(store), ALL)
+    StoreWriter.open(store, make_manifest(VALUES)).close()
+    info = store_info(store)
+    assert (info.blocks, info.records, info.bytes) == (1, 20, size)
+    assert_reads(StoreReader(store), ALL)
