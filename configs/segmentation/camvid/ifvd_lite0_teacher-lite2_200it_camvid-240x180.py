@@ -8,7 +8,7 @@ model = dict(
             loss=dict(type="kdseg.IFVD"),
             student="decode_head.fusion_conv",
             teacher="decode_head.fusion_conv",
-            weight=10.0,
+            weight=20.0,
         ),
     ),
 )

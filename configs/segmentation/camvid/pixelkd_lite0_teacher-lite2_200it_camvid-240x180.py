@@ -8,7 +8,7 @@ model = dict(
             loss=dict(type="kdseg.PixelKD"),
             student="decode_head.conv_seg",
             teacher="decode_head.conv_seg",
-            weight=1.0,
+            weight=10.0,
         ),
     ),
 )
