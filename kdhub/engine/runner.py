@@ -93,6 +93,7 @@ class KdhubRunner(Runner):
         if isinstance(loop, BaseLoop):
             return loop
         options = dict(loop)
+        options.pop("_scope_", None)  # mmengine writes it into what comes from another library's config
         kind = options.pop("type", None)
         if kind is None:
             kind = EpochBasedTrainLoop if options.pop("by_epoch") else IterBasedTrainLoop
