@@ -149,6 +149,7 @@ def torchrun(processes: int, action: Callable[[], int]) -> int:
     )
 
     def entrypoint() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # forked, it would have the handler of the agent
         code = action()
         if code:
             sys.exit(code)

@@ -1,0 +1,208 @@
+"""What happens to a run from outside: workers and processes that die, memory and disks that run out."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from mmengine.registry import DATASETS
+
+from kdhub.engine import distributed
+from kdhub.engine.commands import resume_command
+from kdhub.engine.faults import explain, told_faults
+from kdhub.engine.lock import work_dir_lock
+from kdhub.engine.train import train
+from kdhub.errors import ToldElsewhereError, UsageError
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@DATASETS.register_module(force=True)
+class TinyTrap(tiny.TinyPoints):
+    """Points, of which the eleventh does something to the data worker that reads it."""
+
+    def __init__(self, trap: str = "") -> None:
+        super().__init__()
+        self.trap = trap
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index == 10 and self.trap == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index == 10 and self.trap == "memory":
+            raise MemoryError
+        if index == 10 and self.trap == "usage":
+            raise UsageError("the label is missing", where="10.png", fix="add it")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    ("trap", "told"),
+    [
+        (
+            "kill",
+            r"a data worker died \(process \d+\) \(got signal Killed\) -> .*num_workers.*; to go on: kdhub train .*",
+        ),
+        ("memory", r"DataLoader worker process 0: out of memory \(got MemoryError\) -> .*; to go on: kdhub train .*"),
+        ("usage", r"10\.png: the label is missing -> add it"),
+    ],
+)
+def test_what_happens_in_a_data_worker_is_one_line(tmp_path: Path, trap: str, told: str) -> None:
+    """Torch's traceback of fifty lines ends in a pid, and names neither the cause nor the way on."""
+    cfg = tiny.config(tmp_path)
+    cfg.train_dataloader.update(num_workers=1, dataset={"type": "TinyTrap", "trap": trap})
+    with pytest.raises(UsageError) as caught:
+        train(cfg)
+    assert re.fullmatch(told, str(caught.value))
+    assert json.loads((tmp_path / "run.json").read_text())["error"] == f"UsageError: {caught.value}"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError(
+                "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are "
+                "out of shared memory. Please try to raise your shared memory limit."
+            ),
+            r"a data worker died \(process 7\) \(got signal Bus error\) -> .*--shm-size.*; to go on: AGAIN",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
+            r"a data worker died \(process 7, 8\) -> train_dataloader\.num_workers=0 shows.*; to go on: AGAIN",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            r"out of memory \(got CUDA out of memory\. Tried to allocate 2\.00 GiB\.\) -> .*batch_size.*AGAIN",
+        ),
+        (OSError(12, "Cannot allocate memory"), r"out of memory .*"),
+    ],
+)
+def test_torch_own_words_are_understood(error: Exception, told: str) -> None:
+    """The messages as torch 2.14 writes them; each hides what to do about it."""
+    assert re.fullmatch(told, str(explain(error, "AGAIN")))
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Connection reset by peer"), ValueError("out of memory"), OSError(2, "no")]
+)
+def test_other_errors_keep_their_traceback(error: Exception) -> None:
+    """A defect that is told as a lost connection would never be found."""
+    with pytest.raises(type(error), match=re.escape(str(error))), told_faults("AGAIN"):
+        raise error
+
+
+def test_a_lost_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gloo names a file of its own source and a port; the user's question is how to go on."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    error = RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
+    assert re.fullmatch(
+        "process 1 of 2: another process of this run has ended -> .*AGAIN", str(explain(error, "AGAIN"))
+    )
+    assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "AGAIN") is None
+
+
+def test_a_mistake_is_told_by_the_main_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that print the same line, or one that waits for the other until a timeout."""
+
+    def other_process(shared: list[Any]) -> None:
+        shared[:] = [None, "the work_dir is taken"]
+
+    monkeypatch.setattr(distributed, "is_main_process", lambda: False)
+    monkeypatch.setattr(distributed, "broadcast_object_list", other_process)
+    with pytest.raises(ToldElsewhereError, match="the work_dir is taken"):
+        distributed.decided_by_main_process(lambda: pytest.fail("asked in the wrong process"))
+
+
+def test_two_processes_are_refused_in_one_line(tmp_path: Path) -> None:
+    """The second process went on without the first, and ended in a traceback about a connection."""
+    tiny.config(tmp_path / "run").dump(tmp_path / "config.py")
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", str(TOOLS / "train.py")]
+    with work_dir_lock(Path(tmp_path)):
+        arguments = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path), "--launcher", "pytorch", "--skip-check"]
+        done = subprocess.run(
+            [sys.executable, "-m", *command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        )
+    told = [line for line in done.stderr.splitlines() if "kdhub: error" in line]
+    assert len(told) == 1, done.stderr
+    assert f"another run is at work in this work_dir (got process {os.getpid()}" in told[0]
+    assert "Traceback" not in done.stderr.partition("ChildFailedError")[0].replace(
+        "Traceback (most recent call last)", "", 1
+    )
+
+
+def test_a_read_only_work_dir(tiny_disk: Path) -> None:
+    """The first of a dozen files that a run writes decides which traceback it is."""
+    work_dir = tiny_disk / "run"
+    train(tiny.config(work_dir, default_hooks={"export_student": None}))
+    read_only = 32 | 1  # MS_REMOUNT | MS_RDONLY
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", os.fsencode(tiny_disk), b"tmpfs", read_only, b"") != 0:
+        pytest.skip(f"cannot make it read-only: {os.strerror(ctypes.get_errno())}")
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"cannot write .*Read-only file system.*--work-dir"):
+            train(tiny.config(work_dir), resume=resume)
+    with pytest.raises(UsageError, match=r"cannot write other.*Read-only file system"):
+        train(tiny.config(tiny_disk / "other"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "environment", "told"),
+    [
+        (
+            "/bin/kdhub train kdseg:camvid --cfg-options a.b=1",
+            {},
+            "kdhub train kdseg:camvid --cfg-options a.b=1 --resume",
+        ),
+        ("/bin/kdhub train a.py --resume", {}, "kdhub train a.py --resume"),
+        ("/bin/kdhub train a.py --resume w/iter_3.pth --amp", {}, "kdhub train a.py --amp --resume"),
+        ("tools/train.py a.py", {}, "python tools/train.py a.py --resume"),
+        (
+            "tools/train.py a.py --launcher pytorch",
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
+            "torchrun --standalone --nproc-per-node=2 tools/train.py a.py --launcher pytorch --resume",
+        ),
+        (
+            "tools/train.py a.py --launcher pytorch",
+            {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"},
+            "torchrun <as before> tools/train.py a.py --launcher pytorch --resume",
+        ),
+        ("my_script.py train", {}, "kdhub train /work_dir/config.py --resume"),
+    ],
+)
+def test_what_was_typed_is_what_to_type(typed: str, environment: dict[str, str], told: str, monkeypatch) -> None:
+    """A command with another config, without overrides or without torchrun goes on with another experiment."""
+    monkeypatch.setattr(sys, "argv", typed.split())
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert resume_command("/work_dir") == told
+
+
+def test_under_fire_in_short() -> None:
+    """The whole of it, with real processes: whoever recovers wrongly here does so for users, some day."""
+    faults = ["killed_while_saving", "flipped_byte", "killed_worker", "full_disk"]
+    done = subprocess.run(
+        [sys.executable, str(TOOLS / "under_fire.py"), "4", "--only", *faults, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    tally = json.loads(done.stdout)["tally"]
+    assert tally == {name: {"times": 1, "recovered": 1, "exact": 1} for name in faults}
