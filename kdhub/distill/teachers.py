@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -93,7 +95,8 @@ class ModelTeacher:
         self.model, self._config = _build(model)
         meta: Mapping[str, Any] = {}
         if checkpoint is not None:
-            meta = load_weights(self.model, checkpoint)
+            with _told_how_to_train(model, checkpoint):
+                meta = load_weights(self.model, checkpoint)
         elif any(getattr(module, "init_cfg", None) for module in self.model.modules()):
             with safe_loading():
                 self.model.init_weights()
@@ -191,6 +194,18 @@ class ModelTeacher:
                     expected="every module in eval mode",
                     fix="find who called .train() on it, or set model.guards.teacher_mode=False if a noisy teacher is meant",
                 )
+
+
+@contextmanager
+def _told_how_to_train(model: Any, checkpoint: str) -> Iterator[None]:
+    """Add to the error of a missing file what makes it, if the teacher is that of a config."""
+    try:
+        yield
+    except UsageError as error:
+        if error.fix or "://" in checkpoint or Path(checkpoint).exists() or not isinstance(model, str):
+            raise
+        fix = f"train the teacher first: kdhub train {model}"
+        raise UsageError(error.what, where=error.where, near=error.near, fix=fix) from error
 
 
 def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
