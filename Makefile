@@ -54,6 +54,7 @@ benchmark: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/segmentation_losses.py
+	$(BIN)/python benchmarks/segmentation_step.py
 
 METRICS := retrieval/nDCG@10 retrieval/MRR@10 retrieval/recall@10
 EVIDENCE = $(BIN)/python tools/evidence.py --seeds 0 1 2 --metric $(METRICS)
@@ -68,6 +69,20 @@ evidence-cranfield: $(VENV)/dev.stamp
 	$(BIN)/python tools/prepare_data.py cranfield
 	$(EVIDENCE) --work-dir work_dirs/evidence/cranfield \
 	  distilled=configs/retrieval/embed-rkd_minilm-l2_teacher-minilm-l6_4e_cranfield.py
+
+# an hour and a half on 2 cores: a teacher, then six students over three seeds, two runs at a time
+CAMVID := configs/segmentation/camvid
+evidence-bpkd: export OMP_NUM_THREADS = 1
+evidence-bpkd: $(VENV)/dev.stamp
+	test -d data/camvid || $(BIN)/python tools/prepare_data.py camvid
+	test -d data/weights || $(BIN)/python tools/prepare_data.py efficientnet-lite
+	test -d work_dirs/camvid-teacher/student || $(BIN)/kdhub train kdseg:camvid-teacher
+	$(BIN)/python tools/evidence.py --seeds 0 1 2 --jobs 2 --work-dir work_dirs/evidence/camvid --test \
+	  --metric mIoU mAcc trimap/mIoU_edge1 trimap/mIoU_edge3 trimap/mIoU_edge5 trimap/mIoU_body \
+	  alone=$(CAMVID)/lite0_200it_camvid-240x180.py \
+	  longer=$(CAMVID)/lite0_200it_camvid-240x180.py,train_cfg.max_iters=280,train_cfg.val_interval=280,param_scheduler.1.end=280 \
+	  $(foreach method,pixelkd ifvd cwd bpkd,$(method)=$(CAMVID)/$(method)_lite0_teacher-lite2_200it_camvid-240x180.py) \
+	  --cfg-options default_hooks.baseline=None
 
 clean:
 	rm -rf $(VENV) dist build
