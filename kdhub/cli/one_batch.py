@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from kdhub.checkpoint import safe_loading
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.outline import Row, outline
+from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 
@@ -37,6 +38,7 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
     Raises:
         UsageError: If there is no data, or no model on that side.
     """
+    import_library(cfg)
     init_default_scope(cfg.get("default_scope") or "mmengine")
     # without objectives the distiller warns that no teacher is read, and stdout is for the table
     MMLogger.get_current_instance().setLevel("ERROR")

@@ -15,6 +15,7 @@ from kdhub.engine.defaults import add_testing_defaults, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
 from kdhub.engine.integrity import require_healthy
+from kdhub.engine.libraries import import_library
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
 
@@ -52,6 +53,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
     if isinstance(cfg.model, dict) and "student" in cfg.model:
         cfg.model = cfg.model["student"]
     add_testing_defaults(cfg)
+    import_library(cfg)
     with process_group(cfg, launcher), safe_loading():
         return _test(cfg, checkpoint)
 

@@ -23,6 +23,7 @@ from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.identity import experiment
+from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import work_dir_lock
 from kdhub.engine.report import write_report
 from kdhub.engine.run_card import now
@@ -73,6 +74,7 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
     require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
     decisions = [choose_amp(cfg, amp)]
     add_training_defaults(cfg)
+    import_library(cfg)
     work_dir = Path(cfg.work_dir).absolute()
     if cfg.pop("resume", False):  # in a config it means "if there is something", as in mmengine
         resume = resume or latest_checkpoint(work_dir) is not None
