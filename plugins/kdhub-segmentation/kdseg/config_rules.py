@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdhub.errors import UsageError
@@ -39,6 +40,7 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
     teachers = dict(_teachers(model, report))
     for where, segmentor in ((path, student), *((f"{place}.model", found) for place, _, found in teachers.values())):
         _check_operators(where, segmentor, report)
+        _check_weights(where, segmentor, report)
     for name, objective in _mapping(model.get("objectives")).items():
         if isinstance(objective, Mapping):
             _check_classes(f"model.objectives.{name}", objective, student, teachers, report)
@@ -70,6 +72,19 @@ def _read(file: str, where: str, report: Report) -> Any:
             where, error.what, expected=error.expected, got=error.got, near=error.near, fix=error.fix, plugin="kdseg"
         )
         return None
+
+
+def _check_weights(where: str, segmentor: Mapping[str, Any], report: Report) -> None:
+    """Warn of ImageNet weights that `prepare_data.py` would make and has not; training stops without them."""
+    for path, part in _components(where, segmentor):
+        file = _mapping(part.get("init_cfg")).get("checkpoint")
+        if isinstance(file, str) and Path(file).name.startswith("tf_efficientnet_lite") and not Path(file).is_file():
+            report.warn(
+                f"{path}.init_cfg.checkpoint",
+                f"there is no {file}",
+                fix="python tools/prepare_data.py efficientnet-lite",
+                plugin="kdseg",
+            )
 
 
 def _check_operators(where: str, segmentor: Mapping[str, Any], report: Report) -> None:

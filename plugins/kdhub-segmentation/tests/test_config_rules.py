@@ -250,3 +250,20 @@ def test_checking_imports_no_torch():
         "assert not {'torch', 'mmseg', 'mmcv', 'mmdet'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_weights_that_nobody_made_yet_are_told_with_the_command(tmp_path):
+    """Training would stop at "no such checkpoint", and a new user does not know where these weights come from."""
+    found = {}
+    for name in ("there", "missing"):
+        weights = tmp_path / name / "tf_efficientnet_lite0.pth"
+        if name == "there":
+            weights.parent.mkdir()
+            weights.touch()
+        backbone = {"type": "TIMMBackbone", "init_cfg": {"type": "Pretrained", "checkpoint": str(weights)}}
+        report = Report()
+        check(config(student=segmentor(backbone=backbone)), report)
+        found[name] = [(one.level, one.path, one.fix) for one in report.findings]
+    where = "model.student.backbone.init_cfg.checkpoint"
+    assert found["there"] == []
+    assert found["missing"] == [("warning", where, "python tools/prepare_data.py efficientnet-lite")]
