@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import kdhub.engine.train  # noqa: F401 - before the first fork
@@ -120,8 +121,7 @@ class Process:
     def errors(self) -> list[str]:
         """Return what the console says went wrong, which must be in words for a person."""
         text = self.console.read_text(errors="replace") if self.console.is_file() else ""
-        # torchrun's agent reports each process that ended with an error; its own words are not ours
-        require("Traceback" not in text.partition("ChildFailedError")[0], f"a traceback in {self.console}")
+        require("Traceback" not in text, f"a traceback in {self.console}")
         return [line for line in text.splitlines() if line.startswith("kdhub: error:")]
 
 
@@ -154,5 +154,8 @@ def torchrun(processes: int, action: Callable[[], int]) -> int:
         if code:
             sys.exit(code)
 
-    elastic_launch(config, entrypoint)()
+    try:
+        elastic_launch(config, entrypoint)()
+    except ChildFailedError:  # what torchrun says about it is not ours to judge
+        return 1
     return 0
