@@ -143,8 +143,6 @@ def test_two_processes_are_refused_in_one_line(tmp_path: Path) -> None:
     assert len(told) == 1, done.stderr
     assert f"another run is at work in this work_dir (got process {os.getpid()}" in told[0]
     assert done.stderr.count("Traceback") == 1, done.stderr  # torchrun's own
-        "Traceback (most recent call last)", "", 1
-    )
 
 
 @pytest.fixture

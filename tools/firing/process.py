@@ -20,7 +20,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 import kdhub.engine.train  # noqa: F401 - before the first fork
 from kdhub.cli.main import main
 
-_PATIENCE = 120
+_PATIENCE = 240
 """Seconds after which a run counts as hanging."""
 
 

@@ -56,7 +56,7 @@ class Round:
     def train(self, *options: str, file_limit: int | None = None) -> Process:
         """Prepare a process that trains, in the folder of the round."""
         config = self.folder / "config.py"
-        config.write_text(config_text(self.loop))
+        config.write_text(config_text(self.loop, self.processes))
         arguments = ["train", str(config), "--work-dir", str(self.work_dir), *options]
         if self.processes > 1:
             arguments += ["--launcher", "pytorch"]

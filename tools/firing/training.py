@@ -28,7 +28,7 @@ model = dict(
         loss=dict(type="kdhub.MSE"), student="head", teacher="head",
         weight=dict(type="kdhub.LinearSchedule", start=1.0, end=0.1, steps=20))),
 )
-train_dataloader = dict(sampler=dict(type={sampler!r}, shuffle=True), dataset=dict(type="NoisyImages"), **loader)
+train_dataloader = dict(sampler=dict(type={sampler!r}, shuffle=True), dataset=dict(type="NoisyImages", size={size}), **loader)
 val_dataloader = dict(sampler=dict(type="DefaultSampler", shuffle=False), dataset=dict(type="NoisyImages", noise=0), **loader)
 val_evaluator = dict(type="PixelAccuracy")
 val_cfg = dict()
@@ -54,9 +54,9 @@ LOOPS: dict[str, dict[str, Any]] = {
 }
 
 
-def config_text(loop: str) -> str:
-    """Return the config of a training whose loop counts ``iterations`` or ``epochs``."""
-    return _CONFIG.format(**LOOPS[loop])
+def config_text(loop: str, processes: int) -> str:
+    """Return the config of a training whose loop counts ``iterations`` or ``epochs``, of four iterations each."""
+    return _CONFIG.format(**LOOPS[loop], size=16 * processes)
 
 
 @DATASETS.register_module(force=True)
