@@ -24,6 +24,7 @@ COMMANDS = {
     "plugins": BuiltIn("list plugins and what is wrong with those that do not load", "plugins"),
     "check": BuiltIn("check a config whole, before anything is built", "check"),
     "probe": BuiltIn("show what can be tapped: module paths and shapes of student and teacher", "probe"),
+    "cache": BuiltIn("store a teacher's answers on disk, for training without running it", "cache"),
     "train": BuiltIn("train from a config or a plugin's recipe", "train"),
     "test": BuiltIn("evaluate a checkpoint", "test"),
     "report": BuiltIn("write report.html of a run again", "report"),

@@ -22,6 +22,11 @@ LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the config and its overrides."""
     parser.add_argument("config", metavar="CONFIG", help="config file, or SCOPE:RECIPE (see `kdhub list recipes`)")
+    add_overrides(parser)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the overrides of a config."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",

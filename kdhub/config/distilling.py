@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kdhub.config.findings import Finding, Report
@@ -10,6 +11,10 @@ from kdhub.config.objectives import Inputs, missing_inputs, spread, spread_probl
 from kdhub.errors import UnknownComponentError, UsageError
 from kdhub.plugins import PluginManager
 from kdhub.records import LossSpec
+
+_STORED = "kdhub.StoredTeacher"
+_MANIFEST = "manifest.json"
+"""What makes a folder a store; its floor imports torch, which this one may not."""
 
 
 def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager, report: Report) -> None:
@@ -22,6 +27,7 @@ def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager,
     if not objectives:
         report.warn(f"{path}.objectives", "there is no objective: the student learns nothing from a teacher")
         return
+    _check_stores(model, path, report)
     heard: set[str] = set()
     for name, objective in objectives.items():
         where = f"{path}.objectives.{name}"
@@ -48,6 +54,21 @@ def _teachers(model: Mapping[str, Any], path: str, report: Report) -> tuple[str,
         if ":" in name or "." in name:
             report.error(f"{path}.teachers.{name}", "a teacher's name may hold neither ':' nor '.'")
     return tuple(several) if several is not None else ("teacher",) if single is not None else ()
+
+
+def _check_stores(model: Mapping[str, Any], path: str, report: Report) -> None:
+    """Warn of stores that `kdhub cache` has yet to write."""
+    several = model.get("teachers")
+    places = {f"{path}.teacher": model.get("teacher")}
+    places |= {f"{path}.teachers.{name}": one for name, one in several.items()} if isinstance(several, Mapping) else {}
+    for where, teacher in places.items():
+        if not isinstance(teacher, Mapping) or teacher.get("type") != _STORED:
+            continue
+        store = teacher.get("store")
+        if isinstance(store, str) and not Path(store).expanduser().joinpath(_MANIFEST).is_file():
+            report.warn(
+                f"{where}.store", "there is no teacher store yet", got=store, fix="write it: kdhub cache CONFIG"
+            )
 
 
 def _check_objective(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -257,24 +257,3 @@ def _told_once() -> Iterator[None]:
         if is_main_process():
             raise
         raise ToldElsewhereError(str(error)) from error
-
-
-def summary(result: CacheResult) -> list[str]:
-    """Say in one line a tap what a store holds and what its precision costs."""
-    manifest: Manifest = result.info.manifest
-    lines = []
-    for tap in manifest.taps:
-        lines.append(
-            f"{tap}: {manifest.precision[tap]}, {result.info.record_bytes[tap]:.0f} bytes a sample, {said(manifest.errors.get(tap, {}))}"
-        )
-    return lines
-
-
-def said(errors: Mapping[str, float]) -> str:
-    """Say what a precision costs."""
-    if not errors.get("max_abs"):
-        return "exact"
-    told = f"differs by at most {errors['max_abs']:.2g}"
-    if "kl_mean" in errors:
-        told += f", {errors['kl_mean']:.2g} nats on average (at most {errors['kl_max']:.2g})"
-    return told

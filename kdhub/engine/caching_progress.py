@@ -18,12 +18,14 @@ class CachingProgress:
 
     Args:
         what: What is being done.
-        total: Records to write.
-        processes: How many processes write at the same pace.
+        total: How many there are to do.
+        processes: How many processes work at the same pace.
+        unit: What is counted.
     """
 
-    def __init__(self, what: str, total: int, processes: int) -> None:
+    def __init__(self, what: str, total: int = 0, processes: int = 1, unit: str = "records") -> None:
         self._what = what
+        self._unit = unit
         self._total = total
         self._processes = processes
         self._done = 0
@@ -32,7 +34,7 @@ class CachingProgress:
         self._task: TaskID | None = None
 
     def __enter__(self) -> CachingProgress:
-        if is_main_process() and self._total and console().is_terminal:
+        if is_main_process() and console().is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, TextColumn("{task.fields[status]}"), console=console(), transient=True)
             self._task = self._bar.add_task(self._what, total=self._total, status="")
@@ -44,15 +46,19 @@ class CachingProgress:
             self._bar.stop()
 
     def advance(self, records: int) -> None:
-        """Count what this process has written."""
-        self._done = min(self._total, self._done + records * self._processes)
+        """Count what this process has done."""
+        self.reach(min(self._total, self._done + records * self._processes), self._total)
+
+    def reach(self, done: int, total: int) -> None:
+        """Say how many of how many are done by all."""
+        self._done, self._total = done, total
         now = time.monotonic()
         if not is_main_process() or now - self._shown < _PAUSE_SECONDS[self._bar is not None]:
             return
         self._shown = now
         speed = self._done / max(now - self._started, 1e-9)
-        status = f"{speed:.3g} records/s, {duration((self._total - self._done) / speed)} left"
+        status = f"{speed:.3g} {self._unit}/s, {duration((self._total - self._done) / speed)} left"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done, status=status)
+            self._bar.update(self._task, completed=self._done, total=self._total, status=status)
         else:
             say(f"{self._what} {self._done}/{self._total} ({self._done / self._total:.0%}), {status}")

@@ -106,8 +106,7 @@ class TeacherSource:
 
 def data_fingerprint(dataset: Any) -> str:
     """Identify a data set: by its own ``fingerprint()``, otherwise by class and length."""
-    kind = type(dataset)
-    named = f"{kind.__module__}.{kind.__qualname__} of {len(dataset)}"
+    named = f"{type(dataset).__qualname__} of {len(dataset)}"
     own = getattr(dataset, "fingerprint", None)
     return f"{named}, {own()}" if callable(own) else named
 

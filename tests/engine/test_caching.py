@@ -19,7 +19,7 @@ from mmengine.registry import DATASETS, MODELS
 from torch import Tensor
 
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine.caching import cache_teachers, summary
+from kdhub.engine.caching import cache_teachers
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
@@ -34,22 +34,14 @@ class NoisyPoints(tiny.TinyPoints):
 
 
 @DATASETS.register_module(force=True)
-class MovingPoints(tiny.TinyPoints):
-    """Points that somebody moves between two runs."""
-
-    moved = 0.0
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        sample = super().__getitem__(index)
-        return {**sample, "inputs": sample["inputs"] + self.moved}
-
-
-@DATASETS.register_module(force=True)
 class DeadlyPoints(tiny.TinyPoints):
-    """Points of which one kills the process that loads it, if it is told to."""
+    """Points of which one kills the process that loads it after the two looks of the replay check, if it is told to."""
+
+    loaded = 0
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if index == 9 and "KDHUB_TEST_DEADLY" in os.environ:
+        self.loaded += index == 9
+        if self.loaded == 3 and "KDHUB_TEST_DEADLY" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__getitem__(index)
 
@@ -142,3 +134,110 @@ def test_a_run_from_recorded_augmentations_is_the_run_with_the_live_teacher(conf
     (result,) = cache_teachers(config({"draws": 2}, "NoisyPoints"))
     assert result.written == 32
     assert_same_run(live, weights(config({"draws": 2}, "NoisyPoints")))
+
+
+def test_a_pipeline_that_augments_needs_draws(config: Callable[..., Config]) -> None:
+    """One augmentation of each sample, stored once, would be answered for all the others."""
+    with pytest.raises(UsageError, match=r"the data pipeline augments.*draws=n"):
+        cache_teachers(config({}, "NoisyPoints"))
+
+
+@pytest.mark.parametrize(
+    ("tap", "said"),
+    [("norm", r"norm: a sample's value depends on the other samples"), ("similar", r"similar: the value compares")],
+)
+def test_values_that_depend_on_the_batch_are_refused(
+    config: Callable[..., Config], teacher: dict[str, Any], tap: str, said: str
+) -> None:
+    """A stored similarity to yesterday's batch says nothing about today's, and has the right shape."""
+    teacher |= {"model": {"type": "Classmates"}, "checkpoint": None}
+    cfg = config({})
+    cfg.model.objectives.logits.teacher = tap
+    with pytest.raises(UsageError, match=said + r".*tap what it is computed from"):
+        cache_teachers(cfg)
+
+
+def test_a_killed_run_goes_on_where_it_stopped(config: Callable[..., Config], tmp_path: Path) -> None:
+    """A night of a teacher's work must not be lost with its process, nor done twice."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_caching, tiny
+from mmengine.config import Config
+from kdhub.engine.caching import cache_teachers
+from kdhub.store import StoreWriter
+StoreWriter.COMMIT_SECONDS = 0.0
+cache_teachers(Config.fromfile({str(tmp_path / "deadly.py")!r}))
+"""
+    cfg = config({}, "DeadlyPoints")
+    cfg.dump(tmp_path / "deadly.py")
+    environment = os.environ | {"KDHUB_TEST_DEADLY": "1", "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    (result,) = cache_teachers(cfg)
+    assert result.written == 8  # two batches of four were acknowledged before sample 9 was loaded
+    assert result.info.missing == 0
+
+
+def test_a_store_that_is_not_complete_is_refused(config: Callable[..., Config], tmp_path: Path) -> None:
+    """A run that stops at the first missing sample stops after hours; before the first step costs nothing."""
+    cache_teachers(config({}))
+    for block in list((tmp_path / "store").glob("*.safetensors")):
+        block.unlink()
+    with pytest.raises(UsageError, match=r"not complete.*expected 16 records, got 0.*kdhub cache"):
+        train(config({}))
+
+
+def test_a_missing_store_says_how_to_write_it(config: Callable[..., Config]) -> None:
+    """The first thing that a user of a stored teacher meets must say what to type."""
+    with pytest.raises(UsageError, match=r"no teacher store here.*kdhub cache"):
+        train(config({}))
+
+
+def test_a_damaged_record_is_named_and_computed_again(config: Callable[..., Config], tmp_path: Path) -> None:
+    """One flipped bit would teach one sample wrong for ever; the remedy in the message must be one."""
+    cache_teachers(config({}))
+    (block,) = (tmp_path / "store").glob("*.safetensors")
+    content = bytearray(block.read_bytes())
+    content[-5] ^= 1
+    block.write_bytes(content)
+    with pytest.raises(UsageError, match=r"is damaged, and was not used.*kdhub cache"):
+        train(config({"verify": 0}, train_cfg={"by_epoch": False, "max_iters": 4, "val_interval": 4}))
+    (result,) = cache_teachers(config({}))
+    assert 0 < result.written < 16
+    train(config({}, name="repaired"))
+
+
+def test_a_finished_store_is_not_computed_again(config: Callable[..., Config]) -> None:
+    """Whoever types the command twice must not wait twice."""
+    cache_teachers(config({}))
+    (again,) = cache_teachers(config({}))
+    assert again.written == 0
+
+
+def test_another_precision_needs_another_store(config: Callable[..., Config]) -> None:
+    """A store in two precisions would be neither; the folder's own must stay as it is."""
+    cache_teachers(config({}))
+    with pytest.raises(UsageError, match=r"another teacher store.*'float16', not 'float32'"):
+        cache_teachers(config({"precision": "float16"}))
+
+
+def test_two_processes_write_a_shard_each(config: Callable[..., Config], tmp_path: Path) -> None:
+    """Processes that wrote the same samples, or left some out, would make torchrun useless or the store incomplete."""
+    config({"draws": 2}, "NoisyPoints").dump(tmp_path / "two.py")
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_caching
+from mmengine.config import Config
+from kdhub.engine.caching import cache_teachers
+cache_teachers(Config.fromfile({str(tmp_path / "two.py")!r}), launcher="pytorch")
+""")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = cache_teachers(config({"draws": 2}, "NoisyPoints"))
+    assert (result.written, result.info.records, result.info.shards) == (0, 32, 2)

@@ -1,0 +1,131 @@
+"""A run opens only a store of its own teacher, taps, data, preprocessing and precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from torch import Tensor
+
+from kdhub.engine.caching import cache_teachers
+from kdhub.engine.run_card import RunCard
+from kdhub.engine.train import train
+from kdhub.errors import GuardError, UsageError
+
+
+@DATASETS.register_module(force=True)
+class MovablePoints(tiny.TinyPoints):
+    """Points that somebody moves between two runs."""
+
+    moved = 0.0
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = super().__getitem__(index)
+        return {**sample, "inputs": sample["inputs"] + self.moved}
+
+
+def save_teacher(path: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    state = {"state_dict": tiny.TinyClassifier(width=8).state_dict()}
+    torch.save({**state, "meta": {"dataset_meta": {"classes": tiny.CLASSES}}}, path)
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> Config:
+    """A run of one step from a store that is filled."""
+    save_teacher(tmp_path / "teacher.pth", seed=7)
+    cfg = tiny.config(tmp_path / "run", train_cfg={"by_epoch": False, "max_iters": 1, "val_interval": 1})
+    cfg.model = tiny.distiller()
+    cfg.model.teacher.checkpoint = str(tmp_path / "teacher.pth")
+    cfg.model.teacher = {"type": "kdhub.StoredTeacher", "store": str(tmp_path / "store"), "teacher": cfg.model.teacher}
+    cfg.train_dataloader.dataset = {"type": "MovablePoints"}
+    cache_teachers(cfg)
+    return cfg
+
+
+def retap(cfg: Config) -> None:
+    cfg.model.objectives.logits.teacher = "body"
+
+
+CHANGES: dict[str, tuple[Callable[[Config], Any], str]] = {
+    "tap": (retap, r"taps: \('body',\), not \('head',\)"),
+    "data": (lambda cfg: cfg.train_dataloader.dataset.update(size=12), r"samples: 12, not 16"),
+    "class of data": (lambda cfg: cfg.train_dataloader.dataset.update(type="TinyPoints"), r"data: .*TinyPoints"),
+    "pipeline": (lambda cfg: cfg.train_dataloader.dataset.update(seed=3), r"preprocessing: "),
+    "collate": (lambda cfg: cfg.train_dataloader.update(collate_fn={"type": "pseudo_collate"}), r"preprocessing: "),
+    "precision": (lambda cfg: cfg.model.teacher.update(precision="bfloat16"), r"precision of head: 'bfloat16', not"),
+    "draws": (lambda cfg: cfg.model.teacher.update(draws=2), r"mode: 'recorded', not 'plain'; draws: 2, not 1"),
+    "config of the teacher": (
+        lambda cfg: cfg.model.teacher.teacher.model.update(dropout=0.1),
+        r"teacher: 'weights-.*', not 'weights-",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_store_of_something_else_is_refused(cfg: Config, change: str) -> None:
+    """Each of these gives other values of the same shape; only the store's manifest can tell."""
+    apply, said = CHANGES[change]
+    apply(cfg)
+    with pytest.raises(UsageError, match=rf"the store of teacher 'teacher' does not fit this run.*{said}"):
+        train(cfg)
+
+
+def test_other_weights_of_the_teacher_are_refused(cfg: Config, tmp_path: Path) -> None:
+    """A teacher that was trained on is another teacher under the same name."""
+    save_teacher(tmp_path / "teacher.pth", seed=8)
+    with pytest.raises(UsageError, match=r"does not fit this run.*teacher: 'weights-"):
+        train(cfg)
+
+
+def test_data_that_changed_under_the_same_name_are_seen(cfg: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that were exported anew keep class, number and config; only the live teacher can tell."""
+    monkeypatch.setattr(MovablePoints, "moved", 2.0)
+    with pytest.raises(UsageError, match=r"answers otherwise than its store.*head to differ by at most 0\.02"):
+        train(cfg)
+
+
+def test_without_the_checkpoint_the_store_is_taken_at_its_word(
+    cfg: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A store travels to machines that do not have the teacher; that nothing was verified must be said."""
+    (tmp_path / "teacher.pth").unlink()
+    train(cfg)
+    assert "its store is taken at its word" in capfd.readouterr().err
+    card = RunCard.read(tmp_path / "run")
+    assert card is not None
+    assert ".store-" in card.content["teachers"]["teacher"]
+
+
+def test_the_recorded_classes_are_compared_without_the_teacher(cfg: Config, tmp_path: Path) -> None:
+    """Logits in another order of classes have the same shape; the guard must work from the store alone."""
+    (tmp_path / "teacher.pth").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny.TinyPoints, "metainfo", {"classes": ("above", "below")})
+        with pytest.raises(GuardError, match="the same classes in another order"):
+            train(cfg)
+
+
+def test_stored_and_live_teachers_teach_together(cfg: Config) -> None:
+    """A stored teacher is asked by keys, which the live one beside it must not get as data."""
+    stored = cfg.model.pop("teacher")
+    cfg.model.teachers = {"kept": stored, "live": copy.deepcopy(stored["teacher"])}
+    objectives = cfg.model.objectives
+    objectives.second = copy.deepcopy(objectives.logits)
+    objectives.logits.teacher, objectives.second.teacher = "kept:head", "live:head"
+    metrics = train(cfg).metrics
+    assert metrics
+
+
+def test_a_run_from_a_store_resumes(cfg: Config) -> None:
+    """The identity of a stored teacher must be the same in the second process, or no run could go on."""
+    train(cfg)
+    cfg.train_cfg.max_iters = 2
+    assert train(cfg, resume=True).metrics
