@@ -69,8 +69,20 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
 def _without_objectives(model: Mapping[str, Any], manager: PluginManager) -> dict[str, Any]:
     type_ = model.get("type")
     if isinstance(type_, str) and manager.owns(type_) and manager.find(type_).component.kind == "distiller":
-        return {**copy.deepcopy(dict(model)), "objectives": {}}
+        bare = {**copy.deepcopy(dict(model)), "objectives": {}}
+        if bare.get("teacher"):
+            bare["teacher"] = _live(bare["teacher"])
+        if bare.get("teachers"):
+            bare["teachers"] = {name: _live(teacher) for name, teacher in bare["teachers"].items()}
+        return bare
     return copy.deepcopy(dict(model))
+
+
+def _live(teacher: Any) -> Any:
+    """Take the live teacher out of a stored one: before there is a store, it shows what can be stored."""
+    if isinstance(teacher, Mapping) and teacher.get("type") == "kdhub.StoredTeacher" and teacher.get("teacher"):
+        return teacher["teacher"]
+    return teacher
 
 
 def _first_batch(cfg: Config) -> tuple[Any, bool]:

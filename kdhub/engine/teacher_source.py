@@ -74,7 +74,7 @@ class TeacherSource:
         return iter(
             DataLoader(
                 KeyedDataset(self.loader.dataset, self.seed, self.draws, attach=True),
-                batch_sampler=[[SampleKey(*key) for key in batch] for batch in keys],  # type: ignore[arg-type]
+                batch_sampler=[[SampleKey(*key) for key in batch] for batch in keys],
                 collate_fn=KeyedCollate(self.loader.collate_fn, self.seed, expose=True),
                 num_workers=count,
                 pin_memory=self.loader.pin_memory,
