@@ -13,7 +13,9 @@ def noisy(tmp_path, monkeypatch):
     folder = tmp_path / "noisylib"
     folder.mkdir()
     (folder / "__init__.py").write_text("import warnings\nwarnings.warn('operators are missing')\nprint('no cloud')\n")
-    (folder / "utils.py").write_text("seen = []\ndef register_all_modules(init_default_scope=True):\n    seen.append(1)\n")
+    (folder / "utils.py").write_text(
+        "seen = []\ndef register_all_modules(init_default_scope=True):\n    seen.append(1)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     yield "noisylib"
     for name in ("noisylib", "noisylib.utils"):

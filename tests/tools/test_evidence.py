@@ -14,7 +14,11 @@ def finished(folder, seed, score):
     """Leave what a finished run leaves, as far as the tool reads it."""
     run = folder / f"seed{seed}"
     run.mkdir(parents=True)
-    card = {"status": "finished", "evaluations": [{"metrics": {"mIoU": score}}], "baselines": {"student": {"mIoU": 1.0}}}
+    card = {
+        "status": "finished",
+        "evaluations": [{"metrics": {"mIoU": score}}],
+        "baselines": {"student": {"mIoU": 1.0}},
+    }
     (run / "run.json").write_text(json.dumps(card))
 
 
