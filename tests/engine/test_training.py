@@ -178,6 +178,23 @@ def test_a_checkpoint_that_does_not_fit_is_not_resumed(tmp_path: Path) -> None:
         train(tiny.config(tmp_path, model={"type": "TinyClassifier", "width": 5}), resume=True)
 
 
+def test_a_resumed_run_keeps_the_precision_that_was_decided(tmp_path: Path) -> None:
+    """Measured anew on other batches, the teacher could go on in another precision than it began with."""
+    weights = tmp_path / "teacher.pth"
+    torch.save(tiny.TinyClassifier(8).state_dict(), weights)
+    model = tiny.distiller(checkpoint=str(weights), precision="auto", max_error=0.5)
+    decided = []
+    for iterations, resume in ((6, False), (8, True)):
+        cfg = tiny.config(tmp_path / "run", model=model)
+        cfg.train_cfg.max_iters = iterations
+        train(cfg, resume=resume)
+        checkpoint = read_checkpoint((tmp_path / "run/last_checkpoint").read_text())
+        decided.append(checkpoint["meta"]["kdhub"]["states"]["teacher"])
+    assert decided[0]["batches"] == 3
+    assert decided[0]["errors"]
+    assert decided[1] == decided[0]
+
+
 def test_teacher_with_other_class_names_is_refused(tmp_path: Path) -> None:
     """Logits compared class by class in another order teach nonsense that still looks like learning."""
     with pytest.raises(GuardError, match="teacher"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -35,12 +36,15 @@ class DistillHook(Hook):
             check(tuple(classes))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Write the teachers' fingerprints."""
-        teachers = {name: one.fingerprint() for name, one in teachers_of(runner.model).items()}
-        checkpoint["meta"][_META] = {"teachers": teachers}
+        """Write the teachers' fingerprints, and what was decided about their precision."""
+        teachers = teachers_of(runner.model)
+        checkpoint["meta"][_META] = {
+            "teachers": {name: one.fingerprint() for name, one in teachers.items()},
+            "states": {name: one.state() for name, one in _deciding(teachers).items()},
+        }
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with a teacher that answers differently.
+        """Refuse to go on with a teacher that answers differently; let none decide anew how precisely it does.
 
         Raises:
             UsageError: Naming the teachers that differ.
@@ -48,8 +52,8 @@ class DistillHook(Hook):
         recorded = checkpoint.get("meta", {}).get(_META)
         if not runner.resuming or recorded is None:
             return
-        before = recorded["teachers"]
-        present = {name: one.fingerprint() for name, one in teachers_of(runner.model).items()}
+        before, teachers = recorded["teachers"], teachers_of(runner.model)
+        present = {name: one.fingerprint() for name, one in teachers.items()}
         changed = sorted(name for name in before.keys() | present.keys() if before.get(name) != present.get(name))
         if changed:
             raise UsageError(
@@ -59,3 +63,10 @@ class DistillHook(Hook):
                 got=", ".join(f"{name}={present.get(name, 'none')}" for name in changed),
                 fix="give back the teacher's former weights and config, or start a new run in another --work-dir",
             )
+        for name, state in recorded.get("states", {}).items():
+            _deciding(teachers)[name].load_state(state)
+
+
+def _deciding(teachers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the teachers that decide something on the way; a stored one answers what was decided when it was written."""
+    return {name: one for name, one in teachers.items() if hasattr(one, "load_state")}
