@@ -57,13 +57,24 @@ def told_faults(again: str) -> Iterator[None]:
 
 
 def explain(error: BaseException, again: str) -> UsageError | None:
-    """Say what happened and what to do about it; ``None`` for an error that no such fault raises."""
+    """Say what happened and what to do about it; ``None`` for an error that no such fault raises.
+
+    The first fault counts: torch notices a dead worker twice, and one that it ends itself when another process is lost.
+    """
+    chain = [error]
+    while (
+        former := chain[-1].__cause__ or (None if chain[-1].__suppress_context__ else chain[-1].__context__)
+    ) is not None:
+        chain.append(former)
+    return next((told for one in reversed(chain) if (told := _explain_one(one, again)) is not None), None)
+
+
+def _explain_one(error: BaseException, again: str) -> UsageError | None:
     text = str(error)
-    if deaths := [found for one in _chain(error) if (found := _WORKER.search(str(one)))]:
-        # torch notices twice: that it ended, and, as the cause of that, by which signal
-        signal = next((found["signal"].strip() for found in deaths if found["signal"]), "")
+    if found := _WORKER.search(text):
+        signal = (found["signal"] or "").strip()
         return UsageError(
-            f"a data worker died (process {deaths[0]['pids'].strip()})",
+            f"a data worker died (process {found['pids'].strip()})",
             got=f"signal {signal}" if signal else None,
             fix=f"{_REMEDIES.get(signal, _LOOK_CLOSER)}; to go on: {again}",
         )
@@ -84,13 +95,6 @@ def explain(error: BaseException, again: str) -> UsageError | None:
             fix=f"what stopped it stands above, in its own words, if it could tell; to go on: {again}",
         )
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is_cut_short(error: BaseException) -> bool:

@@ -98,10 +98,9 @@ class _Start:
 
 
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
-    with ExitStack() as lock, _storage_errors(work_dir):
+    with ExitStack() as lock, _storage_errors(work_dir), told_faults(resume_command(work_dir)):
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
-        with told_faults(resume_command(work_dir)):
-            runner = _build(cfg, start.checkpoint)
+        runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
         for warning in start.warnings:
@@ -135,14 +134,16 @@ def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:
 
 
 def _run(runner: KdhubRunner) -> None:
+    again = resume_command(runner.work_dir)
     try:
-        with told_faults(resume_command(runner.work_dir)):
+        with told_faults(again):  # here already, so that the card has it in the same words
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")
         raise _stopped_at_once(runner) from None
     except BaseException as error:
-        with suppress(UsageError):  # a full disk, perhaps: what stopped the run is the better message
+        # a full disk, perhaps, or the next worker: what stopped the run is the better message
+        with suppress(UsageError), told_faults(again):
             _close(runner, "interrupted" if isinstance(error, Interrupted) else "failed", error)
         raise
     _close(runner, "finished")

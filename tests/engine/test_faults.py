@@ -114,6 +114,18 @@ def test_a_lost_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "AGAIN") is None
 
 
+def test_the_first_fault_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its way out of a lost connection torch ends its workers, and takes that for their death."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(UsageError, match="another process of this run has ended"), told_faults("AGAIN"):
+        try:
+            raise RuntimeError("Connection closed by peer [127.0.0.1]:4711")
+        finally:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+
+
 def test_a_mistake_is_told_by_the_main_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes that print the same line, or one that waits for the other until a timeout."""
 

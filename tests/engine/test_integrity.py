@@ -183,6 +183,13 @@ def test_checkpoints_without_entry_are_checked_by_their_own_sums(work_dir: Path)
         train(tiny.config(work_dir), resume=work_dir / "iter_6.pth")
 
 
+def test_an_evaluation_that_is_repeated_is_recorded_once(work_dir: Path) -> None:
+    """The last checkpoint is older than the last evaluation: a run that was killed in its report showed that one twice."""
+    train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    evaluations = json.loads((work_dir / "run.json").read_text())["evaluations"]
+    assert [one["iteration"] for one in evaluations] == [3, 6]
+
+
 def test_killed_between_checkpoint_and_ledger(work_dir: Path) -> None:
     """A stopped run that is stopped again writes ``interrupted.pth`` twice; the first one's entry is not the second's."""
     shutil.copy(work_dir / "iter_4.pth", work_dir / "iter_6.pth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import sys
@@ -20,6 +21,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 import kdhub.engine.train  # noqa: F401 - before the first fork
 from kdhub.cli.main import main
 
+_AGENT = re.compile(r"[IWE]\d{4} \d\d:\d\d:")
+"""How a line of torchrun's agent begins, whose words are not ours to judge."""
 _PATIENCE = 240
 """Seconds after which a run counts as hanging."""
 
@@ -105,6 +108,13 @@ class Process:
         if pid is None:
             self.wait()
 
+    def wait_for(self, pid: int) -> None:
+        """Wait for the end of a process that it started."""
+        deadline = time.monotonic() + _PATIENCE
+        while Path(f"/proc/{pid}").exists():
+            require(time.monotonic() < deadline, f"process {pid} still running after {_PATIENCE} s")
+            time.sleep(0.005)
+
     def children(self) -> list[int]:
         """Return the ids of its child processes."""
         try:
@@ -121,8 +131,9 @@ class Process:
     def errors(self) -> list[str]:
         """Return what the console says went wrong, which must be in words for a person."""
         text = self.console.read_text(errors="replace") if self.console.is_file() else ""
-        require("Traceback" not in text, f"a traceback in {self.console}")
-        return [line for line in text.splitlines() if line.startswith("kdhub: error:")]
+        ours = [line for line in text.splitlines() if not _AGENT.match(line)]
+        require(not any("Traceback" in line for line in ours), f"a traceback in {self.console}")
+        return [line for line in ours if line.startswith("kdhub: error:")]
 
 
 def train(arguments: list[str], file_limit: int | None) -> int:

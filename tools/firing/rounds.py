@@ -111,7 +111,7 @@ def recover(run: Round) -> None:
     recorded = run.recorded() if run.expected is None else [run.expected]
     with run.train("--resume") as process:
         code = process.wait()
-        if not recorded and code == 2:
+        if not recorded and code != 0:
             process.require_told("nothing to resume")
         else:
             require(code == 0, f"--resume ended with {code}: {process.console}")

@@ -72,16 +72,18 @@ class RunCardHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
         """Record an evaluation."""
-        if not is_main_process() or not runner.run_card.content:
+        content = runner.run_card.content
+        if not is_main_process() or not content:
             return
-        runner.run_card.content["evaluations"].append(
-            {
-                "iteration": runner.iter,
-                "epoch": runner.epoch,
-                "seconds": round(time.monotonic() - self._evaluation_started, 2),
-                "metrics": dict(metrics or {}),
-            }
-        )
+        evaluation = {
+            "iteration": runner.iter,
+            "epoch": runner.epoch,
+            "seconds": round(time.monotonic() - self._evaluation_started, 2),
+            "metrics": dict(metrics or {}),
+        }
+        # a run killed between an evaluation and the next checkpoint evaluates once more when it is resumed
+        former = [one for one in content["evaluations"] if one["iteration"] != runner.iter]
+        content["evaluations"] = [*former, evaluation]
         runner.run_card.write()
 
 
