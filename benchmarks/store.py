@@ -118,7 +118,7 @@ def race(folder: Path, samples: int, batch: int, reads: int, seed: int, start: A
 
 
 def compete(folder: Path, samples: int, batch: int, reads: int, rounds: int) -> dict[str, float]:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # as data workers are made
     ratios, first_ratios, micros = [], [], []
     for turn in range(rounds):
         start, results = context.Barrier(READERS), context.SimpleQueue()
