@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ except ImportError:  # Windows has no flock; runs there are told that nothing gu
 FILE_NAME = ".lock"
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+_PATIENCE_SECONDS = 2.0
+"""How long a taken lock is tried: data workers of a run that was just killed may not have closed their copy yet."""
 
 _held: set[int] = set()
 """File descriptors of the locks of this process."""
@@ -64,20 +68,27 @@ def work_dir_lock(work_dir: Path) -> Iterator[str | None]:
 def _lock(descriptor: int, path: Path) -> str | None:
     if fcntl is None:
         return f"this system cannot lock {path}: see to it yourself that no second run uses this work_dir"
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            raise UsageError(
-                "another run is at work in this work_dir",
-                where=str(path.parent),
-                got=_holder(path),
-                fix="wait for it or stop it, or choose another --work-dir",
-            ) from error
-        if error.errno in _UNSUPPORTED:
-            return f"{path.parent} cannot be locked ({error.strerror}): see to it yourself that no second run uses it"
-        raise storage_error(path, error) from error
-    return None
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _TAKEN and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            if error.errno in _TAKEN:
+                raise UsageError(
+                    "another run is at work in this work_dir",
+                    where=str(path.parent),
+                    got=_holder(path),
+                    fix="wait for it or stop it, or choose another --work-dir",
+                ) from error
+            if error.errno in _UNSUPPORTED:
+                return (
+                    f"{path.parent} cannot be locked ({error.strerror}): see to it yourself that no second run uses it"
+                )
+            raise storage_error(path, error) from error
+        return None
 
 
 def _introduce(descriptor: int, path: Path) -> None:
