@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[tuple[int, ...], int]] = {
     # name: shape of a sample, samples
     "CamVid logits": ((11, 40, 56), 367),
     "MiniLM embeddings": ((384,), 20_000),
-    "MiniLM embeddings, two blocks": ((384,), 120_000),
+    "MiniLM embeddings, 120 000": ((384,), 120_000),
 }
 PRECISIONS = {"CamVid logits": ("float32", "float16", "bfloat16", "topk:3:float16")}
 READERS = 2
