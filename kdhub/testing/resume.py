@@ -32,8 +32,9 @@ _ENTRIES = ("message_hub", "evaluations", "state_dict", "optimizer", "param_sche
 """What is compared, in this order: the first loss that differs tells more than the weights that differ in the end."""
 
 _ARRAYS = (torch.Tensor, np.ndarray)
-_CLOCKS = frozenset(
-    {"time", "data_time", "memory", "seconds", "speed", "latency", "fps", "throughput", "experiment_name"}
+_OF_THE_MOMENT = frozenset(
+    {"time", "data_time", "memory", "seconds", "speed", "latency", "fps", "throughput"}  # the clock's
+    | {"experiment_name", "mmengine_version"}  # counted in a process; the commit of the folder one stands in
 )
 """Last parts of names whose values no two runs share."""
 
@@ -194,7 +195,7 @@ def _result(work_dir: Path) -> dict[str, Any]:
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if name.rpartition(".")[2].rpartition("/")[2] in _CLOCKS:
+    if name.rpartition(".")[2].rpartition("/")[2] in _OF_THE_MOMENT:
         return
     if isinstance(value, Mapping):
         for key, entry in value.items():
