@@ -157,6 +157,7 @@ def _zip_fault(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
+    # a flipped byte in a header may ask for anything: a method that zipfile lacks, a password, a length beyond the file
     except (
         zipfile.BadZipFile,
         zlib.error,
