@@ -100,15 +100,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise storage_error(path, cause) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_file(path) as stream:
+def write_text(path: Path, text: str, fix: str | None = None) -> None:
+    """Write a text file atomically; ``fix`` as for `atomic_file`."""
+    with atomic_file(path, fix) as stream:
         stream.write(text.encode())
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any], fix: str | None = None) -> None:
     """Write a JSON file atomically; not-a-number and infinity, which JSON lacks, become ``"nan"`` and ``"inf"``."""
-    write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", fix)
 
 
 def plain(value: Any) -> Any:

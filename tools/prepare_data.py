@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from kdhub.engine.atomic import atomic_folder
 from kdhub.errors import KdhubError, UsageError
+from kdhub.files import atomic_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -9,8 +9,8 @@ import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kdhub.engine.sealed import DamagedFileError, read_sealed, write_sealed
 from kdhub.errors import UsageError
+from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
 LEDGER = "checkpoints.json"
 _BLOCK = 1 << 20

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kdhub.engine.atomic import storage_error
 from kdhub.engine.run_card import now
 from kdhub.errors import UsageError
+from kdhub.files import storage_error
 
 try:
     import fcntl

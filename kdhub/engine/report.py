@@ -12,7 +12,6 @@ from typing import Any
 
 import jinja2
 
-from kdhub.engine.atomic import write_text
 from kdhub.engine.charts import chart
 from kdhub.engine.commands import resume_command
 from kdhub.engine.console import duration
@@ -20,6 +19,7 @@ from kdhub.engine.curves import metric_curves, read_curves
 from kdhub.engine.run_card import PICTURES, RunCard
 from kdhub.engine.work_dir import latest_checkpoint
 from kdhub.errors import UsageError
+from kdhub.files import write_text
 
 FILE_NAME = "report.html"
 NEXT = "next"

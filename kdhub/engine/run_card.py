@@ -6,8 +6,8 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
-from kdhub.engine.sealed import read_sealed, write_sealed
 from kdhub.errors import UsageError
+from kdhub.sealed import read_sealed, write_sealed
 
 FILE_NAME = "run.json"
 PICTURES = {".png": "image/png", ".jpg": "image/jpeg"}

@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
-from kdhub.engine.atomic import write_text
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
@@ -29,6 +28,7 @@ from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
 from kdhub.engine.stores import open_stores
+from kdhub.files import write_text
 
 _NUMBERS = itertools.count(1)
 _RESUMABLE: dict[Any, type[BaseLoop]] = {

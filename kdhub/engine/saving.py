@@ -11,9 +11,9 @@ import torch
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
-from kdhub.engine.atomic import atomic_file, write_text
 from kdhub.engine.models import unwrapped
 from kdhub.engine.work_dir import POINTER
+from kdhub.files import atomic_file, write_text
 
 
 def collect_checkpoint(

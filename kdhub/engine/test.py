@@ -10,7 +10,6 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
-from kdhub.engine.atomic import plain
 from kdhub.engine.defaults import add_testing_defaults, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
@@ -18,6 +17,7 @@ from kdhub.engine.integrity import require_healthy
 from kdhub.engine.libraries import import_library
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
+from kdhub.files import plain
 
 _NEEDED = ("test_dataloader", "test_cfg", "test_evaluator")
 _FOR_TRAINING = (

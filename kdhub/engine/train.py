@@ -15,7 +15,6 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
-from kdhub.engine.atomic import NO_SPACE, storage_error
 from kdhub.engine.commands import resume_command
 from kdhub.engine.defaults import add_training_defaults, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
@@ -30,6 +29,7 @@ from kdhub.engine.run_card import now
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
+from kdhub.files import NO_SPACE, storage_error
 
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from kdhub.engine.atomic import storage_error
 from kdhub.engine.identity import differences
 from kdhub.engine.integrity import LEDGER, read_ledger, require_healthy
 from kdhub.engine.run_card import FILE_NAME, RunCard
-from kdhub.engine.sealed import DamagedFileError
 from kdhub.errors import UsageError
+from kdhub.files import storage_error
+from kdhub.sealed import DamagedFileError
 
 POINTER = "last_checkpoint"
 """File that names the newest checkpoint, as in mmengine."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from kdhub.errors import UsageError
-from kdhub.files import atomic_file, plain
+from kdhub.files import plain
+from kdhub.sealed import DamagedFileError, checksum, read_sealed, write_sealed
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.tree import Node
 
@@ -18,7 +17,6 @@ FILE_NAME = "manifest.json"
 FORMAT = 1
 """Counts changes of the format that an older reader would misread."""
 
-_SEAL = "sha256"
 _NOTES = ("errors", "class_names")
 """What a store tells besides, and does not depend on."""
 
@@ -84,7 +82,7 @@ class Manifest:
     def identity(self) -> str:
         """Digest of all that the values depend on; each block of the store carries it."""
         content = {name: value for name, value in plain(asdict(self)).items() if name not in _NOTES}
-        return _digest(content)[:16]
+        return checksum(content)[:16]
 
     def nodes(self) -> dict[str, Node]:
         """Return what the value of each tap is made of."""
@@ -96,10 +94,7 @@ class Manifest:
         Raises:
             UsageError: If the disk is full or the folder cannot be written.
         """
-        content = plain(asdict(self))
-        text = json.dumps({**content, _SEAL: _digest(content)}, indent=2, ensure_ascii=False, allow_nan=False)
-        with atomic_file(folder / FILE_NAME, WRITE_FIX) as stream:
-            stream.write(f"{text}\n".encode())
+        write_sealed(folder / FILE_NAME, asdict(self), WRITE_FIX)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
@@ -110,17 +105,12 @@ class Manifest:
             UsageError: If it was written by a later kdhub, or cannot be read.
         """
         path = folder / FILE_NAME
-        try:
-            content = json.loads(path.read_bytes())
-            seal = content.pop(_SEAL)
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except OSError as error:
-            raise UsageError("cannot read the manifest", where=str(path), got=error.strerror) from error
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedStoreError(path, "no manifest") from error
-        if seal != _digest(content):
-            raise DamagedStoreError(path, "a manifest that does not match its checksum")
+        try:
+            content = read_sealed(path)
+        except DamagedFileError as error:
+            raise DamagedStoreError(path, error.got or "no manifest") from error
         if content["format"] != FORMAT:
             raise UsageError(
                 "the store was written by another version of kdhub",
@@ -137,7 +127,3 @@ class Manifest:
                 "class_names": None if classes is None else tuple(classes),
             }
         )
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

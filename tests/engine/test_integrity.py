@@ -14,11 +14,11 @@ import tiny
 from kdhub.checkpoint import read_checkpoint
 from kdhub.cli.main import main
 from kdhub.engine.integrity import LEDGER, Ledger, require_healthy
-from kdhub.engine.sealed import DamagedFileError, read_sealed, write_sealed
 from kdhub.engine.test import test as evaluate
 from kdhub.engine.train import train
 from kdhub.engine.work_dir import checkpoint_to_resume
 from kdhub.errors import UsageError
+from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
 SAVING = {"checkpoint": {"interval": 2, "by_epoch": False}}
 
@@ -216,9 +216,14 @@ def test_a_copied_work_dir_is_resumed_from_its_own_checkpoint(work_dir: Path, tm
     assert checkpoint_to_resume(copy, True)[0] == copy / "iter_6.pth"
 
 
-def test_sealed_files_of_an_older_kdhub(tmp_path: Path) -> None:
-    """Cards without a checksum were written by every release before this."""
-    (tmp_path / "old.json").write_text('{"status": "finished"}')
-    assert read_sealed(tmp_path / "old.json") == {"status": "finished"}
+def test_a_file_without_its_checksum_is_damaged(tmp_path: Path) -> None:
+    """A flipped byte in the name of the checksum must not switch the check off."""
+    (tmp_path / "bare.json").write_text('{"status": "finished"}')
+    with pytest.raises(DamagedFileError, match="no checksum"):
+        read_sealed(tmp_path / "bare.json")
+
+
+def test_a_sealed_file_comes_back(tmp_path: Path) -> None:
+    """Numbers that JSON lacks, keys that are no text and other alphabets must not look like damage."""
     write_sealed(tmp_path / "new.json", {"loss": float("nan"), "text": "größe", 1: [0.1, None]})
     assert read_sealed(tmp_path / "new.json") == {"loss": "nan", "text": "größe", "1": [0.1, None]}

@@ -17,9 +17,9 @@ from kdhub.engine.charts import chart
 from kdhub.engine.curves import read_curves
 from kdhub.engine.report import number, write_report
 from kdhub.engine.run_card import RunCard
-from kdhub.engine.sealed import write_sealed
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
+from kdhub.sealed import write_sealed
 
 _EMPTY_TAGS = {"meta", "link", "br", "img", "hr", "input"}
 

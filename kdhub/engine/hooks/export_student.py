@@ -11,9 +11,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook
 
 import kdhub
-from kdhub.engine.atomic import atomic_folder
 from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
+from kdhub.files import atomic_folder
 
 FOLDER = "student"
 

@@ -10,8 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from kdhub.engine.atomic import plain
 from kdhub.engine.console import console, duration, say
+from kdhub.files import plain
 
 _REFRESH_SECONDS = 0.2
 """How often the loss is read at most; on a GPU each reading waits for the device."""

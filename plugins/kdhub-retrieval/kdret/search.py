@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from sentence_transformers import SentenceTransformer
 
-from kdhub.engine.atomic import atomic_folder
 from kdhub.engine.console import say
 from kdhub.errors import UsageError
+from kdhub.files import atomic_folder
 from kdret.data.beir import Document, load_corpus
 from kdret.index import FlatIndex
 from kdret.loading import load_sentence_transformer

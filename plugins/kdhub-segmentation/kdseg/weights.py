@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine.atomic import atomic_file
 from kdhub.errors import UsageError
+from kdhub.files import atomic_file
 
 _HEAD = ("conv_head.", "bn2.", "classifier.")
 """What timm leaves out of a network that gives features only."""
