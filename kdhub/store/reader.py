@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kdhub.store.blocks import Block, Source, block_files, tap_of
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import FILE_NAME, Manifest
+from kdhub.store.tree import Node
 
 
 def open_blocks(folder: Path, manifest: Manifest) -> list[Block]:
@@ -79,29 +80,42 @@ class StoreReader:
         """Return the keys (index and draw) that have no record."""
         return self._index.missing(keys)
 
-    def read(self, keys: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    def read(self, keys: Sequence[tuple[int, int]], taps: Collection[str] | None = None) -> dict[str, Any]:
         """Return the values of some samples, joined to a batch as each tap gave them.
 
         Floats that were halved stay so: losses compute in float32 anyway, and what goes to a device is half as much.
 
         Args:
             keys: Index and draw of each sample, in the order of the batch.
+            taps: Taps to read; by default all. Columns of others are not touched, but by the check of a record that this
+                process reads first: a record has one checksum.
 
         Returns:
             Tap to value.
 
         Raises:
             DamagedStoreError: If a record is damaged.
-            UsageError: If one is missing.
+            UsageError: If one is missing, or the store has no such tap.
         """
+        values = self._values if taps is None else self._values_of(taps)
         codes = self._index.codes(keys)
         spots = self._known[codes]
         if ABSENT in spots.tolist():
             spots = self._check(keys, codes)
         return {
             tap: node.join(iter([source.take(spots) for source in sources]), len(codes))
-            for tap, node, sources in self._values
+            for tap, node, sources in values
         }
+
+    def _values_of(self, taps: Collection[str]) -> list[tuple[str, Node, list[Source]]]:
+        if unknown := set(taps) - set(self.manifest.taps):
+            raise UsageError(
+                "the teacher store has no such tap",
+                where=str(self.path),
+                expected=", ".join(self.manifest.taps),
+                got=", ".join(sorted(unknown)),
+            )
+        return [value for value in self._values if value[0] in taps]
 
     def _check(self, keys: Sequence[tuple[int, int]], codes: list[int]) -> NDArray[np.int64]:
         """See that records are there and sound, and remember it."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kdhub.errors import UsageError
 from kdhub.store import Node, StoreReader, StoreWriter, find_tree
+from kdhub.store.blocks import Source
 
 KEYS = [(7, 1), (0, 0), (3, 1), (3, 0), (9, 1)]
 
@@ -48,6 +49,30 @@ def assert_reads(reader: StoreReader, keys: list[tuple[int, int]]) -> None:
 def test_a_batch_comes_back_in_the_order_of_its_keys(store: Path, keys: list[tuple[int, int]]) -> None:
     """Values given to the wrong sample train a student on noise, and no loss would show it."""
     assert_reads(StoreReader(store), keys)
+
+
+def test_only_the_taps_that_are_asked_for_are_read(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that needs one small tap must not pay for the large ones beside it, nor take a slip in a name for no tap."""
+    reader = StoreReader(store)
+    assert_reads(reader, KEYS)
+    whole = reader.read(KEYS)
+    read: list[tuple[int, ...]] = []
+    take = Source.take
+
+    def noted(source: Source, *args: Any) -> Any:
+        column = take(source, *args)
+        read.append(tuple(column[0].shape))
+        return column
+
+    monkeypatch.setattr(Source, "take", noted)
+    assert_same(reader.read(KEYS, ["head"]), {"head": whole["head"]})
+    assert read == [(5, 3, 2)]
+    assert_same(reader.read(KEYS, {"tokens", "head"}), whole)
+    assert reader.read(KEYS, taps=()) == {}
+    with pytest.raises(UsageError, match="no such tap.*expected head, tokens, got heads"):
+        reader.read(KEYS, ["heads"])
+    with pytest.raises(UsageError, match="no such sample"):
+        reader.read([(10, 0)], ())
 
 
 def test_what_is_read_may_be_written_to(store: Path) -> None:
