@@ -5,7 +5,11 @@ variant takes one step on one batch, in an order that rotates; the median and th
 quoted. Each step ends with the value of its loss, and the benchmark stops if those of the float32 variants differ in the
 rounds before the timed ones; later, rounding alone drives trainings apart, and the deviation is printed.
 
-Usage: pip install '.[bench]' and python benchmarks/peers.py [--rounds 40] [--batch 8] [--side 224] [--json]
+Batches are drawn from a set of images, so that a teacher store can answer: it is filled before, in float32, and read in the
+timed steps, the first time that a record is read with its checksum. The bytes come from the page cache of the system, as they
+do in a training whose store fits in memory.
+
+Usage: pip install '.[bench]' and python benchmarks/peers.py [--rounds 40] [--batch 8] [--side 224] [--images 64] [--json]
 """
 
 from __future__ import annotations
@@ -15,27 +19,30 @@ import json
 import logging
 import statistics
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
+from filling import stored  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
-from step import batch, handwritten_step, kdhub_step  # noqa: E402
-from torchvision.models import resnet18, resnet34  # noqa: E402
+from step import Classifier, batch, handwritten_step, kdhub_step  # noqa: E402
+from torchdistill_step import torchdistill_step  # noqa: E402
 
 from kdhub.distill.precision import BATCHES  # noqa: E402
-from kdhub.distill.teachers import ModelTeacher  # noqa: E402
+from kdhub.distill.preprocess import SAMPLE_KEYS  # noqa: E402
+from kdhub.distill.taps import ModuleOutput  # noqa: E402
+from kdhub.distill.teachers import ModelTeacher, Teacher  # noqa: E402
+from kdhub.engine.sampling import SampleKey  # noqa: E402
 
-try:
-    from torchdistill.core.distillation import DistillationBox
-except ImportError as error:
-    sys.exit(f"{error}: pip install '.[bench]'")
-
-Step = Callable[[dict[str, torch.Tensor]], float]
+Batch = dict[str, Any]
+Step = Callable[[Batch], float]
 
 WARM_UP = BATCHES + 1
 """Rounds that are not timed: allocations, and a teacher in half precision is measured on its first batches."""
@@ -49,77 +56,54 @@ def handwritten() -> Step:
     return lambda data: sum(step(data).values())
 
 
-def kdhub(precision: str = "float32") -> Step:
-    step = kdhub_step(partial(ModelTeacher, precision=precision))
+def kdhub(teacher_of: Callable[[Classifier], Teacher] = ModelTeacher) -> Step:
+    step = kdhub_step(teacher_of)
     return lambda data: step(data)["loss"].item()
 
 
-def torchdistill() -> Step:
-    torch.manual_seed(0)
-    student, teacher = resnet18(num_classes=100), resnet34(num_classes=100).eval()
-    logits = {"student_module_path": "fc", "student_module_io": "output"}
-    logits |= {"teacher_module_path": "fc", "teacher_module_io": "output"}
-    output = {"is_from_teacher": False, "io": "output"}
-    terms = {
-        "ce": {
-            "criterion": {"key": "CrossEntropyLoss", "kwargs": {}},
-            "criterion_wrapper": {
-                "key": "SimpleLossWrapper",
-                "kwargs": {"input": {**output, "module_path": "fc"}, "target": {"uses_label": True}},
-            },
-            "weight": 1.0,
-        },
-        # without alpha it is the divergence alone, and the factor temperature² is the weight's
-        "logits": {
-            "criterion": {"key": "KDLoss", "kwargs": {**logits, "temperature": 4.0, "beta": 1.0}},
-            "weight": 16.0,
-        },
-        "feature": {
-            "criterion": {"key": "MSELoss", "kwargs": {}},
-            "criterion_wrapper": {
-                "key": "SimpleLossWrapper",
-                "kwargs": {
-                    "input": {**output, "module_path": "layer3"},
-                    "target": {"is_from_teacher": True, "module_path": "layer3", "io": "output"},
-                },
-            },
-            "weight": 1.0,
-        },
+def variants(images: Batch, size: int, folder: Path) -> dict[str, Step]:
+    """Build all variants, the store from a copy of the teacher and in a folder of its own."""
+
+    def from_store(teacher: Classifier) -> Teacher:
+        taps = [ModuleOutput("network.fc"), ModuleOutput("network.layer3")]
+        count = len(images["labels"])
+        return stored(ModelTeacher(teacher), taps, one_pass(images, torch.arange(count), size), count, folder)
+
+    return {
+        "hand-written": handwritten(),
+        "torchdistill": torchdistill_step(),
+        "kdhub": kdhub(),
+        "kdhub, store": kdhub(from_store),
+        "kdhub, bf16 teacher": kdhub(partial(ModelTeacher, precision="bfloat16")),
     }
-    hooks = {"forward_hook": {"output": ["layer3", "fc"]}, "forward_proc": "forward_batch_only"}
-    config = {
-        "num_epochs": 1,
-        "teacher": {**hooks, "requires_grad": False},
-        "student": hooks,
-        "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": terms}},
-        "optimizer": {"key": "SGD", "kwargs": {"lr": 1e-3}},
-    }
-    box = DistillationBox(
-        teacher, student, {}, config, torch.device("cpu"), device_ids=None, distributed=False, lr_factor=1
-    )
-    box.pre_epoch_process()
-
-    def step(data: dict[str, torch.Tensor]) -> float:
-        loss = box.forward_process(data["inputs"], data["labels"], {})
-        box.post_forward_process(loss)
-        return loss.item()
-
-    return step
 
 
-EXACT = {"hand-written": handwritten, "torchdistill": torchdistill, "kdhub": kdhub}
-VARIANTS = {**EXACT, "kdhub, bf16 teacher": partial(kdhub, "bfloat16")}
+def one_pass(images: Batch, order: torch.Tensor, size: int) -> Iterator[Batch]:
+    """Give batches of images with their keys, as a data loader of kdhub does."""
+    for chosen in order.split(size):
+        keys = [SampleKey(index, 0) for index in chosen.tolist()]
+        yield {**{name: value[chosen] for name, value in images.items()}, SAMPLE_KEYS: keys}
 
 
-def measure(rounds: int, size: int, side: int) -> dict[str, dict[str, list[float]]]:
+def passes(images: Batch, size: int) -> Iterator[Batch]:
+    """Give batches without end, each pass over the images in another order."""
+    while True:
+        yield from one_pass(images, torch.randperm(len(images["labels"])), size)
+
+
+EXACT = ("hand-written", "torchdistill", "kdhub", "kdhub, store")
+
+
+def measure(rounds: int, size: int, side: int, count: int, folder: Path) -> dict[str, dict[str, list[float]]]:
     """Run all variants side by side; return seconds and losses, step by step, of each."""
-    steps = {name: make() for name, make in VARIANTS.items()}
+    torch.manual_seed(1)
+    images = batch(count, side)
+    steps = variants(images, size, folder)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     losses: dict[str, list[float]] = {name: [] for name in steps}
     names = list(steps)
     torch.manual_seed(1)
-    for index in range(rounds + WARM_UP):
-        data = batch(size, side)
+    for index, data in zip(range(rounds + WARM_UP), passes(images, size), strict=False):
         first = index % len(names)
         for name in names[first:] + names[:first]:
             begin = time.perf_counter()
@@ -153,11 +137,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40, help="timed steps of each variant (default 40)")
     parser.add_argument("--batch", type=int, default=8, help="images in a batch (default 8)")
     parser.add_argument("--side", type=int, default=224, help="side of an image in pixels (default 224)")
+    parser.add_argument("--images", type=int, default=64, help="images that batches are drawn from (default 64)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
+    if args.images % args.batch:
+        parser.error("--images must be a multiple of --batch")
     MMLogger.get_instance("mmengine", log_level="ERROR")
     logging.getLogger("torchdistill").setLevel(logging.ERROR)
-    found = measure(args.rounds, args.batch, args.side)
+    with tempfile.TemporaryDirectory() as place:
+        found = measure(args.rounds, args.batch, args.side, args.images, Path(place))
     seconds, losses = found["seconds"], found["losses"]
     result = {
         name: {
@@ -166,7 +154,7 @@ def main() -> None:
             "to_handwritten": ratio(seconds[name], seconds["hand-written"]),
             "loss_deviation": deviation(losses[name], losses["hand-written"]),
         }
-        for name in VARIANTS
+        for name in seconds
     }
     if args.json:
         print(json.dumps({"threads": torch.get_num_threads(), "rounds": args.rounds, "variants": result}))
