@@ -101,7 +101,7 @@ class Objective(nn.Module):
         Returns:
             Loss input to value, not yet raised to float32; teacher values carry no gradient.
         """
-        values = {name: map_tensors(torch.detach, tap.read()) for name, (_, tap) in self.teacher_taps.items()}
+        values = {name: map_tensors(_target, tap.read()) for name, (_, tap) in self.teacher_taps.items()}
         values |= {name: tap.read() for name, tap in self.student_taps.items()}
         return values | {
             name: batch.read(path, f"model.objectives.{self.name}.batch.{name}") for name, path in self._fields.items()
@@ -136,6 +136,11 @@ class Objective(nn.Module):
         if isinstance(result, Mapping):
             return {f"loss_{self.name}_{term.removeprefix('loss_')}": value for term, value in result.items()}
         return {f"loss_{self.name}": result}
+
+
+def _target(tensor: Tensor) -> Tensor:
+    """Cut off the gradient, and lay out a live teacher's value as a stored one is: a loss may ``view`` it."""
+    return tensor.detach().contiguous()
 
 
 def _spec(loss: Any) -> LossSpec | None:

@@ -442,6 +442,17 @@ def test_a_teacher_that_runs_under_inference_mode_is_read():
         assert step(model)["loss_logits"] > 0
 
 
+def test_a_loss_may_view_what_a_teacher_laid_out_otherwise():
+    """Channels last is a teacher's own business; `view(B, -1)` in somebody's loss would fail with one and not with another."""
+    teacher = ToySegmentor(width=16)
+    teacher.head.register_forward_hook(lambda _m, _i, out: out.to(memory_format=torch.channels_last))
+    model = distiller(teacher=teacher)
+    model.objectives["logits"].loss.forward = lambda student, teacher: (
+        (student.flatten(1) - teacher.view(len(teacher), -1)).square().mean()
+    )
+    assert step(model)["loss_logits"] > 0
+
+
 class TwoFeatures(nn.Module):
     """A loss with two inputs on each side."""
 

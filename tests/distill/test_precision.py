@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import multiprocessing, nn
 
-from kdhub.distill import precision
+from kdhub.distill import precision, teachers
 from kdhub.distill.precision import BATCHES, relative_error
 from kdhub.distill.taps import MethodOutput, ModuleOutput
 from kdhub.distill.teachers import ModelTeacher
@@ -294,3 +294,48 @@ def test_precision_is_part_of_the_fingerprint():
     """A run resumed in another precision has another teacher."""
     prints = {teacher(precision=one).fingerprint() for one in ("float32", "bfloat16", "auto", "amp")}
     assert len(prints) == 4
+
+
+class Viewing(ToySegmentor):
+    """A segmentor that takes for granted in which order its feature maps lie in memory."""
+
+    def forward(self, inputs, labels=None, mode="tensor"):
+        logits = super().forward(inputs, labels, mode)
+        return logits.view(len(logits), -1).view_as(logits)
+
+
+def test_half_precision_lays_convolutions_out_channels_last_and_float32_does_not():
+    """Half of the gain on convolutions is in the layout; in float32 another layout would change the last bits."""
+    seen = []
+    one = teacher(precision="auto", max_error=10)
+    one.model.backbone.register_forward_hook(lambda _m, _i, out: seen.append(out.is_contiguous()))
+    before = one.fingerprint()
+    answer(one)
+    assert seen == [True, False]
+    one._fingerprint = None
+    assert one.fingerprint() == before
+
+
+def test_a_model_that_views_its_feature_maps_keeps_its_layout(lines, monkeypatch):
+    """`view` over channels and pixels fails on channels last: a speed-up must not cost somebody's model."""
+    monkeypatch.setattr(teachers, "print_log", lambda line, *_: lines.append(line))
+    one = teacher(Viewing, precision="auto", max_error=10)
+    answers = [answer(one, seed) for seed in range(BATCHES + 1)]
+    assert all(found.dtype is torch.bfloat16 for found in answers)
+    assert sum("so they stay so" in line for line in lines) == 1
+    assert relative_error(answers[-1], answer(teacher(), BATCHES)) < 0.02
+
+
+def test_other_errors_of_a_half_precision_pass_are_not_tried_again():
+    """A second try would hide the first error behind another one."""
+
+    class Broken(Counted):
+        def forward(self, inputs, labels=None, mode="tensor"):
+            super().forward(inputs, labels, mode)
+            raise RuntimeError("mine")
+
+    one = teacher(Broken, precision="auto")
+    one.load_state({"precision": "bfloat16", "batches": BATCHES, "errors": {}})
+    with pytest.raises(RuntimeError, match="mine"):
+        answer(one)
+    assert len(one.model.runs) == 1
