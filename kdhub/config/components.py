@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kdhub.config.default_hooks import without_type
 from kdhub.config.findings import Finding, Report
 from kdhub.config.inheritance import Bases
 from kdhub.config.places import Place
@@ -49,6 +50,8 @@ class ComponentCheck:
             return self._check_component(value, path, place)
         elif place.implicit:
             self._check_implicit(value, path, place)
+        elif place.named:
+            self._report.add(Finding.of(without_type(path.rpartition(".")[2], value), path))
         elif place.typed:
             example = next((entry for kind in place.kinds for entry in self._manager.components(kind)), None)
             self._report.error(

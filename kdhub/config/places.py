@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kdhub.config.default_hooks import MMENGINE_HOOKS, OWN_HOOKS
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -22,6 +24,7 @@ class Place:
         typed: Whether a dict that stands here must say its ``type``.
         scalar: Whether a plain value may stand here instead of a component.
         guess: Whether ``roots`` is only likely: then findings are warnings, and a name that is not there says nothing.
+        named: Whether it is the key beside it that would say what a dict without ``type`` is, and this is an unknown one.
         called: Whether this is a function that gets its first argument later, so that none is missing here.
     """
 
@@ -35,6 +38,7 @@ class Place:
     typed: bool = False
     scalar: bool = False
     guess: bool = False
+    named: bool = False
     called: bool = False
 
     def item(self) -> Place:
@@ -61,18 +65,6 @@ _SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler
 _TRANSFORM = Place(roots=("TRANSFORMS",))
 _METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator")
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
-OWN_HOOKS = {
-    "baseline": "BaselineHook",
-    "checkpoint": "CheckpointHook",
-    "distill": "DistillHook",
-    "export_student": "ExportStudentHook",
-    "interrupt": "InterruptHook",
-    "integrity": "IntegrityHook",
-    "progress": "ProgressHook",
-    "run_card": "RunCardHook",
-}
-"""Hooks that training adds: a config may give their keywords without saying the type again."""
-
 _DATALOADER = {
     "": Place(
         implicit="torch.utils.data:DataLoader",
@@ -110,7 +102,11 @@ _TOP_LEVEL = {
         f"default_hooks.{name}": replace(_HOOK, implicit=f"kdhub.engine.hooks.{name}:{hook}", typed=False)
         for name, hook in OWN_HOOKS.items()
     },
-    "default_hooks.*": _HOOK,
+    **{
+        f"default_hooks.{name}": replace(_HOOK, implicit=f"mmengine.hooks:{hook}", typed=False)
+        for name, hook in MMENGINE_HOOKS.items()
+    },
+    "default_hooks.*": replace(_HOOK, named=True),
     "custom_hooks": _HOOK,
     "data_preprocessor": Place(roots=("MODELS",), typed=True),
     "load_from": ANYWHERE,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kdhub.config.default_hooks import MMENGINE_HOOKS, without_type
 from kdhub.errors import UsageError
 
 HOOKS = {
@@ -55,17 +56,12 @@ def add_training_defaults(cfg: Any) -> None:
     add_common_defaults(cfg)
     hooks = _section(cfg, "default_hooks")
     by_epoch = counts_epochs(cfg)
-    hooks.setdefault("logger", {"type": "LoggerHook", **_logging(cfg, by_epoch)})
-    hooks.setdefault("checkpoint", {"interval": _saving_interval(cfg, by_epoch), "by_epoch": by_epoch})
-    saver = hooks["checkpoint"]
-    if saver is not None and saver.setdefault("type", "kdhub.CheckpointHook") in _UNSAFE_CHECKPOINT_HOOKS:
-        saver["type"] = "kdhub.CheckpointHook"
-    if saver is not None:
-        saver.setdefault("max_keep_ckpts", _KEPT_CHECKPOINTS)
+    _change(hooks, "logger", {"type": "LoggerHook", **_logging(cfg, by_epoch)})
+    _change(hooks, "checkpoint", _saving(cfg, by_epoch, hooks.get("checkpoint")))
+    _complete_saver(hooks["checkpoint"], by_epoch)
     for name, kind in HOOKS.items():
-        hooks.setdefault(name, {"type": kind})
-        if hooks[name] is not None:
-            hooks[name].setdefault("type", kind)
+        _change(hooks, name, {"type": kind})
+    _name_types(hooks)
     _section(cfg, "log_processor").setdefault("by_epoch", by_epoch)
 
 
@@ -92,6 +88,8 @@ def add_testing_defaults(cfg: Any) -> None:
     for name in HOOKS:
         hooks[name] = None
     hooks["progress"] = {"type": HOOKS["progress"]}
+    hooks["checkpoint"] = None  # nothing is saved, and its options may lean on training's defaults
+    _name_types(hooks)
 
 
 def counts_epochs(cfg: Any) -> bool:
@@ -107,14 +105,48 @@ def _section(cfg: Any, key: str) -> Any:
     return cfg[key]
 
 
+def _change(hooks: Any, key: str, default: Mapping[str, Any]) -> None:
+    """Add a default hook, or complete the user's options for it; options with a ``type`` stand alone."""
+    hooks.setdefault(key, {})
+    options = hooks[key]
+    if isinstance(options, Mapping) and "type" not in options:
+        hooks[key] = {**default, **options}
+
+
+def _complete_saver(options: Any, by_epoch: bool) -> None:
+    if not isinstance(options, dict):
+        return
+    if options["type"] in _UNSAFE_CHECKPOINT_HOOKS:
+        options["type"] = "kdhub.CheckpointHook"
+    # mmengine's default counts epochs: a training by iterations would save one checkpoint, at its end
+    options.setdefault("by_epoch", by_epoch)
+    options.setdefault("max_keep_ckpts", _KEPT_CHECKPOINTS)
+
+
+def _name_types(hooks: Any) -> None:
+    """Give options without ``type`` the one that mmengine has under their key.
+
+    Raises:
+        UsageError: If it has none.
+    """
+    for key, options in hooks.items():
+        if isinstance(options, dict) and "type" not in options:
+            if key not in MMENGINE_HOOKS:
+                raise without_type(key, options)
+            options["type"] = MMENGINE_HOOKS[key]
+
+
 def _logging(cfg: Any, by_epoch: bool) -> dict[str, Any]:
     if by_epoch:
         return {"interval": 10, "ignore_last": False}
     return {"interval": max(1, min(50, cfg["train_cfg"]["max_iters"] // _LOGGED_POINTS)), "log_metric_by_epoch": False}
 
 
-def _saving_interval(cfg: Any, by_epoch: bool) -> int:
+def _saving(cfg: Any, by_epoch: bool, options: Any) -> dict[str, Any]:
+    hook = {"type": "kdhub.CheckpointHook"}
+    if isinstance(options, Mapping) and options.get("by_epoch", by_epoch) != by_epoch:
+        return hook  # an interval would count something else
     if by_epoch:
-        return 1
+        return {**hook, "interval": 1}
     train = cfg["train_cfg"]
-    return int(min(train.get("val_interval", 1000), train["max_iters"]))
+    return {**hook, "interval": int(min(train.get("val_interval", 1000), train["max_iters"]))}

@@ -121,7 +121,7 @@ def test_a_missing_parameter_is_found_where_it_belongs(findings, valid, path, ke
         "model.teacher",
         "model.objectives.logits.loss",
         "custom_hooks.0",
-        "default_hooks.logger",
+        "default_hooks.mine",
     ],
 )
 def test_a_component_without_a_type_is_an_error(findings, valid, path):
@@ -130,6 +130,22 @@ def test_a_component_without_a_type_is_an_error(findings, valid, path):
     found = findings(valid)
     assert "without a 'type'" in found[path].message
     assert found[path].near == ("tpye",)
+
+
+def test_options_of_mmengines_default_hooks_need_no_type(findings, valid):
+    """`default_hooks.logger.interval=10` reads as a change of the logger that a run has anyway."""
+    valid["default_hooks"] = {"logger": {"interval": 10, "priority": "LOW"}, "timer": {}, "param_scheduler": None}
+    assert findings(valid) == {}
+    valid["default_hooks"]["logger"] = {"intervall": 10}
+    assert findings(valid)["default_hooks.logger.intervall"].near[0] == "interval"
+
+
+def test_options_under_a_key_that_is_nobodys_are_an_error(findings, valid):
+    """Which hook is meant, nobody knows; most likely the key is misspelt."""
+    valid["default_hooks"] = {"loger": {"interval": 10}, "visualization": {"interval": 1}}
+    found = findings(valid)
+    assert found["default_hooks.loger"].near == ("logger",)
+    assert "a key that needs none: baseline, checkpoint, " in found["default_hooks.visualization"].expected
 
 
 @pytest.mark.parametrize("path", ["model.student", "model.objectives.logits.loss", "train_dataloader.dataset"])

@@ -5,7 +5,8 @@ import re
 
 from mmengine.runner import Runner
 
-from kdhub.config.places import OWN_HOOKS, ROOT, TOP_LEVEL_KEYS
+from kdhub.config.default_hooks import MMENGINE_HOOKS, OWN_HOOKS
+from kdhub.config.places import ROOT, TOP_LEVEL_KEYS
 from kdhub.config.signature import signature
 from kdhub.registry import ROOT_OF_KIND
 
@@ -25,11 +26,19 @@ def test_hooks_that_training_adds_are_known_by_the_same_names():
     assert all(HOOKS.get(name, "kdhub.CheckpointHook") == f"kdhub.{hook}" for name, hook in OWN_HOOKS.items())
 
 
+def test_hooks_that_mmengine_adds_are_known_by_the_same_names():
+    """Options without a type would build another hook than the one they change."""
+    added = dict(
+        re.findall(r"^ {12}(\w+)=dict\(type='(\w+)'", inspect.getsource(Runner.register_default_hooks), re.MULTILINE)
+    )
+    assert added == {**MMENGINE_HOOKS, "checkpoint": "CheckpointHook"}
+
+
 def test_every_implicit_class_exists():
     """A class that moved would silently turn its part of the check off."""
     places = [ROOT.child(key).place for key in TOP_LEVEL_KEYS]
     hooks = ROOT.child("default_hooks")
-    places += [hooks.child(name).place for name in OWN_HOOKS]
+    places += [hooks.child(name).place for name in (*OWN_HOOKS, *MMENGINE_HOOKS)]
     implicit = [place.implicit for place in places if place.implicit]
     assert len(implicit) >= 15
     assert [target for target in implicit if signature(target) is None] == []

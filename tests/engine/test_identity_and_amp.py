@@ -95,7 +95,7 @@ def test_the_users_values_win() -> None:
     )
     add_training_defaults(cfg)
     hooks = cfg.default_hooks
-    assert hooks.checkpoint == {"type": "kdhub.CheckpointHook", "interval": 7, "max_keep_ckpts": 1}
+    assert hooks.checkpoint == {"type": "kdhub.CheckpointHook", "interval": 7, "max_keep_ckpts": 1, "by_epoch": False}
     assert hooks.logger == {"type": "LoggerHook", "interval": 3}
     assert hooks.baseline is None
     assert hooks.progress == {"type": "kdhub.ProgressHook", "interval": 1.0}
