@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 
 import kdhub
+from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
 from kdhub.files import atomic_folder
@@ -36,23 +35,10 @@ class ExportStudentHook(Hook):
             self._export(runner, FOLDER, runner.iter)
 
     def _export(self, runner: Any, name: str, iteration: int) -> None:
-        with atomic_folder(Path(runner.work_dir, name)) as partial, _as_evaluated(runner):
+        with atomic_folder(Path(runner.work_dir, name)) as partial, as_evaluated(runner):
             load = kdhub.init().export_student(
                 student_of(runner.model), partial, runner.cfg.to_dict(), metainfo_of(runner)
             )
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()
-
-
-@contextmanager
-def _as_evaluated(runner: Any) -> Iterator[None]:
-    """Let the model hold the averaged weights if an `EMAHook` averages: they are what was evaluated and saved."""
-    averaging = [hook for hook in runner.hooks if isinstance(hook, EMAHook) and hook._ema_started(runner)]
-    for hook in averaging:
-        hook._swap_ema_parameters()
-    try:
-        yield
-    finally:
-        for hook in averaging:
-            hook._swap_ema_parameters()

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from kdhub.distill.arguments import require_count
+from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.models import student_of, teachers_of, unwrapped
 from kdhub.engine.rng import preserved_randomness
 from kdhub.errors import UsageError
@@ -35,7 +36,8 @@ class PanelHook(Hook):
 
     The other is the reference, such as the same student trained without a teacher; or else the teacher. Images are ranked
     by the number of pixels in which exactly one of the two is right. Each picture shows the image, the truth, what every
-    model predicts, the band around the true boundaries, and where only one of the two is right.
+    model predicts, the band around the true boundaries, and where only one of the two is right. The student is drawn with
+    the weights that were evaluated: with an `EMAHook`, the averaged ones.
 
     Args:
         count: Pictures to draw.
@@ -86,7 +88,7 @@ class PanelHook(Hook):
         started = time.monotonic()
         folder = Path(runner.work_dir, FOLDER)
         folder.mkdir(exist_ok=True)
-        with _predicting(runner.model):
+        with as_evaluated(runner), _predicting(runner.model):
             scores = {index: self._changes(dataset, index, models, other).pixels for index in images}
             chosen = sorted(images, key=lambda index: -scores[index])[: self.count]
             for rank, index in enumerate(chosen, start=1):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
+from kdseg.panels import hook as panels
 from kdseg.panels.hook import PanelHook
 
 STEPS = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, {"type": "PackSegInputs"}]
@@ -109,6 +110,27 @@ def test_pictures_do_not_change_the_student(streets, alone, tmp_path):
     ours, theirs = (torch.load(run / "student/student.pth", weights_only=True) for run in (watched, alone))
     assert ours["state_dict"].keys() == theirs["state_dict"].keys()
     assert all(torch.equal(ours["state_dict"][name], theirs["state_dict"][name]) for name in ours["state_dict"])
+
+
+def test_pictures_show_the_averaged_weights_that_were_measured(streets, tmp_path, monkeypatch):
+    """With an `EMAHook`, other weights would stand in the picture than in the table beside it."""
+    drawn = []
+
+    def predict(model, sample):
+        drawn.append((model, {name: one.clone() for name, one in model.state_dict().items()}))
+        return predicted(model, sample)
+
+    predicted = panels._predict
+    monkeypatch.setattr(panels, "_predict", predict)
+    hooks = [{"type": "kdseg.PanelHook", "count": 1, "images": 1}, {"type": "EMAHook", "momentum": 0.5}]
+    run = train(config(streets, tmp_path / "run", distiller(), *hooks)).work_dir
+    saved = torch.load(run / "iter_4.pth", weights_only=False)
+    weight = "decode_head.conv_seg.weight"
+    averaged, trained = saved["state_dict"][f"student.{weight}"], saved["ema_state_dict"][f"module.student.{weight}"]
+    assert not torch.equal(averaged, trained)
+    student = drawn[0][0]
+    assert all(torch.equal(one[f"student.{weight}"], averaged) for model, one in drawn if model is student)
+    assert torch.equal(student.state_dict()[f"student.{weight}"], trained)
 
 
 @pytest.mark.parametrize(
