@@ -3,6 +3,7 @@
 from kdhub.store.accuracy import measured_errors
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.manifest import Manifest
+from kdhub.store.merging import merge_store
 from kdhub.store.precision import Precision
 from kdhub.store.reader import StoreReader
 from kdhub.store.tree import Node, find_tree
@@ -19,6 +20,7 @@ __all__ = [
     "StoreWriter",
     "find_tree",
     "measured_errors",
+    "merge_store",
     "repair",
     "store_info",
     "verify",

@@ -38,26 +38,42 @@ class Index:
     def __len__(self) -> int:
         return int((self.table != ABSENT).sum())
 
-    def codes(self, keys: Sequence[tuple[int, int]]) -> list[int]:
-        """Return the place of each key in the table.
+    def codes(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Return the place of each key in the table; behind its end for samples that the store cannot have.
 
         Raises:
-            UsageError: For a sample or draw that the store cannot have.
+            UsageError: For a draw that the store cannot have, or a negative sample.
         """
-        samples, draws = self._samples, self._draws
+        draws = self._draws
         if draws == 1:  # the common case, in half the time
             codes = [index for index, draw in keys if draw == 0 <= index]
         else:
             codes = [index * draws + draw for index, draw in keys if 0 <= draw < draws and index >= 0]
-        if len(codes) < len(keys) or max(codes, default=0) >= len(self.table):
-            wrong = next(key for key in keys if not (0 <= key[1] < draws and 0 <= key[0] < samples))
-            raise UsageError(
-                "no such sample in the teacher store",
-                expected=f"sample 0 to {samples - 1}, draw 0 to {draws - 1}",
-                got=f"sample {wrong[0]}, draw {wrong[1]}",
-                fix="read with the data set and the draws that it was written with",
-            )
-        return codes
+        if len(codes) < len(keys):
+            raise self.out_of_range(keys)
+        return np.array(codes, np.int64)
+
+    def spots(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Return what the table says of each key.
+
+        Raises:
+            UsageError: For a sample or draw that the store cannot have.
+        """
+        try:
+            return self.table[self.codes(keys)]
+        except IndexError:
+            raise self.out_of_range(keys) from None
+
+    def out_of_range(self, keys: Sequence[tuple[int, int]]) -> UsageError:
+        """Return the error of keys of which one is none of this store."""
+        samples, draws = self._samples, self._draws
+        index, draw = next(key for key in keys if not (0 <= key[1] < draws and 0 <= key[0] < samples))
+        return UsageError(
+            "no such sample in the teacher store",
+            expected=f"sample 0 to {samples - 1}, draw 0 to {draws - 1}",
+            got=f"sample {index}, draw {draw}",
+            fix="read with the data set and the draws that it was written with",
+        )
 
     def note(self, keys: Sequence[tuple[int, int]]) -> None:
         """Count keys as there from now on; what is read where is not known of them."""
@@ -65,5 +81,4 @@ class Index:
 
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys that have no record."""
-        spots = self.table[self.codes(keys)] if keys else self.table[:0]
-        return [key for key, spot in zip(keys, spots.tolist(), strict=True) if spot == ABSENT]
+        return [key for key, spot in zip(keys, self.spots(keys).tolist(), strict=True) if spot == ABSENT]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdhub.errors import UsageError
-from kdhub.store.blocks import Block, Source, block_files, tap_of
+from kdhub.store.blocks import Block, block_files
+from kdhub.store.columns import tap_of
 from kdhub.store.damage import DamagedStoreError
+from kdhub.store.gather import Take, taker
 from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import FILE_NAME, Manifest
 from kdhub.store.tree import Node
@@ -64,11 +66,11 @@ class StoreReader:
         self.blocks = open_blocks(self.path, manifest)
         self._index = Index(self.blocks, manifest)
         self._known = np.full_like(self._index.table, ABSENT)  # the same, of records that were found sound
-        sources: dict[str, list[Source]] = {tap: [] for tap in manifest.taps}
+        takers: dict[str, list[Take]] = {tap: [] for tap in manifest.taps}
         for name in sorted(self.blocks[0].columns) if self.blocks else ():
-            source = Source([block.columns[name] for block in self.blocks], self._index.bases)
-            sources[manifest.taps[tap_of(name)]].append(source)
-        self._values = [(tap, node, sources[tap]) for tap, node in manifest.nodes().items()]
+            columns = [block.columns[name] for block in self.blocks]
+            takers[manifest.taps[tap_of(name)]].append(taker(columns, self._index.bases))
+        self._values = {tap: _value_of(node, takers[tap]) for tap, node in manifest.nodes().items()}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -98,16 +100,15 @@ class StoreReader:
             UsageError: If one is missing, or the store has no such tap.
         """
         values = self._values if taps is None else self._values_of(taps)
-        codes = self._index.codes(keys)
-        spots = self._known[codes]
+        try:
+            spots = self._known[self._index.codes(keys)]
+        except IndexError:
+            raise self._index.out_of_range(keys) from None
         if ABSENT in spots.tolist():
-            spots = self._check(keys, codes)
-        return {
-            tap: node.join(iter([source.take(spots) for source in sources]), len(codes))
-            for tap, node, sources in values
-        }
+            spots = self._check(keys)
+        return {tap: value(spots) for tap, value in values.items()}
 
-    def _values_of(self, taps: Collection[str]) -> list[tuple[str, Node, list[Source]]]:
+    def _values_of(self, taps: Collection[str]) -> dict[str, Callable[[NDArray[np.int64]], Any]]:
         if unknown := set(taps) - set(self.manifest.taps):
             raise UsageError(
                 "the teacher store has no such tap",
@@ -115,18 +116,20 @@ class StoreReader:
                 expected=", ".join(self.manifest.taps),
                 got=", ".join(sorted(unknown)),
             )
-        return [value for value in self._values if value[0] in taps]
+        return {tap: value for tap, value in self._values.items() if tap in taps}
 
-    def _check(self, keys: Sequence[tuple[int, int]], codes: list[int]) -> NDArray[np.int64]:
+    def _check(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """See that records are there and sound, and remember it."""
-        spots: NDArray[np.int64] = self._index.table[codes]
+        spots = self._index.spots(keys)
         if ABSENT in spots.tolist():
             raise self._missing(self.missing(keys))
-        places = self._index.bases.searchsorted(spots, side="right") - 1
-        for code, spot, position in zip(codes, spots.tolist(), places.tolist(), strict=True):
-            if self._known[code] == ABSENT:
-                self.blocks[position].check(spot - int(self._index.bases[position]))
-                self._known[code] = spot
+        codes = self._index.codes(keys)
+        new = codes[self._known[codes] == ABSENT]
+        places = self._index.bases.searchsorted(self._index.table[new], side="right") - 1
+        rows = self._index.table[new] - self._index.bases[places]
+        for code, position, row in zip(new.tolist(), places.tolist(), rows.tolist(), strict=True):
+            self.blocks[position].check(row)
+            self._known[code] = self._index.table[code]
         return spots
 
     def _missing(self, keys: list[tuple[int, int]]) -> UsageError:
@@ -138,3 +141,10 @@ class StoreReader:
             got=f"{len(self)} of {self.manifest.samples * self.manifest.draws} records",
             fix="complete it: kdhub cache CONFIG",
         )
+
+
+def _value_of(node: Node, takers: Sequence[Take]) -> Callable[[NDArray[np.int64]], Any]:
+    """Return what makes a value out of its columns."""
+    if node.bare and takers:
+        return takers[0]
+    return lambda spots: node.join((take(spots) for take in takers), len(spots))

@@ -52,6 +52,11 @@ class Node(ABC):
     def join(self, columns: Iterator[Column], size: int) -> Any:
         """Take as many columns as `split` yielded and return the value."""
 
+    @property
+    def bare(self) -> bool:
+        """Whether the value is its one column, with nothing to be joined."""
+        return False
+
     def to_json(self) -> dict[str, Any]:
         """Return it as what a manifest can hold."""
         content = {entry.name: _to_json(getattr(self, entry.name)) for entry in fields(self)}  # type: ignore[arg-type]
@@ -111,9 +116,14 @@ class Rows(Node):
             else:
                 yield part.reshape(self.times, size, *part.shape[1:]).transpose(0, 1).contiguous()
 
+    @property
+    def bare(self) -> bool:
+        """Whether a sample is one row, all of which is kept."""
+        return self.times == 1 and not self.classes
+
     def join(self, columns: Iterator[Column], size: int) -> Tensor:
         """Put the rows back where the tap had them."""
-        if self.times == 1 and not self.classes:
+        if self.bare:
             return cast(Tensor, next(columns))
         parts = []
         for _ in range(3 if self.classes else 1):

@@ -1,24 +1,20 @@
-"""What `kdhub cache` does to a store as a whole: tell what is in it, check it, take out what is damaged, merge blocks."""
+"""What `kdhub cache` does to a store as a whole: tell what is in it, check it, take out what is damaged."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdhub.errors import UsageError
 from kdhub.files import storage_error
-from kdhub.store.blocks import Block, block_files, joined, place, tap_of, write_block
+from kdhub.store.blocks import Block, block_files, next_number, write_block
+from kdhub.store.columns import tap_of
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.manifest import FILE_NAME, WRITE_FIX, Manifest
 from kdhub.store.reader import StoreReader
-
-MERGED_BYTES = 128 * 1024**2
-"""Blocks are merged up to this size, which is held in memory about three times while it is written."""
 
 Progress = Callable[[int, int], None]
 """Called with the blocks done and the blocks there are."""
@@ -119,7 +115,8 @@ def repair(path: str | Path, progress: Progress | None = None) -> list[DamagedSt
             if errors and block is not None:
                 sound = np.array([row for row in range(len(block)) if block.sound(row)], np.int64)
                 if len(sound):
-                    rewrite(folder, block.shard, next_number(folder, block.shard), manifest, [(block, sound)])
+                    number = next_number(folder, block.shard)
+                    write_block(folder, block.shard, number, manifest.identity, [(block, sound)])
             if errors:
                 file.unlink()
             damage += errors
@@ -144,55 +141,3 @@ def _checked(
         if progress is not None:
             progress(done, len(files))
     return found
-
-
-def next_number(folder: Path, shard: int) -> int:
-    """Return the number of the next block of a shard."""
-    return max((number + 1 for found, number in map(place, block_files(folder)) if found == shard), default=0)
-
-
-def merge(folder: Path, shard: int, manifest: Manifest) -> None:
-    """Merge the small blocks of a shard, which frequent commits leave behind: reading is fastest out of one block.
-
-    The merged block stands before the others go. Where the disk is nearly full nothing is merged.
-
-    Raises:
-        DamagedStoreError: If a record is damaged.
-        UsageError: If the disk is full or the folder cannot be written.
-    """
-    group: list[Block] = []
-    size = 0
-    for block in [*(Block(path, manifest.identity) for path in block_files(folder) if place(path)[0] == shard), None]:
-        length = block.path.stat().st_size if block is not None else MERGED_BYTES
-        if size + length > MERGED_BYTES:
-            if len(group) > 1 and shutil.disk_usage(folder).free > 2 * size:
-                rewrite(folder, shard, next_number(folder, shard), manifest, _once(group))
-                for member in group:
-                    member.path.unlink()
-            group, size = [], 0
-        if block is not None:
-            group.append(block)
-            size += length
-
-
-def _once(blocks: Sequence[Block]) -> list[tuple[Block, NDArray[np.int64]]]:
-    """Leave out records that an earlier block has: a writer killed while it merged leaves all blocks behind."""
-    seen: set[tuple[int, ...]] = set()
-    chosen = []
-    for block in blocks:
-        keys = [tuple(key) for key in block.keys.tolist()]
-        chosen.append((block, np.array([row for row, key in enumerate(keys) if key not in seen], np.int64)))
-        seen.update(keys)
-    return [(block, rows) for block, rows in chosen if len(rows)]
-
-
-def rewrite(
-    folder: Path, shard: int, number: int, manifest: Manifest, sources: Sequence[tuple[Block, NDArray[np.int64]]]
-) -> None:
-    """Write records of other blocks as one block, once they are seen to be sound."""
-    for block, rows in sources:
-        for row in rows.tolist():
-            block.check(row)
-    keys = [(index, draw) for block, rows in sources for index, draw in block.keys[rows].tolist()]
-    columns = {name: joined([block.take(name, rows) for block, rows in sources]) for name in sources[0][0].columns}
-    write_block(folder, shard, number, manifest.identity, keys, columns)

@@ -8,16 +8,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from kdhub.errors import UsageError
 from kdhub.files import storage_error
-from kdhub.store.blocks import block_files, column_name, joined, write_block
+from kdhub.store.blocks import block_files, next_number, write_block
+from kdhub.store.columns import Records, column_name
 from kdhub.store.index import Index
 from kdhub.store.manifest import WRITE_FIX, Manifest
+from kdhub.store.merging import merge_shard
 from kdhub.store.reader import open_blocks
 from kdhub.store.tree import Column
-from kdhub.store.upkeep import merge, next_number
 
 
 class StoreWriter:
@@ -110,21 +112,21 @@ class StoreWriter:
         """
         if set(values) != set(self.manifest.taps):
             raise UsageError("not the taps of this store", expected=str(self.manifest.taps), got=str(tuple(values)))
-        columns = [
-            (column_name(position, number), column)
+        columns = {
+            column_name(position, number): column
             for position, tap in enumerate(self.manifest.taps)
             for number, column in enumerate(self._nodes[tap].split(values[tap], len(keys), tap))
-        ]
+        }
         wanted = dict.fromkeys(self.missing(keys))
         first = {key: row for row, key in reversed(list(enumerate(map(_key, keys))))}
         rows = [first[key] for key in wanted]
         if not rows:
             return
-        for name, column in columns:
-            chosen = column if len(rows) == len(keys) else _chosen(column, rows)
-            self._columns.setdefault(name, []).append(chosen)
-            self._bytes += chosen.nbytes if isinstance(chosen, Tensor) else sum(entry.nbytes for entry in chosen)
-        self._keys += wanted
+        if len(rows) < len(keys):
+            columns = {name: _chosen(column, rows) for name, column in columns.items()}
+        records = Records.of(self.path, list(wanted), columns)
+        self._waiting.append(records)
+        self._bytes += sum(column.data.nbytes for column in records.columns.values())
         self._index.note(list(wanted))
         if self._bytes >= self.COMMIT_BYTES or time.monotonic() - self._since >= self.COMMIT_SECONDS:
             self.commit()
@@ -136,16 +138,16 @@ class StoreWriter:
             UsageError: If the disk is full or the folder cannot be written; then nothing that was committed is touched, and
                 what waits may be committed later.
         """
-        if self._keys:
-            columns = {name: joined(parts) for name, parts in self._columns.items()}
-            write_block(self.path, self.rank, self._number, self.manifest.identity, self._keys, columns)
+        if self._waiting:
+            everything = [(records, np.arange(len(records))) for records in self._waiting]
+            write_block(self.path, self.rank, self._number, self.manifest.identity, everything)
             self._number += 1
         self._clear()
 
     def close(self) -> None:
         """Commit, and merge the blocks that this shard consists of."""
         self.commit()
-        merge(self.path, self.rank, self.manifest)
+        merge_shard(self.path, self.rank, self.manifest)
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -157,8 +159,7 @@ class StoreWriter:
             self.close()
 
     def _clear(self) -> None:
-        self._keys: list[tuple[int, int]] = []
-        self._columns: dict[str, list[Column]] = {}
+        self._waiting: list[Records] = []
         self._bytes = 0
         self._since = time.monotonic()
 

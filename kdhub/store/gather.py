@@ -1,0 +1,90 @@
+"""Collecting the records of a batch out of one column of a store, which may lie in several blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from kdhub.store.columns import Stacked, Varying, tensor_of
+from kdhub.store.tree import Column
+
+Take = Callable[[NDArray[np.int64]], Column]
+"""Copies some records of a column: for each it gets how many records the store has before it."""
+
+ARRAY_BYTES = 2**62
+"""What numpy lets an array span at most, with some room to it."""
+
+
+def taker(columns: Sequence[Stacked | Varying], bases: NDArray[np.int64]) -> Take:
+    """Return the fastest way to read a column.
+
+    Args:
+        columns: The column in each block.
+        bases: For each block how many records the blocks before it have.
+    """
+    stacked = [column for column in columns if isinstance(column, Stacked)]
+    if len(stacked) < len(columns) or stacked[0].width == 0:
+        return _Pieces(columns, bases).take
+    if len(stacked) == 1:
+        return _OneBlock(stacked[0]).take
+    starts = np.array([column.rows.ctypes.data for column in stacked])
+    if (int(np.ptp(starts)) + max(column.data.nbytes for column in stacked)) * stacked[0].width >= ARRAY_BYTES:
+        return _Pieces(columns, bases).take
+    return _Windows(stacked, starts).take
+
+
+class _OneBlock:
+    def __init__(self, column: Stacked) -> None:
+        self._rows = column.rows
+        self._dtype = column.dtype
+
+    def take(self, spots: NDArray[np.int64]) -> Column:
+        batch = torch.from_numpy(self._rows.take(spots, axis=0))
+        return batch if batch.dtype is self._dtype else batch.view(self._dtype)
+
+
+class _Windows:
+    """All blocks as one array of overlapping windows: window i is as wide as a record and begins i bytes behind the lowest block.
+
+    So one call of numpy gathers from all of them. Between the blocks there may be no memory at all; nothing but records is
+    ever asked for, and indexing touches nothing else.
+    """
+
+    def __init__(self, columns: Sequence[Stacked], starts: NDArray[np.int64]) -> None:
+        self._columns = columns  # keeps the files mapped
+        lowest, width = columns[int(starts.argmin())], columns[0].width
+        parts = [
+            start + width * np.arange(len(column.rows))
+            for start, column in zip(starts - starts.min(), columns, strict=True)
+        ]
+        self._offsets: NDArray[np.int64] = np.concatenate(parts)
+        record = lowest.rows[:1].reshape(-1).view(np.uint8).view(f"V{width}")
+        self._windows = as_strided(record, (int(self._offsets.max()) + 1,), (1,), writeable=False)
+        self._shape, self._type, self._dtype = lowest.rows.shape[1:], lowest.rows.dtype, lowest.dtype
+
+    def take(self, spots: NDArray[np.int64]) -> Column:
+        records = self._windows[self._offsets[spots]]
+        batch = torch.from_numpy(np.ndarray((len(spots), *self._shape), self._type, records))
+        return batch if batch.dtype is self._dtype else batch.view(self._dtype)
+
+
+class _Pieces:
+    """Record by record: for records of varying shape, and wherever no array can span the blocks."""
+
+    def __init__(self, columns: Sequence[Stacked | Varying], bases: NDArray[np.int64]) -> None:
+        self._columns = columns
+        self._bases = bases
+
+    def take(self, spots: NDArray[np.int64]) -> Column:
+        places = self._bases.searchsorted(spots, side="right") - 1
+        rows = (spots - self._bases[places]).tolist()
+        columns = [self._columns[position] for position in places.tolist()]
+        first = self._columns[0]
+        if isinstance(first, Varying):
+            return [column.tensor(row) for column, row in zip(columns, rows, strict=True)]
+        pieces = [column.record(row) for column, row in zip(columns, rows, strict=True)]
+        return tensor_of(bytearray().join(pieces), first.dtype, (len(rows), *first.rows.shape[1:]))
