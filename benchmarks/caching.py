@@ -1,0 +1,139 @@
+"""What writing a teacher store costs over the teacher's own time.
+
+The loop of `kdhub cache` (`TeacherSource.answer`, `StoreWriter.add`, and at the end `close`, which commits and merges) against the
+same loop that drops the answers, for the data and teachers of two configs: CamVid (logits of EfficientNet-Lite2) and Cranfield
+(embeddings of MiniLM). Each loaded batch goes through all variants in random order; loading is not timed. One repetition
+is a pass over the training data into new stores, and ends with closing them, fsync included, on the disk of ``--folder``.
+
+Quoted is the ratio of the totals, with a 95 % interval by bootstrap over the repetitions; beside it, with less noise, the time spent
+in the writer over that of the teacher alone. The writers commit after 64 MiB or 30 seconds as ever; as the variants take turns, that
+comes more often for a record than in `kdhub cache`. The benchmark stops if a store does not hold what the teacher answered.
+
+Usage: python benchmarks/caching.py [--repetitions 5] [--batches N] [--recipes "CamVid logits"] [--root .] [--folder /tmp] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+warnings.filterwarnings("ignore")
+
+import torch  # noqa: E402
+from figures import with_interval  # noqa: E402
+from filling import Answer, new_store  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from recipes import RECIPES, add_arguments, begin, load  # noqa: E402
+
+from kdhub.distill.precision import relative_error  # noqa: E402
+from kdhub.engine.teacher_source import TeacherSource  # noqa: E402
+from kdhub.store import StoreReader  # noqa: E402
+
+PRECISIONS = {"float32": 0.0, "float16": 1e-3}
+"""Precision, and the largest relative error with which it must give back what was written."""
+
+Keys = list[tuple[int, int]]
+Totals = Mapping[str, float]
+
+
+def source_of(name: str) -> tuple[TeacherSource, list[Keys]]:
+    """Return the teacher with its data, and the keys of all batches of one pass."""
+    cfg = load(name)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
+    keys = [(index, 0) for index in range(len(loader.dataset))]
+    size = loader.batch_size
+    source = TeacherSource.of(model, "teacher", model.teachers["teacher"], loader, 0, RECIPES[name].draws or 1)
+    return source, [keys[first : first + size] for first in range(0, len(keys), size)]
+
+
+def repetition(source: TeacherSource, batches: Sequence[Keys], folder: Path, chance: random.Random) -> Totals:
+    """Take one pass over the data; return the seconds of each variant, and those within each writer."""
+    parts = [batches[0], batches[0][:1]]
+    observed = list(zip(map(len, parts), source.answers(parts), strict=True))
+    samples = sum(map(len, batches))
+    writers = {name: new_store(folder / name, observed, name, samples) for name in PRECISIONS}
+    variants = ["dropped", *PRECISIONS]
+    totals, writing = (dict.fromkeys(variants, 0.0) for _ in range(2))
+    for keys, batch in zip(batches, source.batches(batches), strict=True):
+        for variant in chance.sample(variants, len(variants)):
+            begun = time.perf_counter()
+            answer = source.answer(batch)
+            answered = time.perf_counter()
+            if variant in writers:
+                writers[variant].add(keys, answer)
+            ended = time.perf_counter()
+            totals[variant] += ended - begun
+            writing[variant] += ended - answered
+    for variant, writer in writers.items():
+        os.sync()  # what the other one left to be written is not this one's
+        begun = time.perf_counter()
+        writer.close()
+        totals[variant] += time.perf_counter() - begun
+        writing[variant] += time.perf_counter() - begun
+    require_kept(folder, batches, answer)
+    return totals | {f"in the writer, {variant}": writing[variant] for variant in writers}
+
+
+def require_kept(folder: Path, batches: Sequence[Keys], last: Answer) -> None:
+    """Stop if a store lacks a record or does not hold what the teacher answered to the last batch."""
+    for name, limit in PRECISIONS.items():
+        reader = StoreReader(folder / name)
+        kept = reader.read(batches[-1])
+        errors = {tap: relative_error(kept[tap], value) for tap, value in last.items()}
+        if len(reader) != sum(map(len, batches)) or max(errors.values()) > limit:
+            sys.exit(f"the store in {name} is not what the teacher answered: {len(reader)} records, errors {errors}")
+
+
+def ratio(above: str, below: str) -> Callable[[Sequence[Totals]], float]:
+    return lambda rows: sum(row[above] for row in rows) / sum(row[below] for row in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=5, help="passes over the data (default 5)")
+    parser.add_argument("--batches", type=int, help="batches of a pass (default: all)")
+    parser.add_argument("--folder", help="where to write, for its disk (default: the system's temporary folder)")
+    add_arguments(parser)
+    args = parser.parse_args()
+    folder = os.path.abspath(args.folder) if args.folder else None
+    begin(args.root)
+    result = {}
+    for name in args.recipes:
+        source, batches = source_of(name)
+        rows, chance = [], random.Random(0)
+        for _ in range(args.repetitions):
+            with tempfile.TemporaryDirectory(dir=folder) as place:
+                rows.append(repetition(source, batches[: args.batches], Path(place), chance))
+        result[name] = {
+            "seconds": {variant: sum(row[variant] for row in rows) / len(rows) for variant in rows[0]},
+            "ratio": {one: with_interval(rows, ratio(one, "dropped")) for one in PRECISIONS},
+            "writer": {one: with_interval(rows, ratio(f"in the writer, {one}", "dropped")) for one in PRECISIONS},
+        }
+    if args.json:
+        print(json.dumps({"threads": torch.get_num_threads(), "repetitions": args.repetitions, "recipes": result}))
+        return
+    print(f"{args.repetitions} repetitions, {torch.get_num_threads()} threads")
+    for name, one in result.items():
+        print(f"{name}: the teacher alone takes {one['seconds']['dropped']:.2f} s a pass")
+        for precision in PRECISIONS:
+            whole, own = one["ratio"][precision], one["writer"][precision]
+            print(
+                f"  with the store in {precision} {whole['value']:.3f}x ({whole['low']:.3f} to {whole['high']:.3f});"
+                f" the writer's own time {own['value']:.2%} ({own['low']:.2%} to {own['high']:.2%})"
+            )
+
+
+if __name__ == "__main__":
+    main()
