@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdhub.config.files import base_files, parse, require_config
-from kdhub.config.options import apply_options, parse_options
+from kdhub.config.options import apply_options, parse_options, require_accepted
 from kdhub.config.packages import MARK, mmengine_finds_packages, package_config
+from kdhub.config.variables import override_variables
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 
@@ -33,13 +34,14 @@ def load_config(
 
     Args:
         source: Path of a config, ``"scope:recipe"``, or ``"package::path"`` such as ``"mmseg::pspnet/....py"``.
-        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed.
+        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed. An override of a variable of the
+            file holds wherever the file uses it.
         manager: Knows recipes and signatures; ``None`` takes the plugins in force.
         custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
 
     Raises:
         UsageError: For a file or ``_base_`` that is not there, a syntax error, an exception while the config runs, an
-            override of a key that does not exist, or a custom import that fails; with file and line or key path.
+            override of a key that does not exist or has no effect, or a custom import that fails; with file and line or key path.
     """
     if manager is None:
         from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
@@ -52,7 +54,9 @@ def load_config(
     cfg = _read(path)
     options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
     if options:
-        apply_options(cfg, options, manager)
+        require_accepted(cfg, options, manager)
+        cfg = override_variables(cfg, options, lambda: _read(path))
+        apply_options(cfg, options)
     if custom_imports:
         run_custom_imports(cfg.get("custom_imports"))
     return cfg

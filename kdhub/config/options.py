@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdhub.config.places import ROOT, TOP_LEVEL_KEYS, Spot
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 WHERE = "--cfg-options"
+_MAKES_A_LIST = frozenset(",([")
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
     """Parse ``key.path=value`` items as mmengine does: numbers, booleans, ``None``, lists, tuples, else text.
+
+    Unlike mmengine's, a text keeps its blanks: folders have names with blanks.
 
     Raises:
         UsageError: For an item without ``=`` or with brackets that do not match.
@@ -31,9 +35,12 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     parser.add_argument(WHERE, nargs="+", action=DictAction, dest="options")
     options: dict[str, Any] = {}
     for item in items:
-        key, equals, _ = item.partition("=")
+        key, equals, text = item.partition("=")
         if not equals or not key:
             raise UsageError("not an override", where=WHERE, expected="key.path=value", got=repr(item))
+        if not _MAKES_A_LIST.intersection(text):
+            options[key] = DictAction._parse_int_float_bool(text.strip("'\""))
+            continue
         try:
             options |= parser.parse_args([WHERE, item]).options
         except AssertionError as error:  # mmengine's parser asserts that brackets match
@@ -41,8 +48,8 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def apply_options(cfg: Config, options: Mapping[str, Any], manager: PluginManager) -> None:
-    """Override keys that exist, or that the component they are given to accepts.
+def require_accepted(cfg: Config, options: Mapping[str, Any], manager: PluginManager) -> None:
+    """See that all overrides are of keys that exist, or that the component they are given to accepts.
 
     Raises:
         UsageError: For the first that does neither, with the nearest key path.
@@ -50,7 +57,46 @@ def apply_options(cfg: Config, options: Mapping[str, Any], manager: PluginManage
     accepts = _Accepted(cfg.to_dict(), manager)
     for path in options:
         accepts.require(path)
-    cfg.merge_from_dict(dict(options))
+
+
+def apply_options(tree: MutableMapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Put overrides into a config, whose parts are not changed but replaced.
+
+    mmengine's own merging fails on a number or text in a list, as in ``optimizer.betas.0=0.5``.
+
+    Raises:
+        UsageError: If a key path leads through what has no keys, as after another override of it.
+    """
+    for path, value in options.items():
+        name, *rest = path.split(".")
+        try:
+            tree[name] = put(tree.get(name, {}), rest, value)
+        except LookupError as error:
+            raise UsageError(str(error.args[0]), where=f"{WHERE} {path}") from error
+
+
+def put(value: Any, keys: Sequence[str], new: Any) -> Any:
+    """Return ``value`` with ``new`` at a key path below it; a dict is merged into a dict, unless it says ``_delete_``.
+
+    Raises:
+        LookupError: If the path leads nowhere.
+    """
+    if not keys:
+        if not isinstance(new, Mapping):
+            return new
+        merged = {} if new.get("_delete_") or not isinstance(value, dict) else value
+        for key, part in new.items():
+            merged = merged if key == "_delete_" else put(merged, [key], part)
+        return merged
+    key, *rest = keys
+    if isinstance(value, dict):
+        changed = copy.copy(value)
+        changed[key] = put(dict.get(value, key, {}), rest, new)  # in a new-style config, [] would import what is named
+        return changed
+    if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
+        index = int(key)
+        return type(value)((*value[:index], put(value[index], rest, new), *value[index + 1 :]))
+    raise LookupError(f"there is no {key!r} in {value!r}")
 
 
 class _Known(NamedTuple):

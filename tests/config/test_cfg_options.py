@@ -14,7 +14,7 @@ CONFIG = """
         objectives=dict(logits=dict(loss=dict(type='kdhub.TemperatureKL'), student='head', teacher='head', weight=1.0)))
     train_dataloader = dict(batch_size=4, sampler=dict(type='DefaultSampler'), dataset=dict(type='kdcheck.Points'))
     train_cfg = dict(by_epoch=True, max_epochs=1)
-    optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=1.0))
+    optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999)), clip_grad=dict(max_norm=1.0))
     custom_hooks = [dict(type='kdhub.ProgressHook'), dict(type='UnknownHook', interval=3)]
     default_hooks = dict(logger=dict(type='LoggerHook'), checkpoint=dict(interval=1))
     helper = dict(a=1)
@@ -40,6 +40,7 @@ def override(manager, write):
         ("train_dataloader.sampler.shuffle=False", False),
         ("train_cfg.val_interval=5", 5),
         ("optim_wrapper.optimizer.betas=(0.9,0.99)", (0.9, 0.99)),
+        ("optim_wrapper.optimizer.betas.1=0.99", 0.99),  # mmengine's merging fails on it
         ("optim_wrapper.accumulative_counts=2", 2),
         ("custom_hooks.0.interval=7", 7),
         ("custom_hooks.1.other=7", 7),  # nobody knows what an unknown hook takes
@@ -58,7 +59,7 @@ def test_what_exists_or_is_accepted_is_set(override, option, value):
     path, _, _ = option.partition("=")
     found = override(option)
     for key in path.split("."):
-        found = found[int(key)] if isinstance(found, list) else found[key]
+        found = found[int(key)] if isinstance(found, list | tuple) else found[key]
     assert found == value
 
 
@@ -101,9 +102,26 @@ def test_an_override_may_change_a_type(override):
     assert cfg.model.objectives.logits.adapter == {"type": "kdhub.Conv1x1"}
 
 
+def test_overrides_that_contradict_each_other_are_told(override):
+    """One of the two would be lost, by their order."""
+    with pytest.raises(UsageError, match=r"--cfg-options model\.student\.width: there is no 'width' in None"):
+        override("model.student=None", "model.student.width=3")
+
+
+def test_a_dict_is_merged_into_a_dict(manager, write):
+    """As in mmengine, where `_delete_` replaces it."""
+    path = write("a.py", CONFIG)
+    new = {"type": "kdcheck.Points", "_delete_": True}
+    options = {"train_cfg": {"max_epochs": 7}, "train_dataloader": new, "custom_hooks.1": {"interval": 4}}
+    cfg = load_config(path, options, manager=manager)
+    assert cfg.train_cfg == {"by_epoch": True, "max_epochs": 7}
+    assert cfg.train_dataloader == {"type": "kdcheck.Points"}
+    assert cfg.custom_hooks[1] == {"type": "UnknownHook", "interval": 4}
+
+
 def test_values_are_parsed_as_mmengine_does():
     """Users of mmseg and mmdet know these rules."""
-    typed = ["a=1", "b=1.5", "c=true", "d=None", "e=x,y", "f=[1,(2,3)]", "g=a=b"]
+    typed = ["a=1", "b=1.5", "c=true", "d=None", "e=x,y", "f=[1,(2,3)]", "g=a=b", "h=my data", "i='1'"]
     assert parse_options(typed) == {
         "a": 1,
         "b": 1.5,
@@ -112,6 +130,8 @@ def test_values_are_parsed_as_mmengine_does():
         "e": ["x", "y"],
         "f": [1, (2, 3)],
         "g": "a=b",
+        "h": "my data",  # unlike mmengine, which makes it 'mydata'
+        "i": 1,
     }
 
 

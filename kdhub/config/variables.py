@@ -1,0 +1,179 @@
+"""Overrides of a config's variables: ``--cfg-options data_root=/elsewhere`` where ``data_root`` is used further below.
+
+mmengine runs a config first and puts overrides into the result, where nothing remembers that a value came from a
+variable: only the top-level key changes, and the data sets keep the old folder in silence. Here the file is run again, with
+the variable set anew after each statement that sets it, in the file and in each of its ``_base_``.
+"""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from kdhub.config.options import WHERE, apply_options, put
+from kdhub.config.places import TOP_LEVEL_KEYS
+from kdhub.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+_ACTIVE: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("overrides of variables")
+_SET_ANEW = "{0} = __import__('kdhub.config.variables', fromlist=['overridden']).overridden({0!r}, {0})"
+
+
+def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[], Config]) -> Config:
+    """Return a config as it is when its variables have other values from the start.
+
+    Variables are the top-level keys that nobody reads as such. Overrides of other keys are left to the caller.
+
+    Args:
+        cfg: The config without overrides.
+        options: Key path to value; each path exists or is accepted.
+        read: Reads ``cfg`` once more.
+
+    Raises:
+        UsageError: If nothing uses the variable and its old value stands elsewhere, as in a config that a run has saved;
+            if the file changes the variable in a way that an override does not survive; or if it cannot be run with the
+            new value.
+    """
+    before = cfg.to_dict()
+    overrides: dict[str, dict[str, Any]] = {}
+    for name, given in _by_variable(options).items():
+        overrides[name] = given
+        try:
+            with _running_with(overrides):
+                cfg = read()
+        except UsageError as error:
+            raise UsageError(error.what, where=error.where, got=f"{WHERE} {_typed(given)}", fix=error.fix) from error
+        after = cfg.to_dict()
+        changed = [key for key in {**before, **after} if key != name and not _same(before.get(key), after.get(key))]
+        if not changed:
+            _refuse_stale(name, before[name], given, _merged(after, options))
+        elif not _same(after[name], _merged(before, given)[name]):
+            raise UsageError(
+                f"the config changes {name!r} after it has set it, and an override would be lost or misplaced",
+                where=f"{WHERE} {_typed(given)}",
+                fix=f"override what is made from it, in {', '.join(changed)}",
+            )
+        before = after
+    return cfg
+
+
+def overridden(name: str, value: Any) -> Any:
+    """Return what a variable is to be instead of ``value``; called by the config while it runs."""
+    for path, new in _ACTIVE.get()[name].items():
+        with suppress(
+            LookupError
+        ):  # until the file has run, a name stands for a base's variable, which has the override
+            value = put(value, path.split(".")[1:], new)
+    return value
+
+
+def _by_variable(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    variables: dict[str, dict[str, Any]] = {}
+    for path, value in options.items():
+        name = path.partition(".")[0]
+        if name not in TOP_LEVEL_KEYS:
+            variables.setdefault(name, {})[path] = value
+    return variables
+
+
+@contextmanager
+def _running_with(overrides: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Make mmengine run configs with these variables set anew, within the block."""
+    from mmengine.config import config as mmengine_config  # here, since to list components one needs no mmengine
+
+    def compile_with_overrides(source: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(source, ast.Module):
+            source = _SettingAnew(overrides).visit(source)
+        return compile(source, *arguments, **options)
+
+    token = _ACTIVE.set(overrides)
+    mmengine_config.compile = compile_with_overrides  # a global of the module goes before the built-in function
+    try:
+        yield
+    finally:
+        del mmengine_config.compile
+        _ACTIVE.reset(token)
+
+
+class _SettingAnew(ast.NodeTransformer):
+    """Adds after each statement that sets a variable, or a part of it, one that sets it anew."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self._names = names
+
+    def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
+        return self._followed(node, *node.targets)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> list[ast.stmt]:
+        return self._followed(node, node.target)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
+        return self._followed(node, node.target)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return node  # its variables are its own
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        return node
+
+    def _followed(self, node: ast.stmt, *targets: ast.expr) -> list[ast.stmt]:
+        inside = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+        return [node, *(_set_anew(name, node) for name in sorted(inside.intersection(self._names)))]
+
+
+def _set_anew(name: str, after: ast.stmt) -> ast.stmt:
+    statement = ast.parse(_SET_ANEW.format(name)).body[0]
+    for part in ast.walk(statement):
+        ast.copy_location(part, after)
+    return statement
+
+
+def _merged(tree: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(tree)
+    apply_options(merged, options)
+    return merged
+
+
+def _refuse_stale(name: str, old: Any, given: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
+    """Raise if the old value of a variable that nothing uses stands where something is read."""
+    telling = isinstance(old, str | list | tuple | Mapping) and len(old) > 0
+    read = {key: value for key, value in tree.items() if key in TOP_LEVEL_KEYS}
+    places = [path for path in _places(read, old) if telling or path.rpartition(".")[2] == name]
+    if places:
+        instead = {place + path.removeprefix(name): value for place in places for path, value in given.items()}
+        raise UsageError(
+            f"nothing in the config uses {name!r}, and its value stands at {', '.join(places)}",
+            where=f"{WHERE} {_typed(given)}",
+            fix=f"{WHERE} {_typed(instead)}",
+        )
+
+
+def _places(value: Any, wanted: Any, path: str = "") -> Iterator[str]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, child in items:
+        here = f"{path}.{key}".lstrip(".")
+        if _same(child, wanted):
+            yield here
+        else:
+            yield from _places(child, wanted, here)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and repr(one) == repr(other)  # an array's == gives no yes or no
+
+
+def _typed(options: Mapping[str, Any]) -> str:
+    texts = (
+        (path, value if isinstance(value, str) else repr(value).replace(" ", "")) for path, value in options.items()
+    )
+    return " ".join(shlex.quote(f"{path}={text}") for path, text in texts)

@@ -1,0 +1,152 @@
+"""Overrides of variables: mmengine changes the top-level key alone, and trains on the old data without a word."""
+
+import pytest
+from mmengine.config import Config
+
+from kdhub.config import load_config
+from kdhub.errors import UsageError
+
+BASE = """
+    data_root = 'data/camvid'
+    norm_cfg = dict(type='SyncBN', requires_grad=True)
+    crop_size = (512, 512)
+    pipeline = [dict(type='Load'), dict(type='Crop', size=crop_size)]
+    train_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root, lists=data_root + '/lists', pipeline=pipeline))
+    val_dataloader = dict(dataset=dict(data_root=data_root))
+    model = dict(width=crop_size[0], norm_cfg=norm_cfg)
+"""
+
+
+@pytest.fixture
+def read(manager, write):
+    """Write a config and read it with overrides as typed."""
+    return lambda text, *options: load_config(write("a.py", text), options, manager=manager)
+
+
+@pytest.fixture
+def resolved(write):
+    """Write the base as a run saves it: with all variables put in. Returns the text."""
+    return Config.fromfile(write("base.py", BASE)).pretty_text
+
+
+def test_a_variable_holds_wherever_it_is_used(read):
+    """Data sets that keep the old folder are what nobody notices; a path made from it is found by no search."""
+    cfg = read(BASE, "data_root=/elsewhere", "crop_size=(256,128)")
+    assert cfg.data_root == "/elsewhere"
+    assert cfg.train_dataloader.dataset.data_root == cfg.val_dataloader.dataset.data_root == "/elsewhere"
+    assert cfg.train_dataloader.dataset.lists == "/elsewhere/lists"
+    assert cfg.train_dataloader.dataset.pipeline[1]["size"] == (256, 128)
+    assert cfg.model.width == 256
+
+
+def test_a_part_of_a_variable_holds_too(read):
+    """`norm_cfg.type=BN` is how SyncBN is taken out of mmseg's configs."""
+    cfg = read(BASE, "norm_cfg.type=BN", "pipeline.1.size=(8,8)", "model.width=3")
+    assert cfg.model == {"width": 3, "norm_cfg": {"type": "BN", "requires_grad": True}}
+    assert cfg.train_dataloader.dataset.pipeline[1] == {"type": "Crop", "size": (8, 8)}
+
+
+def test_a_variable_of_a_base_holds_in_base_and_heir(read, write):
+    """Most configs say `data_root` in a file that others inherit."""
+    write("base.py", BASE)
+    heir = """
+        _base_ = './base.py'
+        root = {{_base_.data_root}}
+        test_dataloader = dict(dataset=dict(data_root=root, other=_base_.data_root, norm_cfg={{_base_.norm_cfg}}))
+    """
+    cfg = read(heir, "data_root=/elsewhere", "norm_cfg.type=BN")
+    assert cfg.train_dataloader.dataset.data_root == "/elsewhere"
+    assert cfg.test_dataloader.dataset.data_root == cfg.test_dataloader.dataset.other == "/elsewhere"
+    assert cfg.test_dataloader.dataset.norm_cfg.type == "BN"
+
+
+def test_a_variable_set_by_base_and_heir_has_one_value(read, write):
+    """To mmengine they are two; whoever types the name once means both."""
+    write("base.py", BASE)
+    cfg = read("_base_ = './base.py'\ncrop_size = (64, 64)\ntest_cfg = dict(size=crop_size)\n", "crop_size=(8,8)")
+    assert cfg.model.width == 8
+    assert cfg.test_cfg.size == (8, 8)
+
+
+def test_a_config_of_the_new_style_is_run_again_too(read, write):
+    """Configs that import their bases are read by another part of mmengine."""
+    write("base.py", "size = 3\nval_cfg = dict(size=size)\n")
+    text = (
+        "from mmengine.config import read_base\nwith read_base():\n    from .base import *\nmodel = dict(width=size)\n"
+    )
+    cfg = read(text, "size=7")
+    assert (cfg.size, cfg.val_cfg.size, cfg.model.width) == (7, 7, 7)
+
+
+def test_a_saved_config_says_what_to_type(read, resolved):
+    """In the config.py of a run the variable is still there, and nothing uses it any more."""
+    with pytest.raises(UsageError) as caught:
+        read(resolved, "data_root=/else where")
+    assert str(caught.value) == (
+        "--cfg-options 'data_root=/else where': nothing in the config uses 'data_root', and its value stands at "
+        "train_dataloader.dataset.data_root, val_dataloader.dataset.data_root -> --cfg-options "
+        "'train_dataloader.dataset.data_root=/else where' 'val_dataloader.dataset.data_root=/else where'"
+    )
+    with pytest.raises(UsageError, match=r"-> --cfg-options model\.norm_cfg\.type=BN$"):
+        read(resolved, "norm_cfg.type=BN")
+
+
+def test_what_it_says_is_accepted(read, resolved):
+    """An error whose remedy fails is worse than none, also when the variable is typed again."""
+    both = [f"{split}_dataloader.dataset.data_root=/elsewhere" for split in ("train", "val")]
+    for options in (both, ["data_root=/elsewhere", *both]):
+        assert read(resolved, *options).val_dataloader.dataset.data_root == "/elsewhere"
+
+
+def test_a_file_without_variables_says_what_to_type(manager, write):
+    """JSON has names, and nothing that could use them."""
+    path = write("a.json", '{"data_root": "here", "val_dataloader": {"dataset": {"data_root": "here"}}}')
+    with pytest.raises(UsageError, match=r"-> --cfg-options val_dataloader\.dataset\.data_root=/elsewhere$"):
+        load_config(path, ["data_root=/elsewhere"], manager=manager)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["work_dir=data", "load_from=b", "resume=True", "default_scope=mmseg", "randomness.seed=2", "my_hooks_own=9"],
+)
+def test_a_key_that_somebody_reads_is_no_variable(read, option):
+    """A hook may read a key of its own; numbers are equal by chance."""
+    text = """
+        work_dir = 'data'; load_from = 'a'; resume = False; default_scope = 'mmengine'; randomness = dict(seed=4)
+        my_hooks_own = 4
+        train_dataloader = dict(batch_size=4, dataset=dict(data_root='data', checkpoint='a', scope='mmengine', random=False))
+    """
+    before = Config({"value": read(text).train_dataloader}).value
+    assert read(text, option).train_dataloader == before
+
+
+def test_a_variable_that_is_changed_later_is_not_misplaced(read):
+    """Position 1 of the finished list is another step than position 1 of the list at first."""
+    text = "steps = ['a', 'b']\nsteps.insert(0, 'first')\nmodel = dict(steps=steps)\n"
+    with pytest.raises(
+        UsageError, match="changes 'steps' after it has set it.* -> override what is made from it, in model"
+    ):
+        read(text, "steps.1=x")
+    cfg = read("root = 'a'\nroot += '/b'\nmodel = dict(root=root, low=root.lower())\n", "root=X")
+    assert cfg.model == {"root": "X", "low": "x"}
+
+
+def test_a_variable_inside_a_function_is_another(read):
+    """The config's own functions keep their names to themselves."""
+    text = "size = 3\ndef twice(x):\n    size = 2 * x\n    return size\nmodel = dict(width=twice(4), size=size)\n"
+    assert read(text, "size=5").model == {"width": 8, "size": 5}
+
+
+def test_a_value_with_which_the_config_cannot_run_is_told(read):
+    """The line of the config alone would send the user to a file that is in order."""
+    with pytest.raises(UsageError, match=r"a\.py:8: .*not subscriptable.*got --cfg-options crop_size=5"):
+        read(BASE, "crop_size=5")
+
+
+def test_mmengine_is_left_as_it_was(read):
+    """Other programs in the process read configs too."""
+    import mmengine.config.config as module
+
+    read(BASE, "data_root=/elsewhere")
+    assert "compile" not in vars(module)
+    assert read(BASE).val_dataloader.dataset.data_root == "data/camvid"
