@@ -18,6 +18,10 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a user's quota, and a limit to the size of one file."""
 
 
+class FullDiskError(UsageError):
+    """No space is left. What to type once there is, only the command at work knows: `kdhub.engine.faults` adds it."""
+
+
 def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageError:
     """Say in one line why a file or folder could not be written.
 
@@ -28,12 +32,11 @@ def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageEr
     """
     if error.errno in NO_SPACE:
         free = shutil.disk_usage(path.parent).free
-        return UsageError(
+        return FullDiskError(
             f"no space left to write {path.name}; what was saved before is untouched",
             where=str(path.parent),
             got=f"{error.strerror}, {free} bytes free",
-            fix=fix
-            or "free some space (fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts), then go on with --resume",
+            fix=fix or "free some space (fewer checkpoints: default_hooks.checkpoint.max_keep_ckpts)",
         )
     return UsageError(
         f"cannot write {path.name}",

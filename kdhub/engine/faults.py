@@ -14,6 +14,7 @@ import torch
 from torch import distributed
 
 from kdhub.errors import UsageError
+from kdhub.files import FullDiskError
 
 _WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? (?P<pids>[\d, ]+)\) (?:is killed by signal: (?P<signal>[\w ]+)|exited unexpectedly)"
@@ -25,11 +26,14 @@ _PEER = re.compile(
     re.IGNORECASE,
 )
 _NO_MEMORY = re.compile(r"can't allocate memory|out of memory", re.IGNORECASE)
+_NO_SHARED_MEMORY = re.compile(r"unable to .* file </torch_")
+_MORE_SHARED_MEMORY = (
+    "enlarge /dev/shm (docker run --shm-size=8g), or take fewer workers (train_dataloader.num_workers)"
+)
 _REMEDIES = {
     "Killed": "the system may have been out of memory: take fewer workers or smaller batches "
     "(train_dataloader.num_workers, .batch_size)",
-    "Bus error": "shared memory is probably full: enlarge /dev/shm (docker run --shm-size=8g), or take fewer workers "
-    "(train_dataloader.num_workers)",
+    "Bus error": f"shared memory is probably full: {_MORE_SHARED_MEMORY}",
 }
 _DATA_LOADER = ("utils", "data", "dataloader.py")
 _LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"
@@ -37,23 +41,32 @@ _LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"
 
 @contextmanager
 def told_faults(again: str) -> Iterator[None]:
-    """Turn the errors that such a fault raises, deep inside of torch, into a `UsageError`.
+    """Turn the errors that such a fault raises, deep inside of torch, into a `UsageError`; tell the way on from a full disk.
 
     Args:
         again: What to type to go on, or to try again.
     """
     try:
         yield
+    except FullDiskError as error:
+        raise UsageError(error.what, where=error.where, got=error.got, fix=f"{error.fix}; to go on: {again}") from error
     except UsageError as error:
         if _FROM_WORKER.match(error.what):
             # torch puts the worker's whole traceback in front
             raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
         raise
     except (RuntimeError, MemoryError, OSError, EOFError, pickle.UnpicklingError) as error:
-        told = explain(error, again)
+        told = _explain_in_peace(error, again)
         if told is None:
             raise
         raise told from error
+
+
+def _explain_in_peace(error: BaseException, again: str) -> UsageError | None:
+    try:
+        return explain(error, again)
+    except RuntimeError as late:  # torch's signal handler tells of a dead worker wherever we are, once for each
+        return explain(late, again)
 
 
 def explain(error: BaseException, again: str) -> UsageError | None:
@@ -80,6 +93,9 @@ def _explain_one(error: BaseException, again: str) -> UsageError | None:
         )
     if _is_cut_short(error):
         return UsageError("a data worker died while it handed over a batch", fix=f"{_LOOK_CLOSER}; to go on: {again}")
+    if _NO_SHARED_MEMORY.search(text):
+        fix = f"{_MORE_SHARED_MEMORY}; to go on: {again}"
+        return UsageError("no shared memory is left to hand over a batch", got=_essence(text), fix=fix)
     if _is_no_memory(error, text):
         worker = _FROM_WORKER.search(text)
         return UsageError(
@@ -101,7 +117,7 @@ def _is_cut_short(error: BaseException) -> bool:
     """Whether what a worker sent, a message or the memory of a tensor, ended too early; Python has many words for that."""
     if not isinstance(error, (OSError, EOFError, pickle.UnpicklingError)):
         return False
-    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(path.parts[-3:] == _DATA_LOADER for path in files) and any(
         "multiprocessing" in path.parts for path in files
     )

@@ -98,7 +98,7 @@ class _Start:
 
 
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
-    with ExitStack() as lock, _storage_errors(work_dir), told_faults(resume_command(work_dir)):
+    with ExitStack() as lock, told_faults(resume_command(work_dir)), _storage_errors(work_dir):
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):

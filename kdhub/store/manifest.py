@@ -20,7 +20,7 @@ FORMAT = 1
 _NOTES = ("errors", "class_names")
 """What a store tells besides, and does not depend on."""
 
-WRITE_FIX = "free some space or choose another folder, then run `kdhub cache CONFIG` again: it goes on where it stopped"
+WRITE_FIX = "free some space or choose another folder for the store; what it has is not computed again"
 
 
 @dataclass(frozen=True, kw_only=True)

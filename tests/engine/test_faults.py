@@ -24,6 +24,7 @@ from kdhub.engine.faults import explain, told_faults
 from kdhub.engine.lock import work_dir_lock
 from kdhub.engine.train import train
 from kdhub.errors import ToldElsewhereError, UsageError
+from kdhub.files import atomic_file
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -86,6 +87,10 @@ def test_what_happens_in_a_data_worker_is_one_line(tmp_path: Path, trap: str, to
             r"out of memory \(got CUDA out of memory\. Tried to allocate 2\.00 GiB\.\) -> .*batch_size.*AGAIN",
         ),
         (OSError(12, "Cannot allocate memory"), r"out of memory .*"),
+        (
+            RuntimeError("unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)"),
+            r"no shared memory is left .*No space left on device.* -> .*--shm-size.*; to go on: AGAIN",
+        ),
     ],
 )
 def test_torch_own_words_are_understood(error: Exception, told: str) -> None:
@@ -124,6 +129,27 @@ def test_the_first_fault_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch
             raise RuntimeError("Connection closed by peer [127.0.0.1]:4711")
         finally:
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+
+
+def test_a_death_that_is_noticed_late_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's handler of SIGCHLD raises wherever Python is; while an error was explained, that was a traceback."""
+    deaths = [RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")]
+
+    def interrupted(_: object) -> list[object]:
+        if deaths:
+            raise deaths.pop()
+        return []
+
+    monkeypatch.setattr("traceback.walk_tb", interrupted)
+    with pytest.raises(UsageError, match=r"a data worker died \(process 7\).*AGAIN"), told_faults("AGAIN"):
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_a_full_disk_says_what_to_type_once_it_is_no_longer(tmp_path: Path) -> None:
+    """Whoever writes the file cannot know the command, and "go on with --resume" leaves the rest of it to memory."""
+    with pytest.raises(UsageError) as caught, told_faults("AGAIN"), atomic_file(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+    assert re.fullmatch(r".*: no space left to write a; .* -> free some space .*; to go on: AGAIN", str(caught.value))
 
 
 def test_a_mistake_is_told_by_the_main_process_only(monkeypatch: pytest.MonkeyPatch) -> None:

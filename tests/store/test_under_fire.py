@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_in_one_line_and_costs_nothing(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, FIRE, folder, "9000"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "kdhub cache CONFIG" in done.stderr
+    assert "free some space or choose another folder for the store" in done.stderr
     acknowledged = int(done.stdout.split()[-1])
     assert verify(folder) == []
     assert_reads(StoreReader(folder), [(index, 0) for index in range(acknowledged + 1)])
@@ -155,7 +155,9 @@ def test_what_could_not_be_committed_may_be_committed_later(store: Path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(UsageError, match="no space left.*untouched.*kdhub cache CONFIG"):
+        with pytest.raises(
+            UsageError, match="no space left.*untouched.*free some space or choose another folder for the store"
+        ):
             writer.commit()
     writer.commit()
     assert_reads(StoreReader(store), [(1, 0), (0, 0)])
@@ -164,7 +166,7 @@ def test_what_could_not_be_committed_may_be_committed_later(store: Path, monkeyp
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     """A read-only place must be named before the teacher has run for hours."""
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UsageError, match=r"cannot write.*kdhub cache CONFIG"):
+    with pytest.raises(UsageError, match=r"cannot write.*choose another folder for the store"):
         StoreWriter.open(tmp_path / "file" / "store", make_manifest(VALUES))
 
 
