@@ -1,12 +1,14 @@
-"""Under fire: real training runs that are killed, damaged and starved at random moments, then resumed and compared.
+"""Under fire: real trainings and real fillings of teacher stores, killed, damaged and starved at random moments.
 
-Every round trains a toy student with `kdhub train`, lets one fault happen to it, types what the message says, and compares
-weights, optimizer, schedules and evaluations of the finished run bit by bit with those of an unbroken run. One line of error
-at most is allowed, a traceback never. Prints a tally; ends with 1 if a round failed.
+Every round begins `kdhub train` on a toy student, or `kdhub cache` and the training from that store, lets one fault
+happen to it, types what the message says, and compares what comes out bit by bit with an undisturbed round: weights,
+optimizer, schedules and evaluations, and the values of the store. One line of error at most is allowed, a traceback never.
+Nothing that was acknowledged may be lost or computed again. Prints a tally; ends with 1 if a round failed.
 
 Examples:
     python tools/under_fire.py
-    python tools/under_fire.py 20 --only killed_while_saving flipped_byte
+    python tools/under_fire.py 20 --only killed_while_saving flipped_byte_in_store
+    python tools/under_fire.py 60 --of store --seed 3
     python tools/under_fire.py 1 --only full_disk --seed 7 --keep fire
 """
 
@@ -21,10 +23,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from firing.faults import FAULTS
-from firing.process import FailedError, MissedError
-from firing.rounds import Reference, Round, compare, recover
-from firing.training import LOOPS
+import firing.store_faults
+import firing.training_faults  # noqa: F401 - both fill the table
+from firing.config import LOOPS
+from firing.process import FailedError, MissedError, UnplayableError
+from firing.rounds import References
+from firing.table import FAULTS
+
+from kdhub.errors import KdhubError
 
 _ATTEMPTS = 20
 """How often a round begins anew if the run was over before its fault."""
@@ -33,20 +39,20 @@ _ATTEMPTS = 20
 def main() -> int:
     """Play the rounds and print the tally."""
     args = _parser().parse_args()
-    names = args.only or list(FAULTS)
+    chosen = args.only or [name for name, fault in FAULTS.items() if args.of in (None, fault.kind.name)]
     with contextlib.ExitStack() as stack:
         folder = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="under-fire-")))
-        reference = Reference(folder.absolute())
-        tally = {name: Counter[str]() for name in names}
+        references = References(folder.absolute())
+        tally = {name: Counter[str]() for name in chosen}
         problems = []
         for number in range(args.rounds):
             chance = random.Random(f"{args.seed}-{number}")
-            name = names[number % len(names)] if args.rounds < 2 * len(names) else chance.choice(names)
-            outcome, problem = play(name, chance, reference, folder.absolute() / f"round-{number}")
+            name = chosen[number % len(chosen)] if args.rounds < 2 * len(chosen) else chance.choice(chosen)
+            outcome, problem = play(name, chance, references, folder.absolute() / f"round-{number}")
             tally[name].update(outcome)
             if problem:
                 problems.append(f"round {number} ({name}): {problem}")
-                print(problems[-1], file=sys.stderr)
+                print(problems[-1], file=sys.stderr, flush=True)
     if args.json:
         print(json.dumps({"seed": args.seed, "tally": tally, "problems": problems}, indent=2))
     else:
@@ -54,28 +60,32 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def play(name: str, chance: random.Random, reference: Reference, folder: Path) -> tuple[dict[str, int], str | None]:
+def play(name: str, chance: random.Random, references: References, folder: Path) -> tuple[dict[str, int], str | None]:
     """Play one round.
 
     Returns:
         What to count (``times``, ``recovered``, ``exact``, each 0 or 1), and what was wrong.
     """
-    function, processes = FAULTS[name]
+    fault = FAULTS[name]
     outcome = {"times": 1, "recovered": 0, "exact": 0}
-    unbroken = reference.get(chance.choice(list(LOOPS)), processes)
+    loop = chance.choice(list(LOOPS))
+    reference = references.get(fault.kind, loop, fault.processes)
     for attempt in range(_ATTEMPTS):
-        run = Round(folder / str(attempt), unbroken.loop, processes, chance, unbroken.seconds, unbroken.checkpoint_size)
-        run.folder.mkdir(parents=True)
         try:
-            function(run)
-            recover(run)
+            run = fault.kind(folder / str(attempt), loop, fault.processes, chance, reference)
+            run.folder.mkdir(parents=True)
+            fault.play(run)
+            run.recover()
             outcome["recovered"] = 1
-            compare(run, unbroken)
+            run.compare()
             outcome["exact"] = 1
         except MissedError:
             continue
-        except FailedError as error:
-            return outcome, f"{error} [{run.folder}]"
+        except UnplayableError as error:
+            print(f"{name} cannot be played here: {error}", file=sys.stderr)
+            return {}, None
+        except (FailedError, KdhubError) as error:
+            return outcome, f"{error} [{folder / str(attempt)}]"
         return outcome, None
     return outcome, f"the fault did not happen in {_ATTEMPTS} attempts"
 
@@ -83,15 +93,17 @@ def play(name: str, chance: random.Random, reference: Reference, folder: Path) -
 def _print(tally: dict[str, Counter[str]]) -> None:
     rows = [(name, *(counts[key] for key in ("times", "recovered", "exact"))) for name, counts in tally.items()]
     rows.append(("all", *(sum(row[column] for row in rows) for column in (1, 2, 3))))
-    print(f"{'FAULT':24}{'TIMES':>8}{'RECOVERED':>12}{'EXACT':>8}")
+    print(f"{'FAULT':30}{'TIMES':>8}{'RECOVERED':>12}{'EXACT':>8}")
     for name, times, recovered, exact in rows:
-        print(f"{name:24}{times:8}{recovered:12}{exact:8}")
+        print(f"{name:30}{times:8}{recovered:12}{exact:8}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rounds", type=int, nargs="?", default=100, help="how many (default 100)")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), metavar="FAULT", help=f"of: {', '.join(FAULTS)}")
+    kinds = sorted({fault.kind.name for fault in FAULTS.values()})
+    parser.add_argument("--of", choices=kinds, help="only faults of this kind (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="decides the order of faults and their moments (default 0)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the folders of all runs there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import kdhub.engine.train  # noqa: F401 - before the first fork
+import kdhub.engine.caching  # before the first fork
+import kdhub.engine.train  # noqa: F401
 from kdhub.cli.main import main
 
 _AGENT = re.compile(r"[IWE]\d{4} \d\d:\d\d:")
@@ -29,6 +30,10 @@ _PATIENCE = 240
 
 class MissedError(Exception):
     """The run was over before the fault happened."""
+
+
+class UnplayableError(Exception):
+    """This machine does not let the fault happen."""
 
 
 class FailedError(Exception):
@@ -108,6 +113,15 @@ class Process:
         if pid is None:
             self.wait()
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Hold it where it is for the length of the block."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
     def wait_for(self, pid: int) -> None:
         """Wait for the end of a process that it started."""
         deadline = time.monotonic() + _PATIENCE
@@ -122,11 +136,12 @@ class Process:
         except OSError:
             return []
 
-    def require_told(self, what: str) -> None:
+    def require_told(self, what: str, advice: str = "") -> None:
         """Demand one line of error that says something, and what to do."""
         errors = self.errors()
         require(len(errors) == 1, f"{len(errors)} lines of error in {self.console}")
-        require(what in errors[0] and " -> " in errors[0], f"told {errors[0]!r}, not {what!r} and what to do")
+        told, _, do = errors[0].partition(" -> ")
+        require(what in told and do and advice in do, f"told {errors[0]!r}, not {what!r} and to do {advice!r}")
 
     def errors(self) -> list[str]:
         """Return what the console says went wrong, which must be in words for a person."""
@@ -136,9 +151,11 @@ class Process:
         return [line for line in ours if line.startswith("kdhub: error:")]
 
 
-def train(arguments: list[str], file_limit: int | None) -> int:
-    """Run ``kdhub`` as if typed; no file may grow beyond ``file_limit`` bytes."""
+def run_kdhub(arguments: list[str], file_limit: int | None, before: Callable[[], None] | None) -> int:
+    """Run ``kdhub`` as if typed, after ``before``; no file may grow beyond ``file_limit`` bytes."""
     sys.argv = ["kdhub", *arguments]
+    if before is not None:
+        before()
     torch.set_num_threads(1)
     if file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))

@@ -1,154 +1,158 @@
-"""One run that gets into trouble, and the unbroken one that it is compared with."""
+"""One command that gets into trouble, and the undisturbed one that it is compared with."""
 
 from __future__ import annotations
 
 import functools
-import json
+import os
 import random
-import re
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from firing.process import Process, require, torchrun, train
-from firing.training import ITERATIONS, config_text
+from firing.process import Process, require, run_kdhub, torchrun
 from torch import Tensor
 
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine.integrity import Ledger
 
-_LAST = f"iter_{ITERATIONS}.pth"
+Kind = TypeVar("Kind", bound="Round")
 
 
 @dataclass
-class Round:
-    """One run that gets into trouble.
+class Round(ABC):
+    """One command that gets into trouble.
 
     Attributes:
+        name: What the faults of this kind are called by.
         folder: Everything of the round.
-        loop: ``iterations`` or ``epochs``.
+        loop: ``iterations`` or ``epochs``: how the training counts.
         processes: 1, or more under torchrun.
         random: Decides when and what.
-        seconds: How long the unbroken run takes.
-        checkpoint_size: Bytes of a checkpoint of it.
-        expected: Name of the checkpoint that the resume must begin at; `None` for the newest one recorded.
-        finished: Whether the run came to its end in spite of the fault.
+        reference: The undisturbed round; `None` for that one itself.
+        seconds: How long the undisturbed command takes.
+        size: Bytes of the largest file that it writes.
+        finished: Whether the command came to its end in spite of the fault.
     """
 
+    name: ClassVar[str]
     folder: Path
     loop: str
     processes: int
     random: random.Random
+    reference: Any = None
     seconds: float = 0.0
-    checkpoint_size: int = 0
-    expected: str | None = None
+    size: int = 0
     finished: bool = False
     _consoles: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
 
+    @abstractmethod
+    def undisturbed(self) -> None:
+        """Run the command to its end, and note what it took."""
+
+    @abstractmethod
+    def recover(self) -> None:
+        """Type what the messages say until all is done."""
+
+    @abstractmethod
+    def compare(self) -> None:
+        """Demand the bits of the undisturbed round."""
+
     @property
     def work_dir(self) -> Path:
-        """The folder of the run."""
+        """The folder of the training."""
         return self.folder / "run"
 
-    def train(self, *options: str, file_limit: int | None = None) -> Process:
-        """Prepare a process that trains, in the folder of the round."""
-        config = self.folder / "config.py"
-        config.write_text(config_text(self.loop, self.processes))
-        arguments = ["train", str(config), "--work-dir", str(self.work_dir), *options]
-        if self.processes > 1:
-            arguments += ["--launcher", "pytorch"]
-        action = functools.partial(train, arguments, file_limit)
-        if self.processes > 1:
-            action = functools.partial(torchrun, self.processes, action)
+    def typed(
+        self,
+        *arguments: str,
+        processes: int = 1,
+        file_limit: int | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> Process:
+        """Prepare a process that does what ``kdhub`` does with these arguments.
+
+        Args:
+            arguments: As typed.
+            processes: More than 1 for torchrun.
+            file_limit: No file may grow beyond so many bytes.
+            before: Called first in the new process.
+        """
+        if processes > 1:
+            arguments += ("--launcher", "pytorch")
+        action = functools.partial(run_kdhub, list(arguments), file_limit, before)
+        if processes > 1:
+            action = functools.partial(torchrun, processes, action)
         return Process(self.folder / f"console-{next(self._consoles)}.txt", action)
 
     def moment(self) -> float:
-        """Draw a moment of the run, in seconds."""
-        return self.random.uniform(0, self.seconds)
+        """Draw a moment of the command, in seconds."""
+        return self.random.uniform(0, self.reference.seconds)
 
-    def stop_somewhere(self) -> None:
-        """Kill the run at a random moment after its second checkpoint."""
-        with self.train() as process:
-            while process.running() and len(self.recorded()) < 2:
-                time.sleep(0.001)
-            process.run_for(self.random.uniform(0, self.seconds / 3))
-            process.kill()
+    def timed(self, process: Process) -> None:
+        """Run a process to its end, and note how long it took."""
+        begin = time.monotonic()
+        self.done(process)
+        self.seconds = time.monotonic() - begin
 
-    def recorded(self) -> list[str]:
-        """Return the names of the checkpoints that were acknowledged, the newest first."""
-        return [path.name for path in Ledger.read(self.work_dir).resumable()] if self.work_dir.is_dir() else []
+    @staticmethod
+    def done(process: Process) -> None:
+        """Run a process to its end, which must be a good one."""
+        with process:
+            code = process.wait()
+            require(code == 0, f"ended with {code}: {process.console}")
+            require(not process.errors(), f"an error in {process.console}")
 
 
-class Reference:
-    """Unbroken runs, one for each loop and number of processes."""
+class References:
+    """Undisturbed rounds, one for each kind, loop and number of processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[tuple[str, int], Round] = {}
+        self._rounds: dict[tuple[type[Round], str, int], Round] = {}
 
-    def get(self, loop: str, processes: int) -> Round:
-        """Return the unbroken run, trained when first asked for."""
-        if (loop, processes) not in self._runs:
-            folder = self._folder / f"unbroken-{loop}-{processes}"
+    def get(self, kind: type[Kind], loop: str, processes: int) -> Kind:
+        """Return the undisturbed round, played when first asked for."""
+        key = kind, loop, processes
+        if key not in self._rounds:
+            folder = self._folder / f"undisturbed-{kind.__name__}-{loop}-{processes}"
             folder.mkdir(parents=True)
-            run = Round(folder, loop, processes, random.Random(0))
-            begin = time.monotonic()
-            with run.train() as process:
-                require(process.wait() == 0, f"the unbroken run failed: {process.console}")
-            run.seconds = time.monotonic() - begin
-            run.checkpoint_size = (run.work_dir / _LAST).stat().st_size
-            self._runs[loop, processes] = run
-        return self._runs[loop, processes]
+            one = kind(folder, loop, processes, random.Random(0))
+            one.undisturbed()
+            self._rounds[key] = one
+        found = self._rounds[key]
+        assert isinstance(found, kind)
+        return found
 
 
-def recover(run: Round) -> None:
-    """Type what the messages say until the run is finished."""
-    if run.finished:
-        return
-    recorded = run.recorded() if run.expected is None else [run.expected]
-    with run.train("--resume") as process:
-        code = process.wait()
-        if not recorded and code != 0:
-            process.require_told("nothing to resume")
-        else:
-            require(code == 0, f"--resume ended with {code}: {process.console}")
-            require(not process.errors(), f"an error in {process.console}")
-            begun = re.search(r"resuming from .*/(\S+)", process.console.read_text())
-            require(begun and begun[1] in recorded[:1], f"went on from {begun and begun[1]} instead of {recorded[:1]}")
-            return
-    with run.train() as process:
-        require(process.wait() == 0, f"starting over ended with {process.code}: {process.console}")
+def names(folder: Path) -> list[str]:
+    """Return the names in a folder that may not be there yet."""
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
-def compare(run: Round, unbroken: Round) -> None:
-    """Demand that two runs ended with the same bits and found the same metrics on the way."""
-    one, two = (read_checkpoint(each.work_dir / _LAST) for each in (run, unbroken))
+def require_same_checkpoints(one: Path, other: Path) -> None:
+    """Demand that two trainings ended with the same weights, optimizer and schedules."""
+    contents = [read_checkpoint(path) for path in (one, other)]
     for part in ("state_dict", "optimizer", "param_schedulers"):
-        different = list(_differences(one.get(part), two.get(part), part))
+        different = list(differences(contents[0].get(part), contents[1].get(part), part))
         require(not different, f"{len(different)} values differ, the first is {different[:1]}")
-    evaluations = [
-        [
-            (each["iteration"], each["metrics"])
-            for each in json.loads((one.work_dir / "run.json").read_text())["evaluations"]
-        ]
-        for one in (run, unbroken)
-    ]
-    if not (run.work_dir / "run.damaged.json").exists():
-        require(evaluations[0] == evaluations[1], "evaluations differ")
 
 
-def _differences(one: Any, two: Any, path: str) -> Iterator[str]:
+def differences(one: Any, two: Any, path: str) -> Iterator[str]:
+    """Name the parts of two nested values that do not have the same bits."""
     if isinstance(one, Tensor) and isinstance(two, Tensor):
         if not torch.equal(one, two):
             yield path
     elif isinstance(one, dict) and isinstance(two, dict) and one.keys() == two.keys():
         for key in one:
-            yield from _differences(one[key], two[key], f"{path}.{key}")
+            yield from differences(one[key], two[key], f"{path}.{key}")
     elif isinstance(one, (list, tuple)) and isinstance(two, (list, tuple)) and len(one) == len(two):
         for index, (a, b) in enumerate(zip(one, two, strict=True)):
-            yield from _differences(a, b, f"{path}.{index}")
+            yield from differences(a, b, f"{path}.{index}")
     elif one != two:
         yield path

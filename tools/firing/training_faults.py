@@ -1,49 +1,36 @@
-"""The faults, as a table: one is added by adding a function."""
+"""What can happen to a training with a live teacher."""
 
 from __future__ import annotations
 
-import os
-import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from firing.process import MissedError, require
-from firing.rounds import Round
+from firing.disk import Damage, flip, read_only, small_disk, small_shared_memory, truncate
+from firing.process import MissedError, Process, require
+from firing.rounds import names
+from firing.table import fault
+from firing.training_round import TrainingRound
 
 from kdhub.engine.integrity import LEDGER
 from kdhub.engine.work_dir import POINTER
 
-FAULTS: dict[str, tuple[Callable[[Round], None], int]] = {}
-"""Name to what happens, and in how many processes the run is."""
 
-
-def fault(processes: int = 1) -> Callable[[Callable[[Round], None]], Callable[[Round], None]]:
-    """Enter a function into the table; it raises `MissedError` if the run was over before the fault."""
-
-    def enter(function: Callable[[Round], None]) -> Callable[[Round], None]:
-        FAULTS[function.__name__] = function, processes
-        return function
-
-    return enter
-
-
-@fault()
-def killed_in_training(run: Round) -> None:
+@fault(TrainingRound)
+def killed_in_training(run: TrainingRound) -> None:
     """SIGKILL at a random moment, be it during the start, a step, an evaluation or the report."""
     with run.train() as process:
         process.run_for(run.moment())
         process.kill()
 
 
-@fault()
-def killed_while_saving(run: Round) -> None:
+@fault(TrainingRound)
+def killed_while_saving(run: TrainingRound) -> None:
     """SIGKILL while a checkpoint is half on the disk, seen by its unfinished file."""
     with run.train() as process:
         skipped = run.random.randrange(6)
         known: set[str] = set()
         while process.running():
-            partial = [name for name in _names(run.work_dir) if name.startswith(".iter_") and name not in known]
+            partial = [name for name in names(run.work_dir) if name.startswith(".iter_") and name not in known]
             known.update(partial)
             if partial and len(known) > skipped:
                 process.kill()
@@ -54,20 +41,20 @@ def killed_while_saving(run: Round) -> None:
     raise MissedError
 
 
-@fault()
-def flipped_byte(run: Round) -> None:
+@fault(TrainingRound)
+def flipped_byte(run: TrainingRound) -> None:
     """One bit of the newest checkpoint, or of a file about the checkpoints, is another one."""
-    _damage(run, _flip)
+    _damage(run, flip)
 
 
-@fault()
-def truncated_file(run: Round) -> None:
+@fault(TrainingRound)
+def truncated_file(run: TrainingRound) -> None:
     """The end of the newest checkpoint, or of a file about the checkpoints, is missing."""
-    _damage(run, _truncate)
+    _damage(run, truncate)
 
 
-@fault()
-def killed_worker(run: Round) -> None:
+@fault(TrainingRound)
+def killed_worker(run: TrainingRound) -> None:
     """A data worker is killed, as by the system when memory runs out."""
     with run.train() as process:
         process.run_for(run.moment())
@@ -81,8 +68,8 @@ def killed_worker(run: Round) -> None:
         process.require_told("a data worker died")
 
 
-@fault(processes=2)
-def killed_process_of_two(run: Round) -> None:
+@fault(TrainingRound, processes=2)
+def killed_process_of_two(run: TrainingRound) -> None:
     """One of torchrun's two processes is killed; the other must neither hang nor save."""
     with run.train() as agent:
         agent.run_for(run.moment())
@@ -97,22 +84,43 @@ def killed_process_of_two(run: Round) -> None:
             agent.require_told("another process of this run has ended")
 
 
-@fault()
-def full_disk(run: Round) -> None:
-    """No file may grow beyond a random size: some checkpoint, or a log, cannot be written."""
-    limit = run.random.randrange(16_000, run.checkpoint_size)
-    with run.train(file_limit=limit) as process:
+@fault(TrainingRound)
+def full_disk(run: TrainingRound) -> None:
+    """The disk is full, or no file may grow beyond a random size: some checkpoint, or a log, cannot be written."""
+    if run.random.random() < 0.5:
+        _require_full(run.train(file_limit=run.random.randrange(16_000, run.reference.size)))
+    else:
+        with small_disk(run.work_dir, run.random.randrange(64_000, 4 * run.reference.size)):
+            _require_full(run.train())
+
+
+@fault(TrainingRound)
+def full_shared_memory(run: TrainingRound) -> None:
+    """Data workers find no memory to hand a batch over in, as in a container with the usual 64 MiB."""
+    with small_shared_memory(run.random.randrange(40_000, 70_000)), run.train() as process:
+        if process.wait() == 0:
+            raise MissedError
+        process.require_told("shared memory", "--shm-size")
+
+
+@fault(TrainingRound)
+def read_only_work_dir(run: TrainingRound) -> None:
+    """Nothing can be written to the work_dir when the run is to go on, or to begin."""
+    begun = run.random.random() < 0.5
+    if begun:
+        run.stop_somewhere()
+    with read_only(run.work_dir), run.train(*(["--resume"] if begun else [])) as process:
         require(process.wait() == 2, f"exit code {process.code}")
-        process.require_told("no space left")
+        process.require_told("Read-only file system", "--work-dir")
 
 
-@fault()
-def second_run(run: Round) -> None:
+@fault(TrainingRound)
+def second_run(run: TrainingRound) -> None:
     """Another process trains into the same work_dir; it is refused and the first goes on."""
     with run.train() as first:
         while first.running() and not (run.work_dir / ".lock").is_file():
             time.sleep(0.001)
-        first.run_for(run.random.uniform(0, run.seconds / 3))
+        first.run_for(run.random.uniform(0, run.reference.seconds / 3))
         with run.train(run.random.choice(["--resume", "--amp"])) as second:
             code = second.wait()
             if not first.running():
@@ -123,7 +131,13 @@ def second_run(run: Round) -> None:
     run.finished = True
 
 
-def _damage(run: Round, damage: Callable[[Path, random.Random], None]) -> None:
+def _require_full(process: Process) -> None:
+    with process:
+        require(process.wait() == 2, f"exit code {process.code}")
+        process.require_told("no space left", "--resume")
+
+
+def _damage(run: TrainingRound, damage: Damage) -> None:
     run.stop_somewhere()
     recorded = run.recorded()
     victim = run.random.choice([recorded[0], recorded[0], POINTER, LEDGER, "run.json"])
@@ -131,20 +145,3 @@ def _damage(run: Round, damage: Callable[[Path, random.Random], None]) -> None:
     # without the ledger it goes by the pointer, which may be one checkpoint behind if the kill came in between
     pointed = Path((run.work_dir / POINTER).read_text(errors="replace")).name
     run.expected = {recorded[0]: recorded[1], LEDGER: pointed}.get(victim, recorded[0])
-
-
-def _flip(path: Path, chance: random.Random) -> None:
-    content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    path.write_bytes(content)
-
-
-def _truncate(path: Path, chance: random.Random) -> None:
-    os.truncate(path, chance.randrange(path.stat().st_size))
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []

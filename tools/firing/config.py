@@ -1,15 +1,16 @@
-"""The training that gets under fire: toy models on noise, as a config for ``kdhub train``."""
+"""What gets under fire: toy models on noise, as a config for ``kdhub train`` and ``kdhub cache``."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import DATASETS, METRICS, MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kdhub.testing.toys import ToySegmentor, segmentation_batch
@@ -17,13 +18,17 @@ from kdhub.testing.toys import ToySegmentor, segmentation_batch
 MODELS.register_module(module=ToySegmentor, force=True)
 
 ITERATIONS = 24
+LAST_CHECKPOINT = f"iter_{ITERATIONS}.pth"
+SAMPLES, DRAWS = 64, 6
+"""Of a training from a store, which reads each record once."""
+
 _CONFIG = """
-custom_imports = dict(imports=["firing.training"])
-loader = dict(batch_size=4, num_workers=1, collate_fn=dict(type="default_collate"))
+custom_imports = dict(imports=["firing.config"])
+loader = dict(batch_size={batch}, num_workers=1, collate_fn=dict(type="default_collate"))
 model = dict(
     type="kdhub.Distiller",
     student=dict(type="ToySegmentor", width=24, dropout=0.2),
-    teacher=dict(type="kdhub.ModelTeacher", model=dict(type="ToySegmentor", width=32)),
+    teacher={teacher},
     objectives=dict(logits=dict(
         loss=dict(type="kdhub.MSE"), student="head", teacher="head",
         weight=dict(type="kdhub.LinearSchedule", start=1.0, end=0.1, steps=20))),
@@ -54,9 +59,33 @@ LOOPS: dict[str, dict[str, Any]] = {
 }
 
 
-def config_text(loop: str, processes: int) -> str:
-    """Return the config of a training whose loop counts ``iterations`` or ``epochs``, of four iterations each."""
-    return _CONFIG.format(**LOOPS[loop], size=16 * processes)
+def config_text(loop: str, processes: int = 1, store: Path | None = None) -> str:
+    """Return the config of a training whose loop counts ``iterations`` or ``epochs``, of four iterations each.
+
+    Args:
+        loop: Which of `LOOPS`.
+        processes: How many train with a live teacher.
+        store: Where a stored teacher has its answers, with which one process trains.
+    """
+    live = {"type": "kdhub.ModelTeacher", "model": {"type": "SteadySegmentor", "width": 32}}
+    if store is None:
+        return _CONFIG.format(**LOOPS[loop], teacher=live, size=16 * processes, batch=4)
+    stored = {"type": "kdhub.StoredTeacher", "store": str(store), "draws": DRAWS, "teacher": live}
+    return _CONFIG.format(**LOOPS[loop], teacher=stored, size=SAMPLES, batch=SAMPLES // 4)
+
+
+class _OneByOne(nn.Sequential):
+    def forward(self, batch: Tensor) -> Tensor:
+        return torch.cat([super(_OneByOne, self).forward(one) for one in batch.split(1)])
+
+
+@MODELS.register_module(force=True)
+class SteadySegmentor(ToySegmentor):
+    """Answers with the same bits in a batch of any size, which convolutions do not: stores may be compared bit by bit."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.backbone, self.head = _OneByOne(self.backbone), _OneByOne(self.head)
 
 
 @DATASETS.register_module(force=True)
