@@ -1,13 +1,16 @@
 """Store what a teacher answers on the training data, so that training need not run it.
 
-CONFIG is the config that is trained with; its teacher is dict(type='kdhub.StoredTeacher', store='stores/NAME',
-teacher=<the live teacher>). What a store has already is not computed again, so a killed run goes on where it stopped.
+CONFIG is the config that is trained with; its teacher says where the store is and what to fill it with:
+  teacher=dict(type='kdhub.StoredTeacher', store='stores/NAME', teacher=dict(type='kdhub.ModelTeacher', ...))
+`kdhub train CONFIG` then answers from the store. What a store has already is checked and not computed again, so after
+Ctrl-C, a crash or a full disk the same command goes on where it stopped. With validation in CONFIG the teacher is
+evaluated too, for the reports of all runs from the store; default_hooks.baseline.teacher=False leaves it out.
 
 Examples:
   kdhub cache configs/my_config.py
   kdhub cache configs/my_config.py --cfg-options train_dataloader.batch_size=64     the teacher's own batch size
   torchrun --nproc-per-node 2 tools/cache_teacher.py configs/my_config.py --launcher pytorch
-  kdhub cache info stores/my_teacher      what is in a store, how large, how exact
+  kdhub cache info stores/my_teacher      what is in a store, how large, how exact, what its teacher reaches
   kdhub cache verify stores/my_teacher    check every record; exit code 1 if one is damaged
 """
 
@@ -17,9 +20,11 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdhub.cli.configs import LAUNCHERS, add_overrides, is_main_process, print_findings, warn_of_plugins
+from kdhub.cli.output import print_json
+from kdhub.cli.parser import add_json
 from kdhub.errors import UsageError
 from kdhub.plugins import Switches
 
@@ -34,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("store", metavar="STORE", nargs="?", help="folder of a store, after info or verify")
     add_overrides(parser)
+    add_json(parser)
     parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="how several processes were started")
     # torchrun and torch.distributed.launch pass the one or the other
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
@@ -44,7 +50,9 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     if args.what in ("info", "verify"):
         if args.store is None:
             raise UsageError(f"kdhub cache {args.what}: no STORE", expected="the folder of a store")
-        return _info(args.store) if args.what == "info" else _verify(args.store)
+        return _info(args.store, args.json) if args.what == "info" else _verify(args.store, args.json)
+    if args.json:
+        raise UsageError("kdhub cache: --json without info or verify", fix="kdhub cache info STORE --json")
     if args.store is not None:
         raise UsageError(f"kdhub cache: unexpected argument {args.store!r}", fix="see `kdhub cache --help`")
     return _fill(args, switches)
@@ -77,10 +85,14 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     return 0
 
 
-def _info(path: str) -> int:
+def _info(path: str, as_json: bool) -> int:
+    from kdhub.engine.teacher_metrics import describe_metrics
     from kdhub.store import store_info
 
     info = store_info(path)
+    if as_json:
+        print_json(_facts(path, info))
+        return 0
     _print_info(path, info)
     manifest = info.manifest
     print(f"  teacher        {manifest.teacher}")
@@ -88,31 +100,62 @@ def _info(path: str) -> int:
     print(f"  preprocessing  {manifest.preprocessing}")
     augmentations = f"{manifest.draws} recorded, seed {manifest.seed}" if manifest.mode == "recorded" else "none"
     print(f"  augmentations  {augmentations}")
+    for entry in manifest.metrics.values():
+        print(f"  validation     {describe_metrics(entry)}, {entry['data']}")
     return 0
 
 
-def _verify(path: str) -> int:
-    from kdhub.engine.caching_progress import CachingProgress
+def _facts(path: str, info: StoreInfo) -> dict[str, Any]:
+    manifest = info.manifest
+    return {
+        "path": path,
+        "records": info.records,
+        "missing": info.missing,
+        "bytes": info.bytes,
+        "shards": info.shards,
+        "blocks": info.blocks,
+        "taps": {
+            tap: {
+                "precision": manifest.precision[tap],
+                "record_bytes": info.record_bytes[tap],
+                "errors": manifest.errors.get(tap, {}),
+            }
+            for tap in manifest.taps
+        },
+        **{name: getattr(manifest, name) for name in ("teacher", "data", "preprocessing", "mode", "draws", "seed")},
+        "samples": manifest.samples,
+        "class_names": manifest.class_names,
+        "metrics": list(manifest.metrics.values()),
+    }
+
+
+def _verify(path: str, as_json: bool) -> int:
+    from kdhub.engine.caching_progress import CachingProgress, data_size
     from kdhub.store import store_info, verify
 
     with CachingProgress("checking the store", unit="blocks") as progress:
         damage = verify(path, progress.reach)
+    if as_json:
+        print_json({"path": path, "sound": not damage, "damage": list(map(str, damage))})
+        return 1 if damage else 0
     for error in damage:
         print(error)
     if damage:
         return 1
     info = store_info(path)
-    print(f"{path}: all {info.records} records are as they were written")
+    print(f"{path}: all {info.records} records, {data_size(info.bytes)}, are as they were written")
     return 0
 
 
 def _print_info(path: str, info: StoreInfo) -> None:
+    from kdhub.engine.caching_progress import data_size
+
     state = f"{info.missing} missing" if info.missing else "complete"
-    each = info.bytes / max(1, info.records)
-    print(f"{path}: {info.records} records, {state}; {_size(info.bytes)}, {_size(each)} each, {_count(info.shards)}")
+    each = data_size(info.bytes / max(1, info.records))
+    print(f"{path}: {info.records} records, {state}; {data_size(info.bytes)}, {each} each, {_count(info.shards)}")
     for tap in info.manifest.taps:
         precision, cost = info.manifest.precision[tap], _cost(info.manifest.errors.get(tap, {}))
-        print(f"  {tap}: {precision}, {_size(info.record_bytes[tap])} each, {cost}")
+        print(f"  {tap}: {precision}, {data_size(info.record_bytes[tap])} each, {cost}")
 
 
 def _cost(errors: Mapping[str, float]) -> str:
@@ -127,12 +170,3 @@ def _cost(errors: Mapping[str, float]) -> str:
 
 def _count(shards: int) -> str:
     return f"{shards} shard{'' if shards == 1 else 's'}"
-
-
-def _size(number: float) -> str:
-    """Write a number of bytes as a person would."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
-        number /= 1024
-    return f"{number:.3g} GiB"

@@ -57,7 +57,7 @@ def _teachers(model: Mapping[str, Any], path: str, report: Report) -> tuple[str,
 
 
 def _check_stores(model: Mapping[str, Any], path: str, report: Report) -> None:
-    """Warn of stores that `kdhub cache` has yet to write."""
+    """Warn of stores that `kdhub cache` has yet to write; find those that it cannot."""
     several = model.get("teachers")
     places = {f"{path}.teacher": model.get("teacher")}
     places |= {f"{path}.teachers.{name}": one for name, one in several.items()} if isinstance(several, Mapping) else {}
@@ -65,7 +65,9 @@ def _check_stores(model: Mapping[str, Any], path: str, report: Report) -> None:
         if not isinstance(teacher, Mapping) or teacher.get("type") != _STORED:
             continue
         store = teacher.get("store")
-        if isinstance(store, str) and not Path(store).expanduser().joinpath(_MANIFEST).is_file():
+        if isinstance(store, str) and Path(store).expanduser().is_file():
+            report.error(f"{where}.store", "the store is a file", expected="a folder", got=store)
+        elif isinstance(store, str) and not Path(store).expanduser().joinpath(_MANIFEST).is_file():
             report.warn(
                 f"{where}.store", "there is no teacher store yet", got=store, fix="write it: kdhub cache CONFIG"
             )

@@ -22,7 +22,7 @@ from kdhub.distill.schedules import as_schedule
 from kdhub.distill.shape_probe import mismatches, require_matching
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import Teacher
-from kdhub.errors import UsageError, near_matches
+from kdhub.errors import UsageError, near_matches, placed
 from kdhub.registry import build
 
 _OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
@@ -85,10 +85,13 @@ class Distiller(BaseModel):
                 got=type(built_student).__name__,
                 fix="use the wrapper of a plugin (kdhub list model), or write a BaseModel around it",
             )
-        built_teachers = _build_teachers(teacher, teachers)
+        named = _named_teachers(teacher, teachers)
+        places = {name: "model.teacher" if teacher is not None else f"model.teachers.{name}" for name in named}
+        built_teachers = {name: _build_teacher(name, spec, places[name]) for name, spec in named.items()}
         super().__init__(data_preprocessor=DistillPreprocessor(built_student, built_teachers), init_cfg=init_cfg)
         self.student = built_student
         self._teachers = built_teachers
+        self._teacher_places = places
         self.objectives = nn.ModuleDict(
             {name: _build_objective(name, spec, built_student, built_teachers) for name, spec in objectives.items()}
         )
@@ -126,7 +129,8 @@ class Distiller(BaseModel):
             losses = self._task_losses(self.student._run_forward(student, mode="loss"), step)
         for name, teacher in self._teachers.items():
             if taps := self.taps_of(name):
-                teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
+                with placed(self._teacher_places[name]):
+                    teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
         _merge(losses, self._distil(objectives, student, step))
         if self.training:
             self.position.advance()
@@ -217,20 +221,21 @@ class Distiller(BaseModel):
             teacher.to(device)
 
 
-def _build_teachers(teacher: Any, teachers: Mapping[str, Any] | None) -> dict[str, Teacher]:
+def _named_teachers(teacher: Any, teachers: Mapping[str, Any] | None) -> dict[str, Any]:
     if teacher is not None and teachers is not None:
         raise UsageError(
             "both teacher and teachers are given", where="model", fix="put the one into teachers=dict(...)"
         )
-    named = {"teacher": teacher} if teacher is not None else dict(teachers or {})
-    built = {}
-    for name, spec in named.items():
-        if ":" in name or "." in name:
-            raise UsageError("a teacher's name may hold neither ':' nor '.'", where=f"model.teachers.{name}")
-        built[name] = build("teacher", spec, where="model.teacher" if teacher is not None else f"model.teachers.{name}")
-        if built[name].batch != "keys":  # a stored one has its fingerprint once its store is opened
-            print_log(f"teacher {name!r}: {built[name].fingerprint()}", logger="current")
-    return built
+    return {"teacher": teacher} if teacher is not None else dict(teachers or {})
+
+
+def _build_teacher(name: str, spec: Any, place: str) -> Teacher:
+    if ":" in name or "." in name:
+        raise UsageError("a teacher's name may hold neither ':' nor '.'", where=place)
+    teacher: Teacher = build("teacher", spec, where=place)
+    if teacher.batch != "keys":  # a stored one has its fingerprint once its store is opened
+        print_log(f"teacher {name!r}: {teacher.fingerprint()}", logger="current")
+    return teacher
 
 
 def _build_objective(

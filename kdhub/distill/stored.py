@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,12 @@ from kdhub.registry import build
 from kdhub.store import StoreReader
 from kdhub.store.precision import Precision
 
+_UNREPEATABLE = {
+    "auto": "decides by measuring while it runs, so two fillings of one store could differ",
+    "amp": "follows the precision of whoever runs it, so two fillings of one store could differ",
+}
+"""Precisions of a live teacher that say too little about its answers to store them under their name."""
+
 
 class _Key(Protocol):
     """Index of a sample, with the number of times it was drawn before."""
@@ -33,13 +39,15 @@ class StoredTeacher:
     """A teacher that answers from a store, and never with the value of another sample, augmentation, tap or teacher.
 
     One config serves both commands: ``kdhub cache CONFIG`` runs the live teacher once over the training data and fills
-    the store; ``kdhub train CONFIG`` answers from it, after comparing all that the values depend on.
+    the store; ``kdhub train CONFIG`` answers from it, after comparing all that the values depend on. A store may hold
+    more taps than a run reads, so that one store serves several methods.
 
     Args:
         store: Folder of the store.
         teacher: Config of the live teacher. It is built on the CPU at the start of training too, to see that the store is
             of this teacher and, on a few entries, that it would answer the same today; then it leaves memory. Where
-            its checkpoint is missing, or with ``None``, the store's word is taken for it.
+            its checkpoint is missing, or with ``None``, the store's word is taken for it. Its own ``precision`` is that
+            of its passes, and part of its identity: ``float32`` or ``bfloat16``.
         precision: Form in which floats are kept: ``float32``, ``float16``, ``bfloat16``, or ``topk:K`` for the K largest
             logits of each position and one number for all others (see `kdhub.store.precision.Precision`); or a dict of
             tap to form, where taps that are left out are kept in float32. `kdhub cache` says what it costs.
@@ -71,6 +79,7 @@ class StoredTeacher:
         require_number("StoredTeacher", "max_error", max_error, above=0)
         for form in precision.values() if isinstance(precision, Mapping) else (precision,):
             Precision.parse(form, "StoredTeacher.precision")
+        _require_repeatable(teacher)
         self.model: nn.Module | None = None
         self.store = Path(store).expanduser()
         self.draws = draws
@@ -99,17 +108,21 @@ class StoredTeacher:
         """Let the live teacher go; from here on the store answers."""
         self.live = None
 
-    def precisions(self, taps: Iterable[str]) -> dict[str, str]:
+    def precisions(self, taps: Iterable[str], stored: Collection[str] = ()) -> dict[str, str]:
         """Return the form in which each tap is kept.
 
+        Args:
+            taps: Taps that the objectives read.
+            stored: Taps that the store has; the config may name the form of these too.
+
         Raises:
-            UsageError: If the config names a tap that no objective reads.
+            UsageError: If the config names another tap.
         """
         names = tuple(taps)
         if isinstance(self._precision, str):
             return dict.fromkeys(names, self._precision)
         for name in self._precision:
-            if name not in names:
+            if name not in names and name not in stored:
                 raise UsageError(
                     f"no objective reads {name!r} of this teacher",
                     where="StoredTeacher.precision",
@@ -141,12 +154,16 @@ class StoredTeacher:
                 fix="train with `kdhub train` or `kdhub.engine.train.train`, which attach the keys of the samples",
             )
         draws = self.reader.manifest.draws
-        stored = self.reader.read([(int(key), key.draw % draws) for key in batch])
         for tap in taps:
-            if tap.identity not in stored:
+            if tap.identity not in self.reader.manifest.taps:
                 raise UsageError(
-                    f"the teacher store has no values of {tap}", where=str(self.store), expected=", ".join(stored)
+                    f"the teacher store has no values of {tap}",
+                    where=str(self.store),
+                    expected=", ".join(self.reader.manifest.taps),
                 )
+        keys = [(int(key), key.draw % draws) for key in batch]
+        stored = self.reader.read(keys, taps={tap.identity for tap in taps})
+        for tap in taps:
             tap.answer(map_tensors(lambda tensor: tensor.to(self.device, non_blocking=True), stored[tap.identity]))
 
     def fingerprint(self) -> str:
@@ -165,6 +182,23 @@ class StoredTeacher:
     def __deepcopy__(self, memo: dict[int, Any]) -> StoredTeacher:
         """Stay one object, as a live teacher does."""
         return self
+
+
+def _require_repeatable(teacher: Mapping[str, Any] | None) -> None:
+    """Refuse a live teacher whose answers depend on more than its config.
+
+    Raises:
+        UsageError: If its precision is ``auto`` or ``amp``.
+    """
+    precision = (teacher or {}).get("precision")
+    if precision in _UNREPEATABLE:
+        raise UsageError(
+            f"a teacher in precision {precision!r} cannot be stored: it {_UNREPEATABLE[precision]}",
+            where="StoredTeacher.teacher.precision",
+            expected="'bfloat16' or 'float32'",
+            got=repr(precision),
+            fix="name 'bfloat16' if the teacher bears it (it is measured, and refused if not), or 'float32'",
+        )
 
 
 def _build_live(teacher: Mapping[str, Any] | None) -> Teacher | None:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import distributed
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 import kdhub
 from kdhub.checkpoint import safe_loading
@@ -23,23 +24,39 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import tensors_in
-from kdhub.engine.caching_progress import CachingProgress
+from kdhub.engine.caching_progress import CachingProgress, data_size
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
+from kdhub.engine.hooks.interrupt import Interrupted
+from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import work_dir_lock
 from kdhub.engine.replay import require_replayable
 from kdhub.engine.rng import preserved_randomness
+from kdhub.engine.teacher_metrics import record_metrics
 from kdhub.engine.teacher_source import (
     TeacherSource,
+    cache_command,
     data_fingerprint,
     preprocessing,
+    require_keys,
     stored_teachers,
     worst_difference,
 )
 from kdhub.errors import ToldElsewhereError, UsageError, placed
-from kdhub.store import Manifest, StoreInfo, StoreWriter, find_tree, measured_errors, repair, store_info
+from kdhub.files import storage_error
+from kdhub.store import (
+    DamagedStoreError,
+    Manifest,
+    StoreInfo,
+    StoreWriter,
+    find_tree,
+    measured_errors,
+    repair,
+    store_info,
+)
+from kdhub.store.manifest import WRITE_FIX
 
 _PROBED = 8
 """Samples on which it is found out what the values are made of, at least three: a batch and its two parts."""
@@ -65,7 +82,8 @@ class CacheResult:
 def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
     """Fill the stores of all stored teachers of a config; what a store has already is not computed again.
 
-    Under torchrun each process computes its share and writes a shard of its own.
+    Where the config says how to validate, each teacher is evaluated too, and its store keeps the metrics. Under torchrun
+    each process computes its share and writes a shard of its own.
 
     Args:
         cfg: The config that `kdhub.engine.train.train` is to be called with; it is not changed.
@@ -75,23 +93,21 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
         UsageError: If the values cannot be stored: the data pipeline augments and no draws are asked for, or a value
             depends on the other samples of the batch; if the folder holds another store; for a full disk, and for what
             stops a run from outside.
+        Interrupted: If the user stopped it; what was computed is stored.
     """
     kdhub.init()
     cfg = copy.deepcopy(cfg)
     require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
-    with process_group(cfg, launcher), safe_loading(), told_faults(command(cfg)):
+    with process_group(cfg, launcher), safe_loading(), told_faults(cache_command(cfg)):
         if launcher != "none" and not distributed.is_initialized():
             init_dist(launcher, backend="nccl")
-        return _cache(cfg)
-
-
-def command(cfg: Any) -> str:
-    """Return what to type to fill the stores of a config."""
-    return f"kdhub cache {getattr(cfg, 'filename', None) or 'CONFIG'}"
+        with _interruptible(cfg):
+            return _cache(cfg)
 
 
 def _cache(cfg: Any) -> list[CacheResult]:
     talk_on_console(MMLogger.get_current_instance())
+    import_library(cfg)
     init_default_scope(cfg.get("default_scope") or "mmengine")
     seed = int((cfg.get("randomness") or {}).get("seed") or 0)
     # as a run does before it builds its model: a teacher without a checkpoint is then the one that the run would get
@@ -112,21 +128,6 @@ def _cache(cfg: Any) -> list[CacheResult]:
     return [_fill(cfg, model, name, teacher, loader, seed) for name, teacher in stored.items()]
 
 
-def require_keys(loader: DataLoader[Any]) -> None:
-    """See that the samples of a data set can be told apart.
-
-    Raises:
-        UsageError: If the data are a stream.
-    """
-    if isinstance(loader.dataset, IterableDataset):
-        raise UsageError(
-            "the training data are a stream, whose samples no store can tell apart",
-            where="train_dataloader.dataset",
-            expected="a data set with an index and a length",
-            fix="use the live teacher, or write the stream to a data set with an index",
-        )
-
-
 def _fill(
     cfg: Any, model: Distiller, name: str, stored: StoredTeacher, loader: DataLoader[Any], seed: int
 ) -> CacheResult:
@@ -139,6 +140,8 @@ def _fill(
         )
     if not model.taps_of(name):
         raise UsageError(f"no objective reads teacher {name!r}, so there is nothing to store", where="model.objectives")
+    if stored.store.exists() and not stored.store.is_dir():
+        raise UsageError("the store is a file", where=str(stored.store), expected="a folder, or a name for a new one")
     dataset, draws = loader.dataset, stored.draws or 1
     decided_by_main_process(lambda: require_replayable(dataset, seed, augmented=stored.draws is not None))
     source = TeacherSource.of(model, name, live, loader, seed, draws)
@@ -146,29 +149,74 @@ def _fill(
     with _told_once(), placed(f"teacher {name!r}"), preserved_randomness():
         manifest = _manifest(cfg, stored, live, source, seed)
     with ExitStack() as stack:
-        writer = _open(stored, manifest, stack)
+        writer = _open(stored.store, manifest, stack)
         keys = [(index, draw) for draw in range(draws) for index in range(len(dataset))]  # type: ignore[arg-type]
         missing = writer.missing(keys)
         barrier()  # before anybody writes: all must see the same samples missing
-        print_log(f"teacher {name!r}: {len(keys) - len(missing)} of {len(keys)} records are there already", "current")
+        with _told_once():
+            _tell_what_is_missing(writer, source, name, len(missing), len(keys))
         _write(writer, source, missing, loader.batch_size or _PROBED, name)
         barrier()
+        record_metrics(cfg, name, stored, live)
     return CacheResult(name, str(stored.store), len(missing), store_info(stored.store))
 
 
-def _open(stored: StoredTeacher, manifest: Manifest, stack: ExitStack) -> StoreWriter:
+def _open(folder: Path, manifest: Manifest, stack: ExitStack) -> StoreWriter:
     """Repair and begin the store in the main process, then let every process add a shard."""
 
-    def take() -> list[str]:
-        stored.store.mkdir(parents=True, exist_ok=True)
-        warning = stack.enter_context(work_dir_lock(stored.store))
-        damage = [error.what for error in repair(stored.store)]
-        StoreWriter.open(stored.store, manifest)
-        return [*([warning] if warning else []), *damage]
+    def take() -> tuple[Manifest, list[str]]:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(folder, error, WRITE_FIX) from error
+        warning = stack.enter_context(work_dir_lock(folder))
+        lines = [*([warning] if warning else []), *_repaired(folder)]
+        present = Manifest.read(folder)
+        if present is not None and (shortcomings := manifest.shortcomings(present)):
+            raise UsageError(
+                "the folder holds another teacher store",
+                where=str(folder),
+                got="; ".join(shortcomings),
+                fix="choose another folder for this one, or delete that store",
+            )
+        wanted = manifest if present is None else manifest.widened(present)
+        StoreWriter.open(folder, wanted)
+        return wanted, lines
 
-    for line in decided_by_main_process(take):
-        print_log(f"{line}", "current")
-    return StoreWriter.open(stored.store, manifest, rank=get_rank())
+    wanted, lines = decided_by_main_process(take)
+    for line in lines:
+        print_log(line, "current")
+    return StoreWriter.open(folder, wanted, rank=get_rank())
+
+
+def _repaired(folder: Path) -> list[str]:
+    """Check a store whole and take out what is damaged; return what to say about it."""
+    with CachingProgress("checking the store", unit="blocks") as progress:
+        damage = [error.what for error in repair(folder, progress.reach)]
+    if Manifest.read(folder) is None:
+        return damage
+    info = store_info(folder)
+    checked = f"{folder}: checked {info.records} records, {data_size(info.bytes)}"
+    return [*damage, checked] if info.records else damage
+
+
+def _tell_what_is_missing(writer: StoreWriter, source: TeacherSource, name: str, missing: int, wanted: int) -> None:
+    """Say how much there is to do, once it is sure that it can be done.
+
+    Raises:
+        UsageError: If records are missing that have more taps than this config reads.
+    """
+    others = [tap for tap in writer.manifest.taps if tap not in source.taps]
+    if missing and others:
+        raise UsageError(
+            f"the store of teacher {name!r} is not complete, and holds taps that this config does not read",
+            where=str(writer.path),
+            expected=f"{wanted} records",
+            got=f"{wanted - missing}, with {', '.join(map(repr, others))}",
+            fix="complete it with the config that it was begun with, or name another folder for this one",
+        )
+    besides = f", with {', '.join(map(repr, others))}, which this config does not read" if others else ""
+    print_log(f"teacher {name!r}: {wanted - missing} of {wanted} records are there already{besides}", "current")
 
 
 def _write(
@@ -176,7 +224,8 @@ def _write(
 ) -> None:
     mine = missing[get_rank() :: get_world_size()]
     batches = [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]
-    with CachingProgress(f"caching teacher {name!r}", len(missing), get_world_size()) as progress, writer:
+    caching = CachingProgress(f"caching teacher {name!r}", len(missing), get_world_size())
+    with placed(f"teacher {name!r}"), caching as progress, writer:
         try:
             for keys, batch in zip(batches, source.batches(batches), strict=True):
                 writer.add(keys, source.answer(batch))
@@ -197,7 +246,7 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
     observed = {
         tap: [(len(keys), answer[tap]) for keys, answer in zip(parts, answers, strict=True)] for tap in source.taps
     }
-    precisions = stored.precisions(source.taps)
+    precisions = stored.precisions(source.taps, _taps_there(stored.store))
     for tap, values in observed.items():
         _require_independent(tap, values, stored.max_error)
     trees = {tap: find_tree(values, precisions[tap], tap) for tap, values in observed.items()}
@@ -215,6 +264,14 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
         errors={tap: measured_errors(tree, observed[tap], precisions[tap], tap) for tap, tree in trees.items()},
         class_names=live.class_names,
     )
+
+
+def _taps_there(folder: Path) -> tuple[str, ...]:
+    try:
+        manifest = Manifest.read(folder)
+    except DamagedStoreError:
+        return ()  # it is repaired before anybody relies on it
+    return () if manifest is None else manifest.taps
 
 
 def _require_independent(tap: str, observed: Sequence[tuple[int, Any]], limit: float) -> None:
@@ -246,6 +303,16 @@ def _require_independent(tap: str, observed: Sequence[tuple[int, Any]], limit: f
             got=f"{error:.2g}",
             fix=fix,
         )
+
+
+@contextmanager
+def _interruptible(cfg: Any) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stopped = Interrupted("stopped; what was computed is stored", fix=f"to go on: {cache_command(cfg)}")
+        raise (stopped if is_main_process() else ToldElsewhereError(str(stopped))) from None
 
 
 @contextmanager

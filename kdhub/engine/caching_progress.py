@@ -1,4 +1,4 @@
-"""`CachingProgress`: how far a store is, as a bar or, where there is no terminal, as lines."""
+"""`CachingProgress`: how far a store is, as a bar or, where there is no terminal, as lines; and how large."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from kdhub.engine.console import console, duration, say
 
 _PAUSE_SECONDS = {True: 0.2, False: 15.0}
 """Between two looks at a bar, and between two lines."""
+
+
+def data_size(number: float) -> str:
+    """Write a number of bytes as a person would."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
+        number /= 1024
+    return f"{number:.3g} GiB"
 
 
 class CachingProgress:

@@ -16,10 +16,16 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.precision import relative_error
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.values import map_tensors, tensors_in
-from kdhub.engine.caching import command, require_keys
 from kdhub.engine.replay import same
 from kdhub.engine.rng import preserved_randomness
-from kdhub.engine.teacher_source import TeacherSource, data_fingerprint, preprocessing, stored_teachers
+from kdhub.engine.teacher_source import (
+    TeacherSource,
+    cache_command,
+    data_fingerprint,
+    preprocessing,
+    require_keys,
+    stored_teachers,
+)
 from kdhub.errors import ToldElsewhereError, UsageError
 from kdhub.store import Manifest
 
@@ -76,7 +82,7 @@ def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, 
             where=str(stored.store),
             expected=f"{wanted} records",
             got=str(records),
-            fix=f"complete it: {command(cfg)}",
+            fix=f"complete it: {cache_command(cfg)}",
         )
     if stored.live is None:
         print_log(f"warning: teacher {name!r} is not here: its store is taken at its word", "current")
@@ -103,16 +109,15 @@ def _require_fitting(model: Distiller, name: str, stored: StoredTeacher, cfg: Ma
         samples=len(dataset),
         data=data_fingerprint(dataset),
         preprocessing=preprocessing(cfg, dataset, student),
-        precision=stored.precisions(taps),
+        precision=stored.precisions(taps, manifest.taps),
     )
-    if set(taps) == set(manifest.taps):
-        present = dataclasses.replace(present, taps=manifest.taps)
-    if differences := present.differences(manifest):
+    if shortcomings := present.shortcomings(manifest):
         raise UsageError(
             f"the store of teacher {name!r} does not fit this run",
             where=str(stored.store),
-            got="; ".join(differences),
-            fix=f"name another folder in model.teacher.store and fill it: {command(cfg)}",
+            got="; ".join(shortcomings),
+            fix="name another folder in model.teacher.store, or delete this one if no other run needs it; then fill it:"
+            f" {cache_command(cfg)}",
         )
 
 
@@ -126,9 +131,10 @@ def _verify(model: Distiller, name: str, stored: StoredTeacher, loader: DataLoad
     places = random.Random().sample(range(manifest.samples * manifest.draws), min(stored.verify, manifest.samples))
     keys = [divmod(place, manifest.draws) for place in places]
     (answer,) = source.answers([keys])
-    for tap, node in manifest.nodes().items():
-        now = node.join(node.split(answer[tap], len(keys), tap), len(keys))
-        error = _difference(stored.reader.read(keys)[tap], now)
+    nodes, before = manifest.nodes(), stored.reader.read(keys, taps=answer.keys())
+    for tap, value in answer.items():
+        now = nodes[tap].join(nodes[tap].split(value, len(keys), tap), len(keys))
+        error = _difference(before[tap], now)
         if error > stored.max_error:
             raise UsageError(
                 f"the live teacher {name!r} answers otherwise than its store",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.preprocess import SAMPLE_KEYS
@@ -19,6 +19,7 @@ from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import map_tensors
 from kdhub.engine.identity import digest
 from kdhub.engine.sampling import KeyedCollate, KeyedDataset, SampleKey
+from kdhub.errors import UsageError
 
 _LOCATIONS = frozenset({"root", "data_root"})
 """Where a data set lies is no part of what its samples are, if it has a fingerprint."""
@@ -104,6 +105,26 @@ class TeacherSource:
         self.model.student.data_preprocessor.to(device)
 
 
+def cache_command(cfg: Any) -> str:
+    """Return what to type to fill the stores of a config."""
+    return f"kdhub cache {getattr(cfg, 'filename', None) or 'CONFIG'}"
+
+
+def require_keys(loader: DataLoader[Any]) -> None:
+    """See that the samples of a data set can be told apart.
+
+    Raises:
+        UsageError: If the data are a stream.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        raise UsageError(
+            "the training data are a stream, whose samples no store can tell apart",
+            where="train_dataloader.dataset",
+            expected="a data set with an index and a length",
+            fix="use the live teacher, or write the stream to a data set with an index",
+        )
+
+
 def data_fingerprint(dataset: Any) -> str:
     """Identify a data set: by its own ``fingerprint()``, otherwise by class and length."""
     named = f"{type(dataset).__qualname__} of {len(dataset)}"
@@ -120,15 +141,20 @@ def preprocessing(cfg: Mapping[str, Any], dataset: Any, student: bool) -> str:
         student: Whether the teacher takes the student's preprocessed batch.
     """
     loader = cfg["train_dataloader"]
-    described = loader["dataset"]
-    if callable(getattr(dataset, "fingerprint", None)) and isinstance(described, Mapping):
-        described = {key: value for key, value in described.items() if key not in _LOCATIONS}
-    found = digest({"dataset": described, "collate": loader.get("collate_fn")})
+    found = digest({"dataset": described_dataset(loader, dataset), "collate": loader.get("collate_fn")})
     if not student:
         return found
     model = cfg["model"]
     own = model["student"].get("data_preprocessor") if isinstance(model["student"], Mapping) else model["student"]
     return f"{found}.student-{digest([own, model.get('data_preprocessor'), cfg.get('data_preprocessor')])}"
+
+
+def described_dataset(loader: Mapping[str, Any], dataset: Any) -> Any:
+    """Return what a data loader's config says about its data set; where this lies is left out if it has a fingerprint."""
+    described = loader["dataset"]
+    if callable(getattr(dataset, "fingerprint", None)) and isinstance(described, Mapping):
+        return {key: value for key, value in described.items() if key not in _LOCATIONS}
+    return described
 
 
 def worst_difference(one: Sequence[Tensor | list[Tensor]], other: Sequence[Tensor | list[Tensor]]) -> float:

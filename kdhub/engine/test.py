@@ -10,25 +10,14 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
-from kdhub.engine.defaults import add_testing_defaults, require_parts
+from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.evaluation import PARTS, keep_only
 from kdhub.engine.faults import told_faults
 from kdhub.engine.integrity import require_healthy
-from kdhub.engine.libraries import import_library
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
 from kdhub.files import plain
-
-_NEEDED = ("test_dataloader", "test_cfg", "test_evaluator")
-_FOR_TRAINING = (
-    "train_dataloader",
-    "train_cfg",
-    "optim_wrapper",
-    "param_scheduler",
-    "val_dataloader",
-    "val_cfg",
-    "val_evaluator",
-)
 
 
 def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict[str, Any]:  # noqa: PT028 - no pytest test
@@ -47,13 +36,12 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
     """
     kdhub.init()
     cfg = copy.deepcopy(cfg)
-    require_parts(cfg, _NEEDED, "testing", fix="set them, for instance test_dataloader = val_dataloader and so on")
-    for key in _FOR_TRAINING:
-        cfg.pop(key, None)
+    require_parts(
+        cfg, PARTS["test"], "testing", fix="set them, for instance test_dataloader = val_dataloader and so on"
+    )
     if isinstance(cfg.model, dict) and "student" in cfg.model:
         cfg.model = cfg.model["student"]
-    add_testing_defaults(cfg)
-    import_library(cfg)
+    keep_only(cfg, "test")
     with process_group(cfg, launcher), safe_loading():
         return _test(cfg, checkpoint)
 

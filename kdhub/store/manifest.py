@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ FILE_NAME = "manifest.json"
 FORMAT = 1
 """Counts changes of the format that an older reader would misread."""
 
-_NOTES = ("errors", "class_names")
+_NOTES = ("errors", "class_names", "metrics")
 """What a store tells besides, and does not depend on."""
 
 WRITE_FIX = "free some space or choose another folder for the store; what it has is not computed again"
@@ -40,6 +40,8 @@ class Manifest:
         trees: What the value of each tap is made of; empty until the teacher has run.
         errors: What the form of each tap costs; see `measured_errors`. No part of the identity.
         class_names: The teacher's classes in order, if it has classes. No part of the identity.
+        metrics: What the teacher reached on validation data, by what the validation depends on: ``metrics``, ``data`` and
+            ``recorded``, the time. No part of the identity.
         format: Version of the format on disk.
     """
 
@@ -55,6 +57,7 @@ class Manifest:
     trees: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -77,6 +80,21 @@ class Manifest:
             else:
                 found.append(f"{entry.name}: {mine!r}, not {theirs!r}")
         return found
+
+    def widened(self, store: Manifest) -> Manifest:
+        """Return this with the taps that a store holds, in its order: a store of several taps serves whoever reads some."""
+        return replace(
+            self,
+            taps=store.taps,
+            precision={tap: self.precision.get(tap, store.precision[tap]) for tap in store.taps},
+            trees={tap: self.trees.get(tap, store.trees[tap]) for tap in store.taps} if self.trees else {},
+        )
+
+    def shortcomings(self, store: Manifest) -> list[str]:
+        """Name what keeps a store from serving this: taps that it lacks, and what differs besides its further taps."""
+        lacking = [tap for tap in self.taps if tap not in store.taps]
+        said = [f"no values of {', '.join(map(repr, lacking))}, only of {', '.join(map(repr, store.taps))}"]
+        return [*(said if lacking else ()), *self.widened(store).differences(store)]
 
     @property
     def identity(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,32 @@ def test_fill_look_check_and_train(kdhub: Callable[..., Any], stored_config: Pat
     assert "store: 4 records, complete; " in looked.out
     assert "ToyImages of 4" in looked.out
     checked = kdhub("cache", "verify", "store")
-    assert (checked.code, checked.out) == (0, "store: all 4 records are as they were written\n")
+    assert checked.code == 0
+    assert re.fullmatch(r"store: all 4 records, [\d.]+ KiB, are as they were written\n", checked.out)
     trained = kdhub("train", stored_config)
     assert trained.code == 0, trained.err
     assert "answers from store (4 records)" in trained.err
+
+
+def test_the_teacher_is_evaluated_where_the_config_validates(kdhub: Callable[..., Any], stored_config: Path) -> None:
+    """What a store's teacher reaches is the first question of whoever finds the store."""
+    with stored_config.open("a", encoding="utf-8") as stream:
+        stream.write("val_dataloader = {{_base_.loader}}\nval_cfg = dict()\nval_evaluator = dict(type='Samples')\n")
+    assert kdhub("cache", stored_config).code == 0
+    looked = kdhub("cache", "info", "store").out
+    assert re.search(r"validation     samples 4 \(recorded by kdhub cache on 2[\d-]+\), ToyImages of 4", looked)
+    facts = json.loads(kdhub("cache", "info", "store", "--json").out)
+    assert [entry["metrics"] for entry in facts["metrics"]] == [{"samples": 4.0}]
+
+
+def test_programs_get_json(kdhub: Callable[..., Any], stored_config: Path) -> None:
+    """A script that reads the table for people breaks with its next word."""
+    assert kdhub("cache", stored_config).code == 0
+    facts = json.loads(kdhub("cache", "info", "store", "--json").out)
+    assert (facts["path"], facts["records"], facts["missing"], facts["metrics"]) == ("store", 4, 0, [])
+    assert facts["taps"]["head"]["precision"] == "topk:3"
+    checked = kdhub("cache", "verify", "store", "--json")
+    assert (checked.code, json.loads(checked.out)) == (0, {"path": "store", "sound": True, "damage": []})
 
 
 def test_verify_names_what_is_damaged(kdhub: Callable[..., Any], stored_config: Path) -> None:
@@ -64,6 +88,10 @@ def test_verify_names_what_is_damaged(kdhub: Callable[..., Any], stored_config: 
     found = kdhub("cache", "verify", "store")
     assert found.code == 1
     assert "is damaged" in found.out
+    facts = kdhub("cache", "verify", "store", "--json")
+    assert facts.code == 1
+    assert json.loads(facts.out)["sound"] is False
+    assert "is damaged" in json.loads(facts.out)["damage"][0]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +101,7 @@ def test_verify_names_what_is_damaged(kdhub: Callable[..., Any], stored_config: 
         (("info", "nowhere"), "no teacher store here"),
         (("toy_config.py", "store"), "unexpected argument 'store'"),
         (("toy_config.py",), "the config has no stored teacher"),
+        (("toy_config.py", "--json"), "--json without info or verify -> kdhub cache info STORE --json"),
     ],
 )
 @pytest.mark.usefixtures("toy_config")
@@ -82,6 +111,14 @@ def test_a_mistake_is_told_in_one_line(kdhub: Callable[..., Any], arguments: tup
     assert outcome.code == 2
     assert said in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_a_store_that_is_a_file_is_found_by_the_check(kdhub: Callable[..., Any], stored_config: Path) -> None:
+    """The check knows before anything is built, and builds nothing."""
+    Path("store").write_text("precious", encoding="utf-8")
+    outcome = kdhub("cache", stored_config)
+    assert outcome.code == 1
+    assert "model.teacher.store: the store is a file (expected a folder, got store)" in outcome.err
 
 
 def test_a_mistake_in_the_live_teacher_is_found_by_the_check(kdhub: Callable[..., Any], stored_config: Path) -> None:

@@ -69,6 +69,15 @@ def test_it_never_guesses(store: Path, keys: Any, said: str) -> None:
         StoredTeacher(str(store)).values(keys, [ModuleOutput("head")], check_mode=True)
 
 
+def test_it_reads_what_it_is_asked_for(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of feature maps serves a loss on logits only if the maps stay on the disk."""
+    teacher, asked = StoredTeacher(str(store)), []
+    read = teacher.reader.read
+    monkeypatch.setattr(teacher.reader, "read", lambda keys, taps: (asked.append(taps), read(keys, taps))[1])
+    teacher.values([SampleKey(0, 0)], [ModuleOutput("head")], check_mode=True)
+    assert asked == [{"head"}]
+
+
 def test_it_has_no_values_of_another_tap(store: Path) -> None:
     """The input of the head has the shape of its neighbour's output, and is another value."""
     with pytest.raises(UsageError, match=r"no values of ModuleInput\('head'\).*expected head"):
@@ -121,6 +130,8 @@ def test_mixed_images_are_refused(store: Path) -> None:
         ({"verify": -1}, "bad verify"),
         ({"max_error": 0}, "bad max_error"),
         ({"teacher": {"type": "kdhub.StoredTeacher", "store": "x"}}, "a stored teacher inside of a stored teacher"),
+        ({"teacher": {"precision": "auto"}}, "'auto' cannot be stored.*measuring.*name 'bfloat16'.*or 'float32'"),
+        ({"teacher": {"precision": "amp"}}, "teacher.precision: a teacher in precision 'amp' cannot be stored"),
     ],
 )
 def test_bad_options_are_refused_at_once(options: dict[str, Any], said: str) -> None:
@@ -135,3 +146,42 @@ def test_precisions_are_by_tap() -> None:
     assert teacher.precisions(["head", "backbone"]) == {"head": "topk:8", "backbone": "float32"}
     with pytest.raises(UsageError, match=r"no objective reads 'head'.*expected 'haed'"):
         teacher.precisions(["haed"])
+    # one config for several methods may name the forms of all that their store has
+    assert teacher.precisions(["backbone"], stored=["head", "backbone"]) == {"backbone": "float32"}
+
+
+def test_the_precision_of_the_passes_is_part_of_the_identity() -> None:
+    """Answers in bfloat16 and in float32 in one store would be of two teachers."""
+    made = [
+        StoredTeacher("nowhere", {"type": "kdhub.ModelTeacher", "model": ToySegmentor(), "precision": precision}).live
+        for precision in ("float32", "bfloat16")
+    ]
+    weights, configs = zip(*(one.fingerprint().split(".") for one in made if one is not None), strict=True)
+    assert configs[0] != configs[1]
+    assert len(weights) == 2
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_error_of_a_teacher_says_which(store: Path, several: bool) -> None:
+    """With three teachers, "the batch does not say" is a riddle; the key path is where to look."""
+
+    class Lost(StoredTeacher):
+        def values(self, *_arguments: Any, **_options: Any) -> None:
+            raise UsageError("it is lost")
+
+    teachers = {"teachers": {"kept": Lost(str(store))}} if several else {"teacher": Lost(str(store))}
+    distiller = Distiller(
+        student=ToySegmentor(),
+        objectives={
+            "logits": {
+                "loss": {"type": "kdhub.MSE"},
+                "student": "head",
+                "teacher": "kept:head" if several else "head",
+            }
+        },
+        **teachers,
+    )
+    batch = {"inputs": torch.rand(2, 3, 16, 16), "labels": torch.zeros(2, 16, 16, dtype=torch.long)}
+    data = distiller.data_preprocessor(batch, True)
+    with pytest.raises(UsageError, match=r"^model\.teachers\.kept: it is lost" if several else r"^model\.teacher: "):
+        distiller(**data, mode="loss")

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.engine.caching import cache_teachers
+from kdhub.engine.hooks.interrupt import Interrupted
+from kdhub.engine.teacher_source import TeacherSource
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
@@ -215,6 +217,40 @@ def test_a_finished_store_is_not_computed_again(config: Callable[..., Config]) -
     assert again.written == 0
 
 
+def test_what_is_there_is_checked_and_said(config: Callable[..., Config], capfd: pytest.CaptureFixture[str]) -> None:
+    """Checking a large store takes minutes; a command that is silent for minutes is killed."""
+    cache_teachers(config({}))
+    assert "checked" not in capfd.readouterr().err
+    cache_teachers(config({}))
+    assert "store: checked 16 records, " in capfd.readouterr().err
+
+
+def test_a_store_that_is_a_file_is_refused(config: Callable[..., Config], tmp_path: Path) -> None:
+    """`store='teacher.pth'` must say what is wrong, and leave the file alone."""
+    (tmp_path / "store").write_text("precious")
+    with pytest.raises(UsageError, match=r"the store is a file \(expected a folder"):
+        cache_teachers(config({}))
+    assert (tmp_path / "store").read_text() == "precious"
+
+
+def test_ctrl_c_keeps_what_was_computed(config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever needs the GPU for a moment must not lose the last half minute, and wants to know what to type."""
+    answers = TeacherSource.answer
+
+    def stopped(self: TeacherSource, batch: Any) -> Any:
+        if len(calls) == 5:  # three of the first look, and two batches
+            raise KeyboardInterrupt
+        calls.append(batch)
+        return answers(self, batch)
+
+    calls: list[Any] = []
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="stored -> to go on: kdhub cache CONFIG"):
+        patch.setattr(TeacherSource, "answer", stopped)
+        cache_teachers(config({}))
+    (result,) = cache_teachers(config({}))
+    assert (result.written, result.info.missing) == (8, 0)
+
+
 def test_another_precision_needs_another_store(config: Callable[..., Config]) -> None:
     """A store in two precisions would be neither; the folder's own must stay as it is."""
     cache_teachers(config({}))
@@ -241,3 +277,10 @@ cache_teachers(Config.fromfile({str(tmp_path / "two.py")!r}), launcher="pytorch"
     assert done.returncode == 0, done.stderr
     (result,) = cache_teachers(config({"draws": 2}, "NoisyPoints"))
     assert (result.written, result.info.records, result.info.shards) == (0, 32, 2)
+    assert done.stderr.count("evaluating teacher") == 1
+    (together,) = result.info.manifest.metrics.values()
+    cfg = config({"draws": 2}, "NoisyPoints")
+    cfg.model.teacher.store = str(tmp_path / "alone")
+    (alone,) = cache_teachers(cfg)[0].info.manifest.metrics.values()
+    # processes that each measured a part of the data would record another number, or two
+    assert together["metrics"] == alone["metrics"]

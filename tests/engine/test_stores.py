@@ -38,16 +38,23 @@ def save_teacher(path: Path, seed: int) -> None:
 
 
 @pytest.fixture
-def cfg(tmp_path: Path) -> Config:
-    """A run of one step from a store that is filled."""
+def unfilled(tmp_path: Path) -> Config:
+    """A run of one step from a store that is yet to be filled."""
     save_teacher(tmp_path / "teacher.pth", seed=7)
     cfg = tiny.config(tmp_path / "run", train_cfg={"by_epoch": False, "max_iters": 1, "val_interval": 1})
     cfg.model = tiny.distiller()
     cfg.model.teacher.checkpoint = str(tmp_path / "teacher.pth")
     cfg.model.teacher = {"type": "kdhub.StoredTeacher", "store": str(tmp_path / "store"), "teacher": cfg.model.teacher}
     cfg.train_dataloader.dataset = {"type": "MovablePoints"}
-    cache_teachers(cfg)
+    cfg.default_hooks = {"baseline": None}
     return cfg
+
+
+@pytest.fixture
+def cfg(unfilled: Config) -> Config:
+    """A run of one step from a store that is filled."""
+    cache_teachers(unfilled)
+    return unfilled
 
 
 def retap(cfg: Config) -> None:
@@ -55,7 +62,7 @@ def retap(cfg: Config) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Config], Any], str]] = {
-    "tap": (retap, r"taps: \('body',\), not \('head',\)"),
+    "tap": (retap, r"no values of 'body', only of 'head'\) -> name another folder.*or delete this one.*kdhub cache"),
     "data": (lambda cfg: cfg.train_dataloader.dataset.update(size=12), r"samples: 12, not 16"),
     "class of data": (lambda cfg: cfg.train_dataloader.dataset.update(type="TinyPoints"), r"data: .*TinyPoints"),
     "pipeline": (lambda cfg: cfg.train_dataloader.dataset.update(seed=3), r"preprocessing: "),
@@ -122,6 +129,77 @@ def test_stored_and_live_teachers_teach_together(cfg: Config) -> None:
     objectives.logits.teacher, objectives.second.teacher = "kept:head", "live:head"
     metrics = train(cfg).metrics
     assert metrics
+
+
+FEATURES = {
+    "loss": {"type": "kdhub.MSE"},
+    "student": "body",
+    "teacher": "body",
+    "adapter": {"type": "kdhub.Linear", "in_features": 4, "out_features": 8},
+}
+
+
+@pytest.fixture
+def wide(unfilled: Config) -> Config:
+    """A run like `cfg`, whose store also holds what another method needs."""
+    unfilled.model.teacher.precision = {"head": "float32", "body": "float16"}
+    unfilled.model.objectives.features = FEATURES
+    cache_teachers(unfilled)
+    return unfilled
+
+
+def only(cfg: Config, objective: str) -> Config:
+    """Return the config of another run, with one objective."""
+    one = copy.deepcopy(cfg)
+    one.work_dir += f"-{objective}"
+    one.model.objectives = {objective: cfg.model.objectives[objective]}
+    return one
+
+
+@pytest.mark.parametrize("objective", ["logits", "features"])
+def test_one_store_serves_several_methods(wide: Config, objective: str) -> None:
+    """Without it the logits would be stored once for each method."""
+    train(only(wide, objective))  # `verify` compares what is read with the live teacher
+
+
+def test_only_the_precision_of_what_is_read_counts(wide: Config) -> None:
+    """The form of another method's features is not this run's business, and that of its own is."""
+    wide.model.teacher.precision = "float32"
+    train(only(wide, "logits"))
+    with pytest.raises(UsageError, match=r"precision of body: 'float32', not 'float16'\)"):
+        train(only(wide, "features"))
+
+
+def test_the_order_of_objectives_is_free(wide: Config) -> None:
+    """The identity of a store counts its taps in order; whoever sorts a config must not lose the store."""
+    wide.model.objectives = dict(reversed(wide.model.objectives.items()))
+    assert cache_teachers(wide)[0].written == 0
+    train(wide)
+
+
+def test_a_store_that_holds_more_has_nothing_to_be_filled_with(wide: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    """`kdhub cache` is what every message tells to type, so it must not refuse a store that `kdhub train` accepts."""
+    (result,) = cache_teachers(only(wide, "logits"))
+    assert (result.written, result.info.missing) == (0, 0)
+    assert "16 of 16 records are there already, with 'body', which this config does not read" in capfd.readouterr().err
+
+
+def test_a_store_that_holds_more_is_completed_by_its_own_config_alone(wide: Config, tmp_path: Path) -> None:
+    """Records with half of the taps would be read by the other method as if they were whole."""
+    for block in (tmp_path / "store").glob("*.safetensors"):
+        block.unlink()
+    with pytest.raises(UsageError, match=r"not complete, and holds taps.*got 0, with 'body'.*begun with"):
+        cache_teachers(only(wide, "logits"))
+    assert cache_teachers(wide)[0].written == 16
+
+
+def test_a_tap_that_the_store_lacks_is_named(cfg: Config) -> None:
+    """The store of one method looks like the wider one that another method needs."""
+    cfg.model.objectives.features = FEATURES
+    with pytest.raises(
+        UsageError, match=r"another teacher store \(got no values of 'body', only of 'head'\) -> choose"
+    ):
+        cache_teachers(cfg)
 
 
 def test_a_run_from_a_store_resumes(cfg: Config) -> None:

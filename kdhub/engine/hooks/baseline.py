@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from torch import nn
 
-from kdhub.engine.hooks.progress import ProgressHook
+from kdhub.distill.stored import StoredTeacher
+from kdhub.engine.evaluation import evaluate
 from kdhub.engine.models import teachers_of
-from kdhub.engine.rng import preserved_randomness
+from kdhub.engine.teacher_metrics import describe_metrics, recorded_metrics
+from kdhub.engine.teacher_source import cache_command
 
 
 class BaselineHook(Hook):
@@ -22,7 +21,8 @@ class BaselineHook(Hook):
     start.
 
     Args:
-        teacher: Whether to evaluate the teachers that have a live model.
+        teacher: Whether to evaluate the teachers that have a live model. Of a stored one the store tells what
+            `kdhub cache` measured on the same validation data.
         student: Whether to evaluate the student as it starts.
     """
 
@@ -36,46 +36,33 @@ class BaselineHook(Hook):
             return
         found: dict[str, Any] = {"teachers": {}}
         for name, teacher in teachers_of(runner.model).items() if self.teacher else ():
-            if teacher.model is None:
-                runner.logger.info(f"teacher {name!r} is not evaluated: it has no live model")
-            else:
-                runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
-                found["teachers"][name] = self._evaluate(runner, f"teacher {name!r}", teacher.model)
+            metrics = _metrics(runner, name, teacher)
+            if metrics is not None:
+                found["teachers"][name] = metrics
         if self.student:
-            found["student"] = self._evaluate(runner, "student before training", runner.model)
+            found["student"] = evaluate(runner, "student before training", runner.model)
         runner.run_card.content["baselines"] = found
         if is_main_process():
             runner.run_card.write()
 
-    def _evaluate(self, runner: Any, name: str, model: nn.Module) -> dict[str, Any]:
-        with preserved_randomness(), _standing_in(runner, model):
-            metrics = dict(runner.val_loop.run())
-        runner.logger.info(f"{name}: {ProgressHook().describe(metrics)}")
-        return metrics
+
+def _metrics(runner: Any, name: str, teacher: Any) -> dict[str, Any] | None:
+    if isinstance(teacher, StoredTeacher):
+        return _recorded(runner, name, teacher)
+    if teacher.model is None:
+        runner.logger.info(f"teacher {name!r} is not evaluated: it has no live model")
+        return None
+    runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
+    return evaluate(runner, f"teacher {name!r}", teacher.model)
 
 
-@contextmanager
-def _standing_in(runner: Any, model: nn.Module) -> Iterator[None]:
-    """Let the runner's loops use another model, with no hook but the progress bar watching."""
-    trained, hooks = runner.model, runner._hooks
-    runner.model, runner._hooks = model, [_OnlyBar(hook) for hook in hooks if isinstance(hook, ProgressHook)]
-    try:
-        yield
-    finally:
-        runner.model, runner._hooks = trained, hooks
-
-
-class _OnlyBar(Hook):
-    """Forwards the evaluation's bar of a `ProgressHook`, not its line about metrics at an iteration."""
-
-    def __init__(self, progress: ProgressHook) -> None:
-        self._progress = progress
-
-    def before_val_epoch(self, runner: Any) -> None:
-        self._progress.before_val_epoch(runner)
-
-    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self._progress.after_val_iter(runner, batch_idx)
-
-    def after_val_epoch(self, runner: Any, metrics: Any = None) -> None:
-        self._progress.after_val_epoch(runner)
+def _recorded(runner: Any, name: str, teacher: StoredTeacher) -> dict[str, Any] | None:
+    entry = recorded_metrics(teacher, runner.cfg, runner.val_dataloader)
+    if entry is None:
+        command = cache_command(runner.cfg)
+        runner.logger.info(
+            f"teacher {name!r} is not evaluated: its store has no metrics for this validation; to record them: {command}"
+        )
+        return None
+    runner.logger.info(f"teacher {name!r}: {describe_metrics(entry)}")
+    return dict(entry["metrics"])
