@@ -9,6 +9,7 @@ from kdhub.config.components import ComponentCheck
 from kdhub.config.distilling import check_distiller
 from kdhub.config.findings import Finding, Report
 from kdhub.config.inheritance import Bases
+from kdhub.config.missing_files import warn_of_missing_files, warn_of_missing_weights
 from kdhub.config.places import ROOT, Spot
 from kdhub.config.resolve import Resolver, SourceResolver
 from kdhub.config.top_level import check_top_level
@@ -36,6 +37,7 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     walk = _Walk(report, _resolver(tree, manager, deep), Bases(getattr(cfg, "filename", None)), manager)
     for key in check_top_level(tree, manager, report):
         walk.visit(tree[key], key, ROOT.child(key))
+    warn_of_missing_weights(tree.get("load_from"), "load_from", report)
     _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
     return report
@@ -85,6 +87,7 @@ class _Walk:
                 self.visit(item, f"{path}.{index}", spot.item(), owner)
         elif isinstance(value, Mapping):
             entry = self._components.check(value, path, spot.place)
+            warn_of_missing_files(value, path, spot.place, self._report)
             kind = entry.component.kind if entry is not None else None
             if kind == "schedule" and (path.startswith("optim_wrapper.") or owner in _NEVER_SCHEDULED):
                 self._report.error(

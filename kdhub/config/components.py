@@ -120,14 +120,11 @@ class ComponentCheck:
             self._warn_of_slips(value, path, allowed)
         else:
             self._check_keys(value, path, allowed, "error" if certain else "warning")
-        if resolved is not None and resolved.entry is not None:
-            for parameter, wrong in misfits(found.parameters, value):
-                self._report.error(
-                    f"{path}.{parameter.name}",
-                    "a value of another type",
-                    expected=parameter.annotation,
-                    got=repr(wrong),
-                )
+        # annotations of others are not always as honest as those of plugins, which are held to them
+        own = resolved is not None and resolved.entry is not None
+        for parameter, wrong in misfits(found.parameters, value):
+            where, message = f"{path}.{parameter.name}", "a value of another type"
+            self._report.add(Finding("error" if own else "warning", where, message, parameter.annotation, repr(wrong)))
         if not place.known or place.called:
             return  # whoever builds it may pass the rest
         missing = [name for name in found.required if name not in value and name not in place.provided]

@@ -13,6 +13,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str": (str,),
     "None": (type(None),),
+    "Tensor": (),  # as in ``lr: float | Tensor``: no config can hold one
 }
 
 

@@ -230,6 +230,24 @@ def test_a_value_of_another_type_is_found(findings, valid, path, value, right):
     assert findings(valid) == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "wrong", "right"),
+    [
+        ("train_dataloader.batch_size", "many", 4),
+        ("optim_wrapper.optimizer.lr", "1e-3x", 1),
+        ("param_scheduler.0.end", "5x", 5),
+    ],
+)
+def test_a_value_of_another_type_for_somebody_elses_class_is_a_warning(findings, valid, path, wrong, right):
+    """The traceback comes out of torch, far from the key; but annotations of others may be wrong."""
+    put(valid, path, wrong)
+    found = findings(valid)
+    assert list(found) == [path]
+    assert (found[path].level, found[path].got) == ("warning", repr(wrong))
+    put(valid, path, right)
+    assert findings(valid) == {}
+
+
 @pytest.mark.parametrize("path", ["optim_wrapper.optimizer.lr", "model.objectives.logits.adapter.0.align_corners"])
 def test_a_schedule_where_nobody_drives_it_is_found(findings, valid, path):
     """A learning rate that is a dict reaches the optimizer as it is, and fails there far from its cause."""

@@ -23,7 +23,7 @@ def test_a_misspelt_top_level_key_is_an_error(findings, valid, key):
 def test_helper_variables_are_silent(findings, valid):
     """Configs are Python: most of them have top-level variables that only the config itself uses."""
     valid["batch_size"] = 4
-    valid["train_pipeline"] = [{"type": "kdcheck.Points", "data_root": "data"}]
+    valid["train_pipeline"] = [{"type": "kdcheck.Points", "data_root": "."}]
     valid["my_student"] = {"type": "kdcheck.Student", "width": 4}
     assert findings(valid) == {}
 

@@ -1,0 +1,34 @@
+"""Weights and data that are not there: said by the check, with the place in the config, and not after a minute of building."""
+
+import pytest
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A folder to work in, with a teacher and data."""
+    (tmp_path / "teacher.pth").touch()
+    (tmp_path / "camvid").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_missing_checkpoint_and_data_folder_are_warnings(findings, valid, files):
+    """The library's own error names neither the key nor the folder it looked in."""
+    valid["model"]["teacher"]["checkpoint"] = "teachr.pth"
+    valid["load_from"] = "student.pth"
+    valid["val_dataloader"]["dataset"]["data_root"] = str(files / "canvid")
+    found = findings(valid)
+    assert {finding.level for finding in found.values()} == {"warning"}
+    assert found.keys() == {"model.teacher.checkpoint", "load_from", "val_dataloader.dataset.data_root"}
+    assert found["model.teacher.checkpoint"].near == ("teacher.pth",)
+    assert found["model.teacher.checkpoint"].got == f"teachr.pth, from {files}"
+    assert found["val_dataloader.dataset.data_root"].near == (str(files / "camvid"),)
+
+
+@pytest.mark.parametrize("name", ["teacher.pth", "https://host/a.pth", "torchvision://resnet18", "org/model", None])
+def test_what_is_there_or_is_no_file_is_left_alone(findings, valid, files, name):
+    """Libraries know models by name and by address."""
+    valid["model"]["teacher"]["checkpoint"] = name
+    valid["load_from"] = name
+    valid["train_dataloader"]["dataset"]["data_root"] = "s3://bucket/camvid"
+    assert findings(valid) == {}
