@@ -1,4 +1,4 @@
-"""Statistics that several benchmarks quote. No benchmark itself. Usage: imported by its neighbours."""
+"""Statistics that several benchmarks quote."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the benchmarks that write a teacher store have in common: an empty one, and one filled from a live teacher.
 
-No benchmark itself. Usage: imported by peers.py and caching.py
+Imported by peers.py and caching.py.
 """
 
 from __future__ import annotations

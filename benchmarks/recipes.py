@@ -1,6 +1,6 @@
 """The two trainings that the benchmarks of the teacher store take their steps from, with real data.
 
-No benchmark itself. Usage: imported by stored_training.py and caching.py
+Imported by stored_training.py and caching.py.
 """
 
 from __future__ import annotations

@@ -52,13 +52,9 @@ INTERVAL = 500
 """Iterations to a checkpoint."""
 REAL_STEPS = 6
 """Steps that are real ones; the first is not timed."""
-SAVING = {"interval": INTERVAL, "by_epoch": False, "save_last": False}
-HOOKS: dict[type[Runner], dict[str, Any]] = {
-    Runner: {"checkpoint": {"type": "CheckpointHook", **SAVING}},
-    KdhubRunner: {
-        "checkpoint": {"type": "kdhub.CheckpointHook", **SAVING},
-        "integrity": {"type": "kdhub.IntegrityHook"},
-    },
+HOOKS: dict[type[Runner], dict[str, dict[str, Any]]] = {
+    Runner: {"checkpoint": {"type": "CheckpointHook"}},
+    KdhubRunner: {"checkpoint": {"type": "kdhub.CheckpointHook"}, "integrity": {"type": "kdhub.IntegrityHook"}},
 }
 
 
@@ -109,6 +105,8 @@ class Round(NamedTuple):
 
 def run(kind: type[Runner], images: Images, batch: int, work_dir: Path) -> tuple[Interval, Idle]:
     model = Idle(len(images))
+    hooks = {name: dict(hook) for name, hook in HOOKS[kind].items()}
+    hooks["checkpoint"] |= {"interval": INTERVAL, "by_epoch": False, "save_last": False}
     runner = kind(
         model=model,
         work_dir=str(work_dir),
@@ -121,7 +119,7 @@ def run(kind: type[Runner], images: Images, batch: int, work_dir: Path) -> tuple
         },
         train_cfg={"type": "IterBasedTrainLoop", "max_iters": INTERVAL + 1},
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 1e-3, "momentum": 0.9}},
-        default_hooks=HOOKS[kind],
+        default_hooks=hooks,
         randomness={"seed": 0},
         log_level="ERROR",
         experiment_name=str(work_dir),  # by which mmengine keeps apart what runs of one process log

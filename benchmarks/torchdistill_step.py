@@ -1,6 +1,6 @@
 """The training step of step.py in torchdistill 1.1.5, as its own configs would write it.
 
-No benchmark itself. Usage: pip install '.[bench]'; imported by peers.py
+Imported by peers.py.
 """
 
 from __future__ import annotations
