@@ -3,7 +3,8 @@
 Values are as large as a CamVid segmentor's logits (11 x 40 x 56) and MiniLM embeddings (384). Two processes read random
 batches at the same time; in each, reads of the store and of the array are interleaved A, B, A, B, ... over different keys, and
 the ratio of the median times is quoted: 1.00 reads as fast as the array. Both get the same list of keys and give a tensor. The
-first read of a record also checks its checksum and is quoted apart.
+first read of a record also checks its checksum and is quoted apart. A store of two shards was written by two processes and
+not merged, so it lies in two blocks; the others lie in one.
 
 Usage: python benchmarks/store.py [--reads 2000] [--rounds 3] [--json]
 """
@@ -27,11 +28,12 @@ from torch import Tensor
 
 from kdhub.store import Manifest, StoreReader, StoreWriter, find_tree, store_info
 
-KINDS: dict[str, tuple[tuple[int, ...], int]] = {
-    # name: shape of a sample, samples
-    "CamVid logits": ((11, 40, 56), 367),
-    "MiniLM embeddings": ((384,), 20_000),
-    "MiniLM embeddings, 120 000": ((384,), 120_000),
+KINDS: dict[str, tuple[tuple[int, ...], int, int]] = {
+    # name: shape of a sample, samples, shards
+    "CamVid logits": ((11, 40, 56), 367, 1),
+    "MiniLM embeddings": ((384,), 20_000, 1),
+    "MiniLM embeddings in 2 shards": ((384,), 20_000, 2),
+    "MiniLM embeddings, 120 000": ((384,), 120_000, 1),
 }
 PRECISIONS = {"CamVid logits": ("float32", "float16", "bfloat16", "topk:3:float16")}
 READERS = 2
@@ -43,8 +45,8 @@ def values(shape: tuple[int, ...], first: int, count: int) -> Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(first)) * 4
 
 
-def write(folder: Path, shape: tuple[int, ...], samples: int, precision: str) -> float:
-    """Fill a store in batches of 32 and return the milliseconds that a sample took."""
+def write(folder: Path, shape: tuple[int, ...], samples: int, shards: int, precision: str) -> float:
+    """Fill a store in batches of 32, with one writer after the other, and return the milliseconds that a sample took."""
     tree = find_tree([(2, values(shape, 0, 2)), (1, values(shape, 0, 1))], precision)
     manifest = Manifest(
         teacher="benchmark",
@@ -58,17 +60,19 @@ def write(folder: Path, shape: tuple[int, ...], samples: int, precision: str) ->
         precision={"head": precision},
         trees={"head": tree.to_json()},
     )
-    writer = StoreWriter.open(folder, manifest)
     seconds = 0.0
-    for first in range(0, samples, 32):
-        count = min(32, samples - first)
-        value = values(shape, first, count)
+    for shard in range(shards):
+        writer = StoreWriter.open(folder, manifest, rank=shard)
+        for first in range(32 * shard, samples, 32 * shards):
+            count = min(32, samples - first)
+            value = values(shape, first, count)
+            begin = time.perf_counter()
+            writer.add([(index, 0) for index in range(first, first + count)], {"head": value})
+            seconds += time.perf_counter() - begin
         begin = time.perf_counter()
-        writer.add([(index, 0) for index in range(first, first + count)], {"head": value})
+        writer.close()
         seconds += time.perf_counter() - begin
-    begin = time.perf_counter()
-    writer.close()
-    return 1e3 * (seconds + time.perf_counter() - begin) / samples
+    return 1e3 * seconds / samples
 
 
 def raw_array(folder: Path, reader: StoreReader, samples: int) -> Path:
@@ -150,12 +154,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     sizes, speeds = [], []
-    for kind, (shape, samples) in KINDS.items():
+    for kind, (shape, samples, shards) in KINDS.items():
         for precision in PRECISIONS.get(kind, ("float32", "float16")):
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)
-                took = write(folder / "store", shape, samples, precision)
+                took = write(folder / "store", shape, samples, shards, precision)
                 info = store_info(folder / "store")
+                assert info.blocks == shards
                 sizes.append(
                     {
                         "values": kind,

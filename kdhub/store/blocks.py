@@ -59,8 +59,12 @@ class Block(Records):
         path: The file.
         identity: `Manifest.identity` of the store that it must belong to.
 
+    Attributes:
+        size: Bytes on disk.
+
     Raises:
         DamagedStoreError: If it was cut short, or its head was changed.
+        FileNotFoundError: If it is gone: merged into another one, or a link to nothing.
         UsageError: If it belongs to another store.
     """
 
@@ -70,6 +74,7 @@ class Block(Records):
             with safetensors.safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            self.size = path.stat().st_size
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -13,28 +13,43 @@ from kdhub.store.columns import Stacked, Varying, tensor_of
 from kdhub.store.tree import Column
 
 Take = Callable[[NDArray[np.int64]], Column]
-"""Copies some records of a column: for each it gets how many records the store has before it."""
+"""Copies some records of a column: for each it gets how many records the store has before it.
+
+It raises `IndexError` where the store has no such record.
+"""
 
 ARRAY_BYTES = 2**62
 """What numpy lets an array span at most, with some room to it."""
 
 
-def taker(columns: Sequence[Stacked | Varying], bases: NDArray[np.int64]) -> Take:
+def taker(columns: Sequence[Stacked | Varying], bases: NDArray[np.int64], records: int) -> Take:
     """Return the fastest way to read a column.
 
     Args:
         columns: The column in each block.
         bases: For each block how many records the blocks before it have.
+        records: How many all blocks have.
     """
     stacked = [column for column in columns if isinstance(column, Stacked)]
     if len(stacked) < len(columns) or stacked[0].width == 0:
-        return _Pieces(columns, bases).take
+        return _Pieces(columns, bases, records).take
     if len(stacked) == 1:
         return _OneBlock(stacked[0]).take
     starts = np.array([column.rows.ctypes.data for column in stacked])
     if (int(np.ptp(starts)) + max(column.data.nbytes for column in stacked)) * stacked[0].width >= ARRAY_BYTES:
-        return _Pieces(columns, bases).take
+        return _Pieces(columns, bases, records).take
     return _Windows(stacked, starts).take
+
+
+def requirer(records: int) -> Take:
+    """Return what stands for the columns of a value that has none, as it is the same for all samples."""
+
+    def require(spots: NDArray[np.int64]) -> Column:
+        if len(spots) and spots.max() >= records:
+            raise IndexError(f"no record {spots.max()} of {records}")
+        return []
+
+    return require
 
 
 class _OneBlock:
@@ -64,22 +79,24 @@ class _Windows:
         self._offsets: NDArray[np.int64] = np.concatenate(parts)
         record = lowest.rows[:1].reshape(-1).view(np.uint8).view(f"V{width}")
         self._windows = as_strided(record, (int(self._offsets.max()) + 1,), (1,), writeable=False)
-        self._shape, self._type, self._dtype = lowest.rows.shape[1:], lowest.rows.dtype, lowest.dtype
+        self._record = np.dtype((lowest.rows.dtype, lowest.rows.shape[1:]))
+        self._dtype = lowest.dtype
 
     def take(self, spots: NDArray[np.int64]) -> Column:
-        records = self._windows[self._offsets[spots]]
-        batch = torch.from_numpy(np.ndarray((len(spots), *self._shape), self._type, records))
+        batch = torch.from_numpy(self._windows[self._offsets[spots]].view(self._record))
         return batch if batch.dtype is self._dtype else batch.view(self._dtype)
 
 
 class _Pieces:
     """Record by record: for records of varying shape, and wherever no array can span the blocks."""
 
-    def __init__(self, columns: Sequence[Stacked | Varying], bases: NDArray[np.int64]) -> None:
+    def __init__(self, columns: Sequence[Stacked | Varying], bases: NDArray[np.int64], records: int) -> None:
         self._columns = columns
         self._bases = bases
+        self._require = requirer(records)
 
     def take(self, spots: NDArray[np.int64]) -> Column:
+        self._require(spots)
         places = self._bases.searchsorted(spots, side="right") - 1
         rows = (spots - self._bases[places]).tolist()
         columns = [self._columns[position] for position in places.tolist()]

@@ -11,7 +11,8 @@ from kdhub.errors import UsageError
 from kdhub.store.blocks import Block
 from kdhub.store.manifest import Manifest
 
-ABSENT = -1
+ABSENT = 2**62
+"""Stands behind the end of every column, so that nothing can be taken from there: numpy raises `IndexError`."""
 
 
 class Index:
@@ -23,6 +24,7 @@ class Index:
 
     Attributes:
         bases: For each block how many records the blocks before it have, ``(blocks,)``.
+        records: How many records all blocks have together.
         table: For each code how many records stand before its own, or `ABSENT`, ``(samples * draws,)``.
     """
 
@@ -30,6 +32,7 @@ class Index:
         self._samples, self._draws = manifest.samples, manifest.draws
         lengths = np.array([len(block) for block in blocks], np.int64)
         self.bases: NDArray[np.int64] = np.cumsum(lengths) - lengths
+        self.records = int(lengths.sum())
         self.table: NDArray[np.int64] = np.full(self._samples * self._draws, ABSENT, np.int64)
         for block, base in reversed(list(zip(blocks, self.bases, strict=True))):
             codes = block.keys[:, 0] * self._draws + block.keys[:, 1]
@@ -50,21 +53,25 @@ class Index:
         else:
             codes = [index * draws + draw for index, draw in keys if 0 <= draw < draws and index >= 0]
         if len(codes) < len(keys):
-            raise self.out_of_range(keys)
+            raise self._out_of_range(keys)
         return np.array(codes, np.int64)
 
-    def spots(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-        """Return what the table says of each key.
+    def look_up(self, keys: Sequence[tuple[int, int]], table: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Return what a table says of each key.
+
+        Args:
+            keys: Index and draw of each sample.
+            table: One made as `table`, which is the default.
 
         Raises:
             UsageError: For a sample or draw that the store cannot have.
         """
         try:
-            return self.table[self.codes(keys)]
-        except IndexError:
-            raise self.out_of_range(keys) from None
+            return (self.table if table is None else table)[self.codes(keys)]
+        except (IndexError, OverflowError):
+            raise self._out_of_range(keys) from None
 
-    def out_of_range(self, keys: Sequence[tuple[int, int]]) -> UsageError:
+    def _out_of_range(self, keys: Sequence[tuple[int, int]]) -> UsageError:
         """Return the error of keys of which one is none of this store."""
         samples, draws = self._samples, self._draws
         index, draw = next(key for key in keys if not (0 <= key[1] < draws and 0 <= key[0] < samples))
@@ -81,4 +88,4 @@ class Index:
 
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys that have no record."""
-        return [key for key, spot in zip(keys, self.spots(keys).tolist(), strict=True) if spot == ABSENT]
+        return [key for key, spot in zip(keys, self.look_up(keys).tolist(), strict=True) if spot == ABSENT]

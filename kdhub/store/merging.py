@@ -56,7 +56,7 @@ def _merge(folder: Path, shard: int, files: Sequence[Path], manifest: Manifest) 
         sources = _without_doubles([Block(path, manifest.identity) for path in files], manifest)
         sources = _worth_merging(sources)
         # twice the size, as others may be writing too
-        if len(sources) < 2 or shutil.disk_usage(folder).free < 2 * sum(_size(block) for block, _ in sources):
+        if len(sources) < 2 or shutil.disk_usage(folder).free < 2 * sum(block.size for block, _ in sources):
             return
         merged = write_block(folder, shard, next_number(folder, shard), manifest.identity, sources)
         _require_sound(Block(merged, manifest.identity))
@@ -89,16 +89,12 @@ def _without_doubles(blocks: Sequence[Block], manifest: Manifest) -> list[tuple[
 
 def _worth_merging(sources: Sequence[tuple[Block, Rows]]) -> list[tuple[Block, Rows]]:
     """Leave out blocks that are too large to be rewritten for the sake of the others."""
-    rest = sorted(sources, key=lambda source: _size(source[0]), reverse=True)
-    while rest and _size(rest[0][0]) > REWRITTEN * sum(_size(block) for block, _ in rest[1:]):
+    rest = sorted(sources, key=lambda source: source[0].size, reverse=True)
+    while rest and rest[0][0].size > REWRITTEN * sum(block.size for block, _ in rest[1:]):
         rest = rest[1:]
-    return [source for source in sources if source in rest]
+    return rest
 
 
 def _require_sound(block: Block) -> None:
     for row in range(len(block)):
         block.check(row)
-
-
-def _size(block: Block) -> int:
-    return block.path.stat().st_size

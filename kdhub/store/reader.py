@@ -13,7 +13,7 @@ from kdhub.errors import UsageError
 from kdhub.store.blocks import Block, block_files
 from kdhub.store.columns import tap_of
 from kdhub.store.damage import DamagedStoreError
-from kdhub.store.gather import Take, taker
+from kdhub.store.gather import Take, requirer, taker
 from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import FILE_NAME, Manifest
 from kdhub.store.tree import Node
@@ -69,8 +69,9 @@ class StoreReader:
         takers: dict[str, list[Take]] = {tap: [] for tap in manifest.taps}
         for name in sorted(self.blocks[0].columns) if self.blocks else ():
             columns = [block.columns[name] for block in self.blocks]
-            takers[manifest.taps[tap_of(name)]].append(taker(columns, self._index.bases))
-        self._values = {tap: _value_of(node, takers[tap]) for tap, node in manifest.nodes().items()}
+            takers[manifest.taps[tap_of(name)]].append(taker(columns, self._index.bases, self._index.records))
+        nothing = [requirer(self._index.records)]
+        self._values = {tap: _value_of(node, takers[tap] or nothing) for tap, node in manifest.nodes().items()}
 
     def __len__(self) -> int:
         return len(self._index)
@@ -100,11 +101,10 @@ class StoreReader:
             UsageError: If one is missing, or the store has no such tap.
         """
         values = self._values if taps is None else self._values_of(taps)
+        spots = self._index.look_up(keys, self._known)
         try:
-            spots = self._known[self._index.codes(keys)]
-        except IndexError:
-            raise self._index.out_of_range(keys) from None
-        if ABSENT in spots.tolist():
+            return {tap: value(spots) for tap, value in values.items()}
+        except IndexError:  # a record that this process has not seen to be sound
             spots = self._check(keys)
         return {tap: value(spots) for tap, value in values.items()}
 
@@ -120,16 +120,16 @@ class StoreReader:
 
     def _check(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """See that records are there and sound, and remember it."""
-        spots = self._index.spots(keys)
+        spots = self._index.look_up(keys)
         if ABSENT in spots.tolist():
             raise self._missing(self.missing(keys))
         codes = self._index.codes(keys)
-        new = codes[self._known[codes] == ABSENT]
-        places = self._index.bases.searchsorted(self._index.table[new], side="right") - 1
-        rows = self._index.table[new] - self._index.bases[places]
-        for code, position, row in zip(new.tolist(), places.tolist(), rows.tolist(), strict=True):
+        new = self._known[codes] == ABSENT
+        places = self._index.bases.searchsorted(spots[new], side="right") - 1
+        rows = spots[new] - self._index.bases[places]
+        for position, row in zip(places.tolist(), rows.tolist(), strict=True):
             self.blocks[position].check(row)
-            self._known[code] = self._index.table[code]
+        self._known[codes] = spots
         return spots
 
     def _missing(self, keys: list[tuple[int, int]]) -> UsageError:
@@ -145,6 +145,6 @@ class StoreReader:
 
 def _value_of(node: Node, takers: Sequence[Take]) -> Callable[[NDArray[np.int64]], Any]:
     """Return what makes a value out of its columns."""
-    if node.bare and takers:
+    if node.bare:
         return takers[0]
-    return lambda spots: node.join((take(spots) for take in takers), len(spots))
+    return lambda spots: node.join(iter([take(spots) for take in takers]), len(spots))

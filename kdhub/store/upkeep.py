@@ -28,7 +28,7 @@ class StoreInfo:
         manifest: What it is bound to, with the precision of each tap and the error that it makes.
         records: Records there are.
         missing: Records that it lacks to be complete.
-        shards: Processes that wrote it.
+        shards: Processes that wrote the blocks; `merge_store` makes one of several.
         blocks: Files that hold the records.
         bytes: Size of these files.
         record_bytes: Tap to the mean size of what is kept for a sample.
@@ -62,7 +62,7 @@ def store_info(path: str | Path) -> StoreInfo:
         missing=manifest.samples * manifest.draws - len(reader),
         shards=len({block.shard for block in blocks}),
         blocks=len(blocks),
-        bytes=sum(block.path.stat().st_size for block in blocks),
+        bytes=sum(block.size for block in blocks),
         record_bytes={tap: size / written for tap, size in zip(manifest.taps, sizes, strict=True)},
     )
 
@@ -135,6 +135,10 @@ def _checked(
             block = Block(file, manifest.identity)
         except DamagedStoreError as error:
             found.append((file, None, [error]))
+        except FileNotFoundError:
+            if file not in block_files(folder):  # a writer at work has just merged it into another block
+                return _checked(folder, manifest, progress)
+            found.append((file, None, [DamagedStoreError(file, "a link to nothing")]))
         else:
             errors = [block.damage(row) for row in range(len(block)) if not block.sound(row)]
             found.append((file, block, errors))
