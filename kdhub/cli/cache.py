@@ -20,16 +20,20 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdhub.cli.configs import LAUNCHERS, add_overrides, is_main_process, print_findings, warn_of_plugins
 from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
-from kdhub.errors import UsageError
+from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import Switches
 
 if TYPE_CHECKING:
     from kdhub.store import StoreInfo
+
+
+_LOOKS = ("info", "verify")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,14 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, switches: Switches) -> int:
     """Fill the stores of a config, or look at one."""
-    if args.what in ("info", "verify"):
+    if args.what in _LOOKS:
         if args.store is None:
             raise UsageError(f"kdhub cache {args.what}: no STORE", expected="the folder of a store")
         return _info(args.store, args.json) if args.what == "info" else _verify(args.store, args.json)
+    if args.store is not None:
+        raise UsageError(
+            f"kdhub cache: unexpected argument {args.store!r} after {args.what!r}",
+            expected="CONFIG, info STORE or verify STORE",
+            near=near_matches(args.what, _LOOKS),
+        )
     if args.json:
         raise UsageError("kdhub cache: --json without info or verify", fix="kdhub cache info STORE --json")
-    if args.store is not None:
-        raise UsageError(f"kdhub cache: unexpected argument {args.store!r}", fix="see `kdhub cache --help`")
+    if Path(args.what, "manifest.json").is_file():
+        raise UsageError(f"{args.what} is a store, not a config", fix=f"kdhub cache info {args.what}")
     return _fill(args, switches)
 
 
@@ -79,7 +89,8 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     results = cache_teachers(cfg, launcher=args.launcher)
     if is_main_process():
         for result in results:
-            print(f"teacher {result.teacher!r}: {result.written} records written now")
+            done = f"{result.written} records written now" if result.written else "nothing to do, all records are there"
+            print(f"teacher {result.teacher!r}: {done}")
             _print_info(result.path, result.info)
         print(f"next: kdhub train {args.what}")
     return 0

@@ -53,6 +53,7 @@ from kdhub.store import (
     StoreWriter,
     find_tree,
     measured_errors,
+    merge_store,
     repair,
     store_info,
 )
@@ -156,7 +157,8 @@ def _fill(
         with _told_once():
             _tell_what_is_missing(writer, source, name, len(missing), len(keys))
         _write(writer, source, missing, loader.batch_size or _PROBED, name)
-        barrier()
+        barrier()  # all shards are whole
+        decided_by_main_process(lambda: merge_store(stored.store, writer.manifest))
         record_metrics(cfg, name, stored, live)
     return CacheResult(name, str(stored.store), len(missing), store_info(stored.store))
 

@@ -42,6 +42,8 @@ def test_fill_look_check_and_train(kdhub: Callable[..., Any], stored_config: Pat
     filled = kdhub("cache", stored_config)
     assert filled.code == 0, filled.err
     assert "teacher 'teacher': 4 records written now" in filled.out
+    assert "nothing to do" in kdhub("cache", stored_config).out
+    assert "store is a store, not a config -> kdhub cache info store" in kdhub("cache", "store").err
     assert "head: topk:3, " in filled.out
     assert "nats on average" in filled.out
     assert f"next: kdhub train {stored_config}" in filled.out
@@ -99,7 +101,8 @@ def test_verify_names_what_is_damaged(kdhub: Callable[..., Any], stored_config: 
     [
         (("info",), "kdhub cache info: no STORE"),
         (("info", "nowhere"), "no teacher store here"),
-        (("toy_config.py", "store"), "unexpected argument 'store'"),
+        (("toy_config.py", "store"), "unexpected argument 'store' after 'toy_config.py'"),
+        (("inof", "store"), "did you mean 'info'?"),
         (("toy_config.py",), "the config has no stored teacher"),
         (("toy_config.py", "--json"), "--json without info or verify -> kdhub cache info STORE --json"),
     ],

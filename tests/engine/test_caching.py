@@ -258,7 +258,7 @@ def test_another_precision_needs_another_store(config: Callable[..., Config]) ->
         cache_teachers(config({"precision": "float16"}))
 
 
-def test_two_processes_write_a_shard_each(config: Callable[..., Config], tmp_path: Path) -> None:
+def test_two_processes_fill_one_store(config: Callable[..., Config], tmp_path: Path) -> None:
     """Processes that wrote the same samples, or left some out, would make torchrun useless or the store incomplete."""
     config({"draws": 2}, "NoisyPoints").dump(tmp_path / "two.py")
     script = tmp_path / "script.py"
@@ -276,7 +276,8 @@ cache_teachers(Config.fromfile({str(tmp_path / "two.py")!r}), launcher="pytorch"
     )
     assert done.returncode == 0, done.stderr
     (result,) = cache_teachers(config({"draws": 2}, "NoisyPoints"))
-    assert (result.written, result.info.records, result.info.shards) == (0, 32, 2)
+    assert (result.written, result.info.records) == (0, 32)
+    assert result.info.blocks == 1  # reading is fastest from one
     assert done.stderr.count("evaluating teacher") == 1
     (together,) = result.info.manifest.metrics.values()
     cfg = config({"draws": 2}, "NoisyPoints")
