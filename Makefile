@@ -14,11 +14,11 @@ MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) $(CONSTRAINTS)
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test lint lower-bounds wheels benchmark evidence-retrieval evidence-cranfield evidence-bpkd clean
+.PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint | lower-bounds | wheels | benchmark | evidence-retrieval | evidence-cranfield | evidence-bpkd | clean"
+	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | clean"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kdhub: error: Python 3.10 or newer is needed, got %s -> make PYTHON=python3.11" % sys.version.split()[0])'
@@ -55,6 +55,18 @@ benchmark: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/segmentation_losses.py
 	$(BIN)/python benchmarks/segmentation_step.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/resume.py
+	test -d data/camvid || $(BIN)/python tools/prepare_data.py camvid
+	test -d data/weights || $(BIN)/python tools/prepare_data.py efficientnet-lite
+	test -d data/cranfield || $(BIN)/python tools/prepare_data.py cranfield
+	$(BIN)/python benchmarks/caching.py
+	$(BIN)/python benchmarks/stored_training.py
+
+# apart, since it installs torchdistill
+benchmark-peers: $(VENV)/dev.stamp
+	$(PIP) --editable ".[bench]"
+	$(BIN)/python benchmarks/peers.py
 
 METRICS := retrieval/nDCG@10 retrieval/MRR@10 retrieval/recall@10
 EVIDENCE = $(BIN)/python tools/evidence.py --seeds 0 1 2 --metric $(METRICS)
