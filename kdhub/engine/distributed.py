@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import signal
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +20,12 @@ from torch import distributed
 from kdhub.errors import ToldElsewhereError, UsageError
 
 Result = TypeVar("Result")
+
+_LAST_WORDS_SECONDS = 5
+"""As the other process's end is seen by its closed connection, at once, most of it is for writing a report."""
+
+_DEATH_SIGNAL = 1
+_system = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
@@ -50,7 +60,8 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
         if started_here:
             distributed.init_process_group("gloo")
     try:
-        yield
+        with _last_words():
+            yield
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # their variables hold the model
         raise
@@ -59,6 +70,17 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
             # the model's wrapper keeps the group's threads alive; one that still runs when Python ends aborts the process
             gc.collect()
             distributed.destroy_process_group()
+
+
+@contextmanager
+def _last_words() -> Iterator[None]:
+    """Give a process that torchrun ends, as another one has died, the time to say what happened and how to go on."""
+    if not distributed.is_initialized() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LAST_WORDS_SECONDS))
+    yield
+    signal.signal(signal.SIGTERM, former)  # not after an error, which is yet to be told
 
 
 def decided_by_main_process(decide: Callable[[], Result]) -> Result:
@@ -94,3 +116,17 @@ def _without_device(cfg: Any) -> dict[str, Any]:
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
     }
     return {**defaults, **(cfg.get("model_wrapper_cfg") or {}), "device_ids": None}
+
+
+def _die_with_parent() -> None:
+    """Let no data worker outlive its process.
+
+    It holds copies of the connections to the other processes, which notice a death only once all copies are closed:
+    torch's workers take five seconds to miss their parent, for which everybody else would wait in a collective.
+    """
+    if _system is not None and distributed.is_available() and distributed.is_initialized():
+        _system.prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_die_with_parent)

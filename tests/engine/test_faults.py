@@ -119,6 +119,43 @@ def test_a_lost_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "AGAIN") is None
 
 
+_FAMILY = """
+import os, signal, sys
+import torch
+import kdhub.engine.distributed
+torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+ready, told = os.pipe()
+if os.fork() == 0:
+    os.write(told, b"!")
+    signal.pause()
+os.read(ready, 1)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems end no orphans")
+def test_a_killed_process_leaves_no_data_worker_that_holds_its_connections(tmp_path: Path) -> None:
+    """The other processes of the run waited five more seconds in their collective, until torch's workers gave up."""
+    command = [sys.executable, "-c", _FAMILY, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, timeout=60)  # to the end of all that hold the pipe
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_the_survivor_has_time_for_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchrun's SIGTERM came before the line that says what has happened, and how to go on."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    monkeypatch.setenv("RANK", "0")
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(RuntimeError, match="closed"), distributed.process_group({}, "pytorch"):
+            raise RuntimeError("Connection closed by peer")
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.alarm(0) > 0
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 def test_the_first_fault_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """On its way out of a lost connection torch ends its workers, and takes that for their death."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
