@@ -47,7 +47,7 @@ def main() -> int:
         problems = []
         for number in range(args.rounds):
             chance = random.Random(f"{args.seed}-{number}")
-            name = chosen[number % len(chosen)] if args.rounds < 2 * len(chosen) else chance.choice(chosen)
+            name = chosen[number % len(chosen)]
             outcome, problem = play(name, chance, references, folder.absolute() / f"round-{number}")
             tally[name].update(outcome)
             if problem:
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), metavar="FAULT", help=f"of: {', '.join(FAULTS)}")
     kinds = sorted({fault.kind.name for fault in FAULTS.values()})
     parser.add_argument("--of", choices=kinds, help="only faults of this kind (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="decides the order of faults and their moments (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="decides the moments and the details (default 0)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the folders of all runs there")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

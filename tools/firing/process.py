@@ -129,6 +129,11 @@ class Process:
             require(time.monotonic() < deadline, f"process {pid} still running after {_PATIENCE} s")
             time.sleep(0.005)
 
+    def wait_for_children(self) -> None:
+        """Wait until it has started a process."""
+        while not self.children():
+            self.run_for(0.001)
+
     def children(self) -> list[int]:
         """Return the ids of its child processes."""
         try:

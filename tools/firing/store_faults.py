@@ -38,7 +38,8 @@ def killed_while_committing(run: CachingRound) -> None:
 def killed_worker_while_caching(run: CachingRound) -> None:
     """The data worker is killed, as by the system when memory runs out."""
     with run.cache() as process:
-        process.run_for(run.moment())
+        process.wait_for_children()
+        process.run_for(run.moment() / 2)
         workers = process.children()
         if not workers:
             raise MissedError
@@ -65,7 +66,7 @@ def killed_cacher_of_two(run: CachingRound) -> None:
         require(agent.wait() != 0, "torchrun took no notice")
         agent.wait_for(survivor)
         require(before <= run.held(), "a commit is lost")
-        if agent.errors():  # torchrun's signal may end the other process in silence
+        if agent.errors():  # before the processes have met, torchrun's signal ends the other one in silence
             agent.require_told("another process of this run has ended", "kdhub cache ")
 
 
