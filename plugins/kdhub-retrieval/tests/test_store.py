@@ -1,9 +1,13 @@
 """Embeddings in a teacher store: two columns of texts, and so two rows of each sample, from one tapped method."""
 
+import copy
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
 from kdhub.engine.caching import cache_teachers
+from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
@@ -48,6 +52,26 @@ def test_embeddings_of_both_columns_come_back(cfg):
     assert result.info.missing == 0
     # `verify` compares random entries with the live teacher before the first step
     train(cfg)
+
+
+def test_the_teacher_of_a_store_is_evaluated_as_a_live_one(cfg, tiny_data, tmp_path):
+    """Ranking metrics see the whole collection; a teacher measured outside of a run must see the same one."""
+    cfg.val_dataloader = {
+        "batch_size": 8,
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "collate_fn": {"type": "kdret.collate_texts"},
+        "dataset": {"type": "kdret.RetrievalSplit", "data_root": str(tiny_data), "split": "test"},
+    }
+    cfg.val_cfg = {}
+    cfg.val_evaluator = {"type": "kdret.IRMetric", "measures": ["nDCG@10"]}
+    cfg.default_hooks = {"baseline": {"student": False}}
+    cache_teachers(cfg)
+    live = copy.deepcopy(cfg)
+    live.model.teacher, live.work_dir = live.model.teacher.teacher, str(tmp_path / "live")
+    train(cfg)
+    train(live)
+    stored, measured = (RunCard.read(Path(one.work_dir)).content["baselines"]["teachers"] for one in (cfg, live))
+    assert stored["teacher"] == measured["teacher"]
 
 
 def test_similarities_within_the_batch_are_refused(cfg):
