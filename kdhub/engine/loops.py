@@ -39,6 +39,13 @@ class Batches:
         """Stand at a batch of a pass; nothing is read yet."""
         self.passes, self.done, self._running = passes, done, None
 
+    def close(self) -> None:
+        """Let go of what was read ahead, and of data workers that are not persistent.
+
+        Once they are garbage in a cycle they cannot be told to stop, and torch waits 5 seconds for each.
+        """
+        self._running = None
+
     def rest_of_pass(self) -> Iterator[Any]:
         """Hand out what is left of the present pass; then the present pass is the next one."""
         while (batch := self._next()) is not _END:
@@ -131,6 +138,7 @@ class KdhubIterLoop(_Resumable, IterBasedTrainLoop):
             self.runner.model.train()
             self.run_iter(next(self.batches))
             self._evaluate_if_due()
+        self.batches.close()
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model

@@ -1,0 +1,40 @@
+"""Every recipe of the plugin, and the config beside them: killed and resumed, it ends bit for bit as if never killed."""
+
+from pathlib import Path
+
+import pytest
+
+from kdhub.testing import assert_resume_exact
+from kdret.plugin import kdhub_recipes
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs/retrieval"
+OPTIONS = {
+    "docstrings-minilm": {"train_cfg.max_iters": 6, "train_cfg.val_interval": 4},
+}
+"""Recipe to what makes it short, besides `few_texts`."""
+
+
+@pytest.fixture
+def few_texts(tiny_data):
+    """Options that put the tiny collection in place of a recipe's data."""
+    return {
+        "train_dataloader.dataset.data_root": str(tiny_data),
+        "train_dataloader.batch_size": 4,
+        "val_dataloader.dataset.data_root": str(tiny_data),
+        "val_dataloader.dataset.split": "test",
+        "default_hooks.checkpoint": {"interval": 2, "by_epoch": False},
+    }
+
+
+@pytest.mark.parametrize("recipe", [recipe.name for recipe in kdhub_recipes()])
+def test_a_recipe_resumes_exactly(recipe, few_texts, minilm, tmp_path):
+    """A recipe that is almost the same after a power cut gives numbers that nobody can reproduce."""
+    assert recipe in OPTIONS, f"add {recipe!r} to OPTIONS of {Path(__file__).name}, with what makes it short"
+    assert_resume_exact(f"kdret:{recipe}", at=5, tmp_path=tmp_path / "runs", cfg_options=few_texts | OPTIONS[recipe])
+
+
+def test_the_cranfield_config_resumes_within_an_epoch(few_texts, minilm, tmp_path):
+    """It counts epochs: a resumed run that began its epoch anew would train on some texts twice."""
+    config = CONFIGS / "embed-rkd_minilm-l2_teacher-minilm-l6_4e_cranfield.py"
+    options = few_texts | {"train_cfg.max_epochs": 2}
+    assert_resume_exact(config, at=9, tmp_path=tmp_path / "runs", cfg_options=options)
