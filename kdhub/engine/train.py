@@ -16,16 +16,18 @@ import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
 from kdhub.engine.commands import resume_command
-from kdhub.engine.defaults import add_training_defaults, require_parts
+from kdhub.engine.console import say
+from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted
-from kdhub.engine.identity import experiment
+from kdhub.engine.identity import differences, experiment
+from kdhub.engine.integrity import read_ledger
 from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import work_dir_lock
 from kdhub.engine.report import write_report
-from kdhub.engine.run_card import now
+from kdhub.engine.run_card import RunCard, now
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
@@ -90,28 +92,36 @@ class _Start:
         checkpoint: Where to go on from; ``None`` for a new run.
         decisions: Lines that tell what was decided.
         warnings: Lines that tell what is not as it should be.
+        finished: What the run measured last, if it was to be resumed and is at its end; ``None`` otherwise.
     """
 
     checkpoint: Path | None
     decisions: list[str]
     warnings: list[str]
+    finished: Mapping[str, Any] | None = None
 
 
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
     with ExitStack() as lock, told_faults(resume_command(work_dir)), _storage_errors(work_dir):
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
+        if start.finished is not None:
+            return _result(work_dir, start.finished)
         runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
         for warning in start.warnings:
             runner.logger.warning(warning)
         _run(runner)
+    return _result(work_dir, runner.run_card.last_metrics)
+
+
+def _result(work_dir: Path, metrics: Mapping[str, Any]) -> RunResult:
     student = work_dir / FOLDER
     return RunResult(
         work_dir=work_dir,
         student_path=student if student.is_dir() else None,
         report_path=work_dir / "report.html",
-        metrics=runner.run_card.last_metrics,
+        metrics=metrics,
     )
 
 
@@ -122,7 +132,24 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
     # first the checkpoint: where there is none to go on from, nothing is changed
     checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
     decisions = guard_work_dir(work_dir, experiment(cfg), resume)
-    return _Start(checkpoint, decisions, [*([unguarded] if unguarded else []), *damaged])
+    # what is damaged is mended by going on
+    finished = None if checkpoint is None or damaged else _finished(work_dir, cfg, checkpoint)
+    return _Start(checkpoint, decisions, [*([unguarded] if unguarded else []), *damaged], finished)
+
+
+def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any] | None:
+    """Say so if nothing is left to do from a checkpoint, and return what was measured last."""
+    card = RunCard.read(work_dir)
+    saved = read_ledger(checkpoint.parent)[0].entries.get(checkpoint.name)
+    if card is None or saved is None or card.content.get("status") != "finished":
+        return None
+    if saved.iteration != card.content["iterations"] or differences(card.content["experiment"], experiment(cfg)):
+        return None
+    say(
+        f"{work_dir} holds this run, finished after {saved.iteration} iterations; a larger"
+        f" train_cfg.{'max_epochs' if counts_epochs(cfg) else 'max_iters'} goes on"
+    )
+    return card.last_metrics
 
 
 def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:

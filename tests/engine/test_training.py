@@ -155,9 +155,26 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
 
 def test_resume_in_a_config_means_if_there_is_something(tmp_path: Path) -> None:
     """A config that says resume=True must start on an empty folder too, as in mmengine."""
-    for _ in range(2):
-        train(tiny.config(tmp_path, resume=True))
+    for iterations in (6, 7):
+        cfg = tiny.config(tmp_path, resume=True)
+        cfg.train_cfg.max_iters = iterations
+        train(cfg)
     assert [one["from_iteration"] for one in card(tmp_path)["sessions"]] == [0, 6]
+
+
+@pytest.mark.parametrize("changes", [{}, tiny.by_epoch()], ids=["iter", "epoch"])
+def test_a_finished_run_is_not_resumed(
+    tmp_path: Path, changes: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Building everything to evaluate once more looks like training, and writes a second session into the report."""
+    first = train(tiny.config(tmp_path, **changes))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capfd.readouterr()
+    assert train(tiny.config(tmp_path, **changes), resume=True) == first
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{tmp_path} holds this run, finished after {12 if changes else 6} iterations; a larger" in line
+    assert f"train_cfg.{'max_epochs' if changes else 'max_iters'} goes on" in line
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_resume_with_another_teacher_is_refused(tmp_path: Path) -> None:
