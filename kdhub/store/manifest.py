@@ -20,7 +20,7 @@ FORMAT = 1
 _NOTES = ("errors", "class_names", "metrics")
 """What a store tells besides, and does not depend on."""
 
-WRITE_FIX = "free some space or choose another folder for the store; what it has is not computed again"
+WRITE_FIX = "free some space or see why it is not writable, or choose another folder for the store: nothing in it is computed again"
 
 
 @dataclass(frozen=True, kw_only=True)

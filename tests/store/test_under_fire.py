@@ -137,7 +137,7 @@ def test_a_full_disk_is_told_in_one_line_and_costs_nothing(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, FIRE, folder, "9000"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "free some space or choose another folder for the store" in done.stderr
+    assert "choose another folder for the store" in done.stderr
     acknowledged = int(done.stdout.split()[-1])
     assert verify(folder) == []
     assert_reads(StoreReader(folder), [(index, 0) for index in range(acknowledged + 1)])
@@ -155,9 +155,7 @@ def test_what_could_not_be_committed_may_be_committed_later(store: Path, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(
-            UsageError, match="no space left.*untouched.*free some space or choose another folder for the store"
-        ):
+        with pytest.raises(UsageError, match="no space left.*untouched.*choose another folder for the store"):
             writer.commit()
     writer.commit()
     assert_reads(StoreReader(store), [(1, 0), (0, 0)])

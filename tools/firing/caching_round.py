@@ -34,7 +34,7 @@ class CachingRound(Round):
     @property
     def store(self) -> Path:
         """The folder of the store."""
-        return self.folder / "store"
+        return self.folder / "disk" / "store"
 
     def cache(self, *options: str, file_limit: int | None = None) -> Process:
         """Prepare a process that fills the store."""
@@ -78,13 +78,13 @@ class CachingRound(Round):
                 require(not process.errors(), f"an error in {process.console}")
                 told = process.console.read_text()
             there = re.search(r"(\d+) of (\d+) records are there already", told)
-            written = re.search(r"(\d+) records written now", told)
+            written = re.search(r"(\d+) records written now|nothing to do", told)
             require(
                 there and int(there[1]) in kept, f"went on from {there and there[1]} records instead of {set(kept)}"
             )
             require(
-                there and written and int(there[1]) + int(written[1]) == int(there[2]) == len(KEYS),
-                f"{written and written[1]} records written to {there and there[1]} of {len(KEYS)}",
+                there and written and int(there[1]) + int(written[1] or 0) == int(there[2]) == len(KEYS),
+                f"{written and written[0]!r} after {there and there[0]!r}",
             )
         self.done(self.train())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firing.caching_round import KEYS, CachingRound
+from firing.caching_round import CachingRound
 from firing.disk import Damage, flip, read_only, small_disk, truncate
 from firing.process import MissedError, Process, require
 from firing.rounds import names
@@ -63,7 +63,9 @@ def killed_cacher_of_two(run: CachingRound) -> None:
         victim, survivor = run.random.sample(processes, 2)
         before = run.held()
         agent.kill(victim)
-        require(agent.wait() != 0, "torchrun took no notice")
+        if agent.wait() == 0:
+            run.finished = True  # the victim had done its part
+            return
         agent.wait_for(survivor)
         require(before <= run.held(), "a commit is lost")
         if agent.errors():  # before the processes have met, torchrun's signal ends the other one in silence
@@ -94,17 +96,17 @@ def full_disk_for_store(run: CachingRound) -> None:
 
 @fault(CachingRound)
 def read_only_store(run: CachingRound) -> None:
-    """Nothing can be written to the store, begun or not: filling it is refused, and reading a full one is not."""
-    if run.random.random() < 0.5:
+    """Nothing can be written where the store is or shall be: filling it is refused, and reading a full one is not."""
+    state = run.random.choice(["new", "begun", "full"])
+    if state == "begun":
         run.stop_somewhere()
-    else:
+    elif state == "full":
         run.done(run.cache())
-    full = len(run.held()) == len(KEYS)
-    with read_only(run.store):
+    with read_only(run.store.parent):
         with run.cache() as process:
             require(process.wait() == 2, f"exit code {process.code}")
             process.require_told("Read-only file system", "choose another")
-        if full:
+        if state == "full":
             run.done(run.train())
 
 
