@@ -38,7 +38,8 @@ def guards() -> None:
 
 def buffers() -> None:
     """Give every process the buffers of the first."""
-    resume._restore_model = lambda model, own: None
+    restore = resume._restore_model
+    resume._restore_model = lambda model, own: restore(model, {**own, "buffers": {}})
 
 
 if VARIABLE in os.environ:

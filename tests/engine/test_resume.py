@@ -12,10 +12,13 @@ import random_points
 import test_stopping  # noqa: F401 - registers TinySignal
 import tiny
 import torch
+from mmengine.config import Config
 
 from kdhub.checkpoint import read_checkpoint
+from kdhub.engine.caching import cache_teachers
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.train import train
+from kdhub.errors import UsageError
 from kdhub.testing import assert_resume_exact
 
 EVERY_THREE = {"default_hooks.checkpoint": {"interval": 3, "by_epoch": False}}
@@ -42,9 +45,51 @@ def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes:
     assert_resume_exact(random_points.config(**changes), at=at, tmp_path=tmp_path)
 
 
-def test_two_processes(tmp_path: Path) -> None:
+def test_two_processes_with_statistics_of_their_own(tmp_path: Path) -> None:
     """Each process draws and normalises differently, and only the first writes the checkpoint."""
     assert_resume_exact(random_points.config(workers=1), at=7, tmp_path=tmp_path, processes=2)
+    first, second = read_checkpoint(tmp_path / "run" / "iter_12.pth")["kdhub"]["processes"]
+    assert not first["buffers"]
+    assert {"student.norm.running_mean", "student.norm.running_var"} <= set(second["buffers"])
+
+
+def test_a_process_that_loses_its_statistics_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mmengine loads the main process's running means into all: no loss shows it, only an evaluation does."""
+    monkeypatch.setenv(forgetting.VARIABLE, "buffers")
+    cfg = random_points.config()
+    cfg.custom_imports = {"imports": ["random_points", "forgetting"]}
+    with pytest.raises(
+        AssertionError, match=r"differs .*first in kdhub\.processes\.1\.buffers\.student\.norm\.running_"
+    ):
+        assert_resume_exact(cfg, at=7, tmp_path=tmp_path, processes=2)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Config:
+    """A run of three passes over the data from a store of two augmentations."""
+    torch.manual_seed(7)
+    torch.save({"state_dict": tiny.TinyClassifier(width=8).state_dict()}, tmp_path / "teacher.pth")
+    cfg = random_points.config()
+    live = {**cfg.model.teacher, "checkpoint": str(tmp_path / "teacher.pth")}
+    cfg.model.teacher = {"type": "kdhub.StoredTeacher", "store": str(tmp_path / "store"), "teacher": live, "draws": 2}
+    cache_teachers(cfg)
+    return cfg
+
+
+def test_a_stored_teacher(stored: Config, tmp_path: Path) -> None:
+    """The third pass shows the first one's augmentations: whoever resumes in it must not see others than were stored."""
+    assert_resume_exact(stored, at=11, tmp_path=tmp_path / "runs")
+
+
+def test_another_store_is_refused(stored: Config, tmp_path: Path) -> None:
+    """A store of the same teacher with other augmentations would answer for samples that the run never meant."""
+    stored.work_dir = str(tmp_path / "run")
+    train(stored)
+    stored.model.teacher.store = str(tmp_path / "other")
+    stored.randomness.seed = 1
+    cache_teachers(stored)
+    with pytest.raises(UsageError, match=r"was trained with another teacher 'teacher'"):
+        train(stored, resume=tmp_path / "run" / "iter_8.pth")
 
 
 @pytest.mark.parametrize(
