@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import signal
 import sys
 import time
@@ -13,14 +12,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-import kdhub.engine.caching  # before the first fork
-import kdhub.engine.train  # noqa: F401
-from kdhub.cli.main import main
 
 _AGENT = re.compile(r"[IWE]\d{4} \d\d:\d\d:")
 """How a line of torchrun's agent begins, whose words are not ours to judge."""
@@ -129,10 +120,11 @@ class Process:
             require(time.monotonic() < deadline, f"process {pid} still running after {_PATIENCE} s")
             time.sleep(0.005)
 
-    def wait_for_children(self) -> None:
-        """Wait until it has started a process."""
-        while not self.children():
+    def data_workers(self) -> list[int]:
+        """Wait until there is a data worker, and return the ids of all."""
+        while not (found := [pid for pid in self.children() if _name(pid) == "pt_data_worker"]):
             self.run_for(0.001)
+        return found
 
     def children(self) -> list[int]:
         """Return the ids of its child processes."""
@@ -156,39 +148,8 @@ class Process:
         return [line for line in ours if line.startswith("kdhub: error:")]
 
 
-def run_kdhub(arguments: list[str], file_limit: int | None, before: Callable[[], None] | None) -> int:
-    """Run ``kdhub`` as if typed, after ``before``; no file may grow beyond ``file_limit`` bytes."""
-    sys.argv = ["kdhub", *arguments]
-    if before is not None:
-        before()
-    torch.set_num_threads(1)
-    if file_limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-    return main(arguments)
-
-
-def torchrun(processes: int, action: Callable[[], int]) -> int:
-    """Run torchrun's own agent; its processes are forked instead of started anew."""
-    config = LaunchConfig(
-        run_id="under-fire",
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        start_method="fork",
-        monitor_interval=0.05,
-    )
-
-    def entrypoint() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # forked, it would have the handler of the agent
-        code = action()
-        if code:
-            sys.exit(code)
-
+def _name(pid: int) -> str:
     try:
-        elastic_launch(config, entrypoint)()
-    except ChildFailedError:  # what torchrun says about it is not ours to judge
-        return 1
-    return 0
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""

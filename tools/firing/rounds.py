@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from firing.process import Process, require, run_kdhub, torchrun
+from firing.launch import run_kdhub, torchrun
+from firing.process import Process, require
 from torch import Tensor
 
 from kdhub.checkpoint import read_checkpoint

@@ -38,11 +38,8 @@ def killed_while_committing(run: CachingRound) -> None:
 def killed_worker_while_caching(run: CachingRound) -> None:
     """The data worker is killed, as by the system when memory runs out."""
     with run.cache() as process:
-        process.wait_for_children()
         process.run_for(run.moment() / 2)
-        workers = process.children()
-        if not workers:
-            raise MissedError
+        workers = process.data_workers()
         before = run.held()
         process.kill(run.random.choice(workers))
         if process.wait() == 0:

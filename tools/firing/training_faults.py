@@ -57,11 +57,8 @@ def truncated_file(run: TrainingRound) -> None:
 def killed_worker(run: TrainingRound) -> None:
     """A data worker is killed, as by the system when memory runs out."""
     with run.train() as process:
-        process.wait_for_children()
         process.run_for(run.moment() / 2)
-        workers = process.children()
-        if not workers:
-            raise MissedError
+        workers = process.data_workers()
         process.kill(run.random.choice(workers))
         if process.wait() == 0:
             run.finished = True  # the worker had delivered its last batch

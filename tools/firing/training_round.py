@@ -62,7 +62,11 @@ class TrainingRound(Round):
             else:
                 require(code == 0, f"--resume ended with {code}: {process.console}")
                 require(not process.errors(), f"an error in {process.console}")
-                begun = re.search(r"resuming from .*/(\S+)", process.console.read_text())
+                told = process.console.read_text()
+                if "holds this run, finished" in told:
+                    require((self.work_dir / "report.html").is_file(), "finished without a report")
+                    return
+                begun = re.search(r"resuming from .*/(\S+)", told)
                 require(
                     begun and begun[1] in recorded[:1], f"went on from {begun and begun[1]} instead of {recorded[:1]}"
                 )
