@@ -19,6 +19,7 @@ from test_round_trip import assert_same
 from kdhub.errors import UsageError
 from kdhub.store import DamagedStoreError, StoreReader, StoreWriter, gather, merge_store
 from kdhub.store.blocks import block_files
+from kdhub.store.columns import Records
 
 VALUES: dict[str, Callable[[list[int]], Any]] = {
     "head": logits,
@@ -130,3 +131,18 @@ def test_a_forked_worker_reads_several_blocks_after_they_were_merged(reader: Sto
     worker.start()
     assert queue.get()
     worker.join()
+
+
+def test_a_record_is_checked_once(reader: StoreReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checksum costs several times what reading does; each epoch would pay it again."""
+    checked: list[tuple[int, int]] = []
+    check = Records.check
+
+    def noted(records: Records, row: int) -> None:
+        checked.append(tuple(records.keys[row].tolist()))
+        check(records, row)
+
+    monkeypatch.setattr(Records, "check", noted)
+    for indices in ([3, 4], [4, 5], [3, 5, 8]):
+        reader.read([(index, 0) for index in indices])
+    assert checked == [(3, 0), (4, 0), (5, 0), (8, 0)]
