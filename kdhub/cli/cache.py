@@ -144,7 +144,7 @@ def _verify(path: str, as_json: bool) -> int:
     from kdhub.engine.caching_progress import CachingProgress, data_size
     from kdhub.store import store_info, verify
 
-    with CachingProgress("checking the store", unit="blocks") as progress:
+    with CachingProgress("checking the store") as progress:
         damage = verify(path, progress.reach)
     if as_json:
         print_json({"path": path, "sound": not damage, "damage": list(map(str, damage))})

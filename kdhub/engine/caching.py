@@ -25,19 +25,19 @@ from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import tensors_in
 from kdhub.engine.caching_progress import CachingProgress, data_size
+from kdhub.engine.commands import cache_command
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
-from kdhub.engine.lock import work_dir_lock
+from kdhub.engine.lock import Words, folder_lock
 from kdhub.engine.replay import require_replayable
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.teacher_metrics import record_metrics
 from kdhub.engine.teacher_source import (
     TeacherSource,
-    cache_command,
     data_fingerprint,
     preprocessing,
     require_keys,
@@ -61,6 +61,8 @@ from kdhub.store.manifest import WRITE_FIX
 
 _PROBED = 8
 """Samples on which it is found out what the values are made of, at least three: a batch and its two parts."""
+
+_STORE = Words("another `kdhub cache` is filling this store", "wait for it or stop it", WRITE_FIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
     kdhub.init()
     cfg = copy.deepcopy(cfg)
     require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
-    with process_group(cfg, launcher), safe_loading(), told_faults(cache_command(cfg)):
+    with process_group(cfg, launcher), safe_loading(), told_faults(lambda: cache_command(cfg)):
         if launcher != "none" and not distributed.is_initialized():
             init_dist(launcher, backend="nccl")
         with _interruptible(cfg):
@@ -156,7 +158,7 @@ def _fill(
         barrier()  # before anybody writes: all must see the same samples missing
         with _told_once():
             _tell_what_is_missing(writer, source, name, len(missing), len(keys))
-        _write(writer, source, missing, loader.batch_size or _PROBED, name)
+        _write(writer, source, keys, loader.batch_size or _PROBED, name)
         barrier()  # all shards are whole
         decided_by_main_process(lambda: merge_store(stored.store, writer.manifest))
         record_metrics(cfg, name, stored, live)
@@ -171,7 +173,7 @@ def _open(folder: Path, manifest: Manifest, stack: ExitStack) -> StoreWriter:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(folder, error, WRITE_FIX) from error
-        warning = stack.enter_context(work_dir_lock(folder))
+        warning = stack.enter_context(folder_lock(folder, _STORE))
         lines = [*([warning] if warning else []), *_repaired(folder)]
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):
@@ -193,7 +195,7 @@ def _open(folder: Path, manifest: Manifest, stack: ExitStack) -> StoreWriter:
 
 def _repaired(folder: Path) -> list[str]:
     """Check a store whole and take out what is damaged; return what to say about it."""
-    with CachingProgress("checking the store", unit="blocks") as progress:
+    with CachingProgress("checking the store") as progress:
         damage = [error.what for error in repair(folder, progress.reach)]
     if Manifest.read(folder) is None:
         return damage
@@ -222,16 +224,19 @@ def _tell_what_is_missing(writer: StoreWriter, source: TeacherSource, name: str,
 
 
 def _write(
-    writer: StoreWriter, source: TeacherSource, missing: Sequence[tuple[int, int]], batch_size: int, name: str
+    writer: StoreWriter, source: TeacherSource, keys: Sequence[tuple[int, int]], batch_size: int, name: str
 ) -> None:
-    mine = missing[get_rank() :: get_world_size()]
-    batches = [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]
-    caching = CachingProgress(f"caching teacher {name!r}", len(missing), get_world_size())
+    # the same batches whatever is missing: sums have other last bits in a batch of another size
+    whole = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
+    batches = [batch for batch in whole if writer.missing(batch)]
+    records = sum(map(len, batches))
+    batches = batches[get_rank() :: get_world_size()]
+    caching = CachingProgress(f"caching teacher {name!r}", records, get_world_size())
     with placed(f"teacher {name!r}"), caching as progress, writer:
         try:
-            for keys, batch in zip(batches, source.batches(batches), strict=True):
-                writer.add(keys, source.answer(batch))
-                progress.advance(len(keys))
+            for some, batch in zip(batches, source.batches(batches), strict=True):
+                writer.add(some, source.answer(batch))
+                progress.advance(len(some))
         except KeyboardInterrupt:
             writer.commit()
             raise

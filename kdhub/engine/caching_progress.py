@@ -29,12 +29,10 @@ class CachingProgress:
         what: What is being done.
         total: How many there are to do.
         processes: How many processes work at the same pace.
-        unit: What is counted.
     """
 
-    def __init__(self, what: str, total: int = 0, processes: int = 1, unit: str = "records") -> None:
+    def __init__(self, what: str, total: int = 0, processes: int = 1) -> None:
         self._what = what
-        self._unit = unit
         self._total = total
         self._processes = processes
         self._done = 0
@@ -66,7 +64,7 @@ class CachingProgress:
             return
         self._shown = now
         speed = self._done / max(now - self._started, 1e-9)
-        status = f"{speed:.3g} {self._unit}/s, {duration((self._total - self._done) / speed)} left"
+        status = f"{speed:.3g} records/s, {duration((self._total - self._done) / speed)} left"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, total=self._total, status=status)
         else:

@@ -1,36 +1,71 @@
-"""What to type to go on with a run: what was typed before, with ``--resume``."""
+"""What to type to go on with a run, or to fill the stores of its teachers: made of what was typed before."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
+
+from kdhub.engine.work_dir import latest_checkpoint
 
 _RESUME = "--resume"
+_OVERRIDES = "--cfg-options"
+_RECIPE = re.compile(r"[\w-]+:[\w.-]+")
 
 
 def resume_command(work_dir: str | Path) -> str:
-    """Return what to type to go on with the run of a work_dir.
+    """Return what to type to go on with the run of a work_dir, or to begin anew if it has saved nothing.
 
     A process that was started by ``kdhub train`` or ``tools/train.py`` repeats its own command line, config and overrides
     as they were typed, also under torchrun. Any other only knows the resolved config that the run left in its work_dir.
     """
-    typed = _typed()
+    typed = _typed("train", "train.py")
+    resume = f" {_RESUME}" if latest_checkpoint(Path(work_dir)) is not None else ""
     if typed is None:
-        folder = os.path.relpath(work_dir) if Path(work_dir).resolve().is_relative_to(Path.cwd()) else str(work_dir)
-        return f"kdhub train {Path(folder, 'config.py')} {_RESUME}"
-    return f"{_launcher()}{shlex.join(typed)} {_RESUME}"
+        return f"kdhub train {_seen_from_here(Path(work_dir, 'config.py'))}{resume}"
+    return f"{_launcher()}{shlex.join(typed)}{resume}"
 
 
-def _typed() -> list[str] | None:
-    """Return this process's command line without ``--resume``; ``None`` if it is no training command."""
+def cache_command(cfg: Any) -> str:
+    """Return what to type to fill the stores of a config, with the overrides that were typed: one may name the store.
+
+    Args:
+        cfg: The config of this process's run.
+    """
+    typed = _typed("cache", "cache_teacher.py")
+    if typed is not None:
+        return f"{_launcher()}{shlex.join(typed)}"
+    training = _typed("train", "train.py") or []
+    recipe = next(filter(_RECIPE.fullmatch, training), None)
+    filename = getattr(cfg, "filename", None)
+    config = recipe or (_seen_from_here(Path(filename)) if filename else "CONFIG")
+    return shlex.join(["kdhub", "cache", config, *_overrides(training)])
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    kept, taking = [], False
+    for one in arguments:
+        taking = one.startswith(_OVERRIDES) if one.startswith("-") else taking
+        if taking:
+            kept.append(one)
+    return kept
+
+
+def _seen_from_here(path: Path) -> str:
+    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
+
+
+def _typed(command: str, tool: str) -> list[str] | None:
+    """Return this process's command line without ``--resume``; ``None`` if it is not that command or script."""
     program = Path(sys.argv[0])
     arguments = _without_resume(sys.argv[1:])
-    if program.name == "train.py" and program.parent.name == "tools":
+    if program.name == tool and program.parent.name == "tools":
         script = os.path.relpath(program)
         return [script, *arguments] if _under_torchrun() else ["python", script, *arguments]
-    if program.name in ("kdhub", "kdhub.exe") and "train" in arguments:
+    if program.name in ("kdhub", "kdhub.exe") and command in arguments:
         return ["kdhub", *arguments]
     return None
 

@@ -6,7 +6,7 @@ import errno
 import pickle
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,23 +40,25 @@ _LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"
 
 
 @contextmanager
-def told_faults(again: str) -> Iterator[None]:
+def told_faults(again: Callable[[], str]) -> Iterator[None]:
     """Turn the errors that such a fault raises, deep inside of torch, into a `UsageError`; tell the way on from a full disk.
 
     Args:
-        again: What to type to go on, or to try again.
+        again: Says what to type to go on, or to try again; asked once something has happened.
     """
     try:
         yield
     except FullDiskError as error:
-        raise UsageError(error.what, where=error.where, got=error.got, fix=f"{error.fix}; to go on: {again}") from error
+        raise UsageError(
+            error.what, where=error.where, got=error.got, fix=f"{error.fix}; to go on: {again()}"
+        ) from error
     except UsageError as error:
         if _FROM_WORKER.match(error.what):
             # torch puts the worker's whole traceback in front
             raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
         raise
     except (RuntimeError, MemoryError, OSError, EOFError, pickle.UnpicklingError) as error:
-        told = _explain_in_peace(error, again)
+        told = _explain_in_peace(error, again())
         if told is None:
             raise
         raise told from error

@@ -1,4 +1,4 @@
-"""`work_dir_lock`: one run at a time in a work_dir."""
+"""`folder_lock`: one run at a time in a work_dir, one writer at a time to a store."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdhub.engine.run_card import now
@@ -31,31 +32,50 @@ _held: set[int] = set()
 """File descriptors of the locks of this process."""
 
 
+@dataclass(frozen=True)
+class Words:
+    """How a lock speaks of what it guards.
+
+    Attributes:
+        taken: What is wrong if another process has it.
+        wait: What to do then.
+        write: What to do if the folder cannot be written; by default what helps in a run's work_dir.
+    """
+
+    taken: str
+    wait: str
+    write: str | None = None
+
+
+WORK_DIR = Words("another run is at work in this work_dir", "wait for it or stop it, or choose another --work-dir")
+
+
 @contextmanager
-def work_dir_lock(work_dir: Path) -> Iterator[str | None]:
-    """Keep other runs out of a folder for the length of the block.
+def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
+    """Keep other processes out of a folder for the length of the block.
 
     The operating system drops the lock with the process, however that ends, so none is ever left over; the file stays.
 
     Args:
-        work_dir: Folder of the run, which exists.
+        folder: A folder that exists.
+        words: For the errors.
 
     Yields:
         A warning if the file system cannot lock, as some network file systems; then nothing is guarded.
 
     Raises:
-        UsageError: If another run holds the lock; names its process, host and start.
+        UsageError: If another process holds the lock; names it, its host and start.
     """
-    path = work_dir / FILE_NAME
+    path = folder / FILE_NAME
     try:
         # not "w": that would empty what the holder wrote about itself
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise storage_error(path, error, words.write) from error
     try:
-        warning = _lock(descriptor, path)
+        warning = _lock(descriptor, path, words)
         _held.add(descriptor)
-        _introduce(descriptor, path)
+        _introduce(descriptor, path, words)
         yield warning
     finally:
         if descriptor in _held:
@@ -65,9 +85,9 @@ def work_dir_lock(work_dir: Path) -> Iterator[str | None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> str | None:
+def _lock(descriptor: int, path: Path, words: Words) -> str | None:
     if fcntl is None:
-        return f"this system cannot lock {path}: see to it yourself that no second run uses this work_dir"
+        return f"this system cannot lock {path}: see to it yourself that no second process uses this folder"
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -77,27 +97,20 @@ def _lock(descriptor: int, path: Path) -> str | None:
                 time.sleep(0.05)
                 continue
             if error.errno in _TAKEN:
-                raise UsageError(
-                    "another run is at work in this work_dir",
-                    where=str(path.parent),
-                    got=_holder(path),
-                    fix="wait for it or stop it, or choose another --work-dir",
-                ) from error
+                raise UsageError(words.taken, where=str(path.parent), got=_holder(path), fix=words.wait) from error
             if error.errno in _UNSUPPORTED:
-                return (
-                    f"{path.parent} cannot be locked ({error.strerror}): see to it yourself that no second run uses it"
-                )
-            raise storage_error(path, error) from error
+                return f"{path.parent} cannot be locked ({error.strerror}): see to it that no second process uses it"
+            raise storage_error(path, error, words.write) from error
         return None
 
 
-def _introduce(descriptor: int, path: Path) -> None:
+def _introduce(descriptor: int, path: Path, words: Words) -> None:
     about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, about.encode(), 0)
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise storage_error(path, error, words.write) from error
 
 
 def _holder(path: Path) -> str:

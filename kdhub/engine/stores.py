@@ -16,11 +16,11 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.precision import relative_error
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.values import map_tensors, tensors_in
+from kdhub.engine.commands import cache_command
 from kdhub.engine.replay import same
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.teacher_source import (
     TeacherSource,
-    cache_command,
     data_fingerprint,
     preprocessing,
     require_keys,

@@ -105,11 +105,6 @@ class TeacherSource:
         self.model.student.data_preprocessor.to(device)
 
 
-def cache_command(cfg: Any) -> str:
-    """Return what to type to fill the stores of a config."""
-    return f"kdhub cache {getattr(cfg, 'filename', None) or 'CONFIG'}"
-
-
 def require_keys(loader: DataLoader[Any]) -> None:
     """See that the samples of a data set can be told apart.
 

@@ -53,7 +53,7 @@ def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
         runner.logger.warning(warning)
     load_weights(unwrapped(runner.model), checkpoint)
     try:
-        with told_faults("the same command"):
+        with told_faults(lambda: "the same command"):
             metrics: dict[str, Any] = plain(runner.test())
         return metrics
     finally:

@@ -25,7 +25,8 @@ from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.identity import differences, experiment
 from kdhub.engine.integrity import read_ledger
 from kdhub.engine.libraries import import_library
-from kdhub.engine.lock import work_dir_lock
+from kdhub.engine.lock import folder_lock
+from kdhub.engine.report import FILE_NAME as REPORT
 from kdhub.engine.report import write_report
 from kdhub.engine.run_card import RunCard, now
 from kdhub.engine.runner import KdhubRunner
@@ -102,7 +103,7 @@ class _Start:
 
 
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
-    with ExitStack() as lock, told_faults(resume_command(work_dir)), _storage_errors(work_dir):
+    with ExitStack() as lock, told_faults(lambda: resume_command(work_dir)), _storage_errors(work_dir):
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         if start.finished is not None:
             return _result(work_dir, start.finished)
@@ -120,7 +121,7 @@ def _result(work_dir: Path, metrics: Mapping[str, Any]) -> RunResult:
     return RunResult(
         work_dir=work_dir,
         student_path=student if student.is_dir() else None,
-        report_path=work_dir / "report.html",
+        report_path=work_dir / REPORT,
         metrics=metrics,
     )
 
@@ -128,7 +129,7 @@ def _result(work_dir: Path, metrics: Mapping[str, Any]) -> RunResult:
 def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStack) -> _Start:
     """Take the work_dir for this run, until ``lock`` is closed."""
     make_work_dir(work_dir)
-    unguarded = lock.enter_context(work_dir_lock(work_dir))
+    unguarded = lock.enter_context(folder_lock(work_dir))
     # first the checkpoint: where there is none to go on from, nothing is changed
     checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
     decisions = guard_work_dir(work_dir, experiment(cfg), resume)
@@ -142,6 +143,8 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
     card = RunCard.read(work_dir)
     saved = read_ledger(checkpoint.parent)[0].entries.get(checkpoint.name)
     if card is None or saved is None or card.content.get("status") != "finished":
+        return None
+    if not (work_dir / REPORT).is_file():  # killed before it was written
         return None
     if saved.iteration != card.content["iterations"] or differences(card.content["experiment"], experiment(cfg)):
         return None
@@ -161,7 +164,9 @@ def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:
 
 
 def _run(runner: KdhubRunner) -> None:
-    again = resume_command(runner.work_dir)
+    def again() -> str:
+        return resume_command(runner.work_dir)
+
     try:
         with told_faults(again):  # here already, so that the card has it in the same words
             runner.train()

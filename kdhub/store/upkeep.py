@@ -17,7 +17,9 @@ from kdhub.store.manifest import FILE_NAME, WRITE_FIX, Manifest
 from kdhub.store.reader import StoreReader
 
 Progress = Callable[[int, int], None]
-"""Called with the blocks done and the blocks there are."""
+"""Called from time to time with the records that were checked and those there are."""
+
+_STRIDE = 64
 
 
 @dataclass(frozen=True)
@@ -128,20 +130,29 @@ def repair(path: str | Path, progress: Progress | None = None) -> list[DamagedSt
 def _checked(
     folder: Path, manifest: Manifest, progress: Progress | None
 ) -> list[tuple[Path, Block | None, list[DamagedStoreError]]]:
-    files = block_files(folder)
+    opened = _opened(folder, manifest)
+    total = sum(len(block) for _, block, _ in opened if block is not None)
+    done = 0
+    for _, block, errors in opened:
+        for row in range(0 if block is None else len(block)):
+            if block is not None and not block.sound(row):
+                errors.append(block.damage(row))
+            done += 1
+            if progress is not None and (done % _STRIDE == 0 or done == total):
+                progress(done, total)
+    return opened
+
+
+def _opened(folder: Path, manifest: Manifest) -> list[tuple[Path, Block | None, list[DamagedStoreError]]]:
+    """Open all blocks; one that cannot be used comes with the reason."""
     found: list[tuple[Path, Block | None, list[DamagedStoreError]]] = []
-    for done, file in enumerate(files, start=1):
+    for file in block_files(folder):
         try:
-            block = Block(file, manifest.identity)
+            found.append((file, Block(file, manifest.identity), []))
         except DamagedStoreError as error:
             found.append((file, None, [error]))
         except FileNotFoundError:
             if file not in block_files(folder):  # a writer at work has just merged it into another block
-                return _checked(folder, manifest, progress)
+                return _opened(folder, manifest)
             found.append((file, None, [DamagedStoreError(file, "a link to nothing")]))
-        else:
-            errors = [block.damage(row) for row in range(len(block)) if not block.sound(row)]
-            found.append((file, block, errors))
-        if progress is not None:
-            progress(done, len(files))
     return found

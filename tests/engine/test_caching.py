@@ -24,6 +24,7 @@ from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.teacher_source import TeacherSource
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
+from kdhub.store import StoreReader
 
 
 @DATASETS.register_module(force=True)
@@ -208,6 +209,31 @@ def test_a_damaged_record_is_named_and_computed_again(config: Callable[..., Conf
     (result,) = cache_teachers(config({}))
     assert 0 < result.written < 16
     train(config({}, name="repaired"))
+
+
+def test_a_missing_record_is_computed_in_the_batch_that_it_was_lost_from(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, its last bits would be others, and the store that was mended another than the undisturbed one."""
+    answer, sizes = TeacherSource.answer, []
+
+    def noted(self: TeacherSource, batch: Any) -> Any:
+        sizes.append(len(batch["inputs"]))
+        return answer(self, batch)
+
+    cache_teachers(config({}))
+    keys = [(index, 0) for index in range(16)]
+    before = StoreReader(tmp_path / "store").read(keys)
+    (block,) = (tmp_path / "store").glob("*.safetensors")
+    content = bytearray(block.read_bytes())
+    content[-5] ^= 1
+    block.write_bytes(content)
+    monkeypatch.setattr(TeacherSource, "answer", noted)
+    (result,) = cache_teachers(config({}))
+    after = StoreReader(tmp_path / "store").read(keys)
+    assert result.written == 1
+    assert sizes[3:] == [4]  # behind the first look of three
+    assert all(torch.equal(after[tap], before[tap]) for tap in before)
 
 
 def test_a_finished_store_is_not_computed_again(config: Callable[..., Config]) -> None:

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from kdhub.engine import distributed
-from kdhub.engine.commands import resume_command
+from kdhub.engine.commands import cache_command, resume_command
 from kdhub.engine.faults import explain, told_faults
-from kdhub.engine.lock import work_dir_lock
+from kdhub.engine.lock import folder_lock
 from kdhub.engine.train import train
+from kdhub.engine.work_dir import POINTER
 from kdhub.errors import ToldElsewhereError, UsageError
 from kdhub.files import atomic_file
 
@@ -103,7 +105,7 @@ def test_torch_own_words_are_understood(error: Exception, told: str) -> None:
 )
 def test_other_errors_keep_their_traceback(error: Exception) -> None:
     """A defect that is told as a lost connection would never be found."""
-    with pytest.raises(type(error), match=re.escape(str(error))), told_faults("AGAIN"):
+    with pytest.raises(type(error), match=re.escape(str(error))), told_faults(lambda: "AGAIN"):
         raise error
 
 
@@ -161,7 +163,7 @@ def test_the_first_fault_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with pytest.raises(UsageError, match="another process of this run has ended"), told_faults("AGAIN"):
+    with pytest.raises(UsageError, match="another process of this run has ended"), told_faults(lambda: "AGAIN"):
         try:
             raise RuntimeError("Connection closed by peer [127.0.0.1]:4711")
         finally:
@@ -178,13 +180,13 @@ def test_a_death_that_is_noticed_late_is_told_too(monkeypatch: pytest.MonkeyPatc
         return []
 
     monkeypatch.setattr("traceback.walk_tb", interrupted)
-    with pytest.raises(UsageError, match=r"a data worker died \(process 7\).*AGAIN"), told_faults("AGAIN"):
+    with pytest.raises(UsageError, match=r"a data worker died \(process 7\).*AGAIN"), told_faults(lambda: "AGAIN"):
         raise ConnectionResetError(104, "Connection reset by peer")
 
 
 def test_a_full_disk_says_what_to_type_once_it_is_no_longer(tmp_path: Path) -> None:
     """Whoever writes the file cannot know the command, and "go on with --resume" leaves the rest of it to memory."""
-    with pytest.raises(UsageError) as caught, told_faults("AGAIN"), atomic_file(tmp_path / "a"):
+    with pytest.raises(UsageError) as caught, told_faults(lambda: "AGAIN"), atomic_file(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert re.fullmatch(r".*: no space left to write a; .* -> free some space .*; to go on: AGAIN", str(caught.value))
 
@@ -205,7 +207,7 @@ def test_two_processes_are_refused_in_one_line(tmp_path: Path) -> None:
     """The second process went on without the first, and ended in a traceback about a connection."""
     tiny.config(tmp_path / "run").dump(tmp_path / "config.py")
     command = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", str(TOOLS / "train.py")]
-    with work_dir_lock(Path(tmp_path)):
+    with folder_lock(Path(tmp_path)):
         arguments = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path), "--launcher", "pytorch", "--skip-check"]
         done = subprocess.run(
             [sys.executable, "-m", *command, *arguments],
@@ -272,15 +274,43 @@ def test_a_read_only_work_dir(tmp_path: Path, read_only: Callable[[Path], Path])
             {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"},
             "torchrun <as before> tools/train.py a.py --launcher pytorch --resume",
         ),
-        ("my_script.py train", {}, "kdhub train /work_dir/config.py --resume"),
+        ("my_script.py train", {}, "kdhub train WORK_DIR/config.py --resume"),
     ],
 )
-def test_what_was_typed_is_what_to_type(typed: str, environment: dict[str, str], told: str, monkeypatch) -> None:
+def test_what_was_typed_is_what_to_type(
+    typed: str, environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A command with another config, without overrides or without torchrun goes on with another experiment."""
     monkeypatch.setattr(sys, "argv", typed.split())
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert resume_command("/work_dir") == told
+    told = told.replace("WORK_DIR", str(tmp_path))
+    assert resume_command(tmp_path) == told.removesuffix(" --resume")  # which would find nothing to resume
+    (tmp_path / "iter_3.pth").write_bytes(b"")
+    (tmp_path / POINTER).write_text("iter_3.pth")
+    assert resume_command(tmp_path) == told
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/bin/kdhub cache a.py --cfg-options x=1", "kdhub cache a.py --cfg-options x=1"),
+        ("tools/cache_teacher.py a.py", "python tools/cache_teacher.py a.py"),
+        (
+            "/bin/kdhub train --cfg-options x=1 y=[2] --work-dir w kdseg:camvid",
+            "kdhub cache kdseg:camvid --cfg-options x=1 'y=[2]'",
+        ),
+        ("tools/train.py FOLDER/b.py --amp", "kdhub cache FOLDER/b.py"),
+        ("my_script.py cache --cfg-options x=1", "kdhub cache FOLDER/b.py"),
+    ],
+)
+def test_stores_are_filled_with_the_overrides_that_were_typed(
+    typed: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An override may name the store, its precision or the data: without it another store would be filled."""
+    monkeypatch.setattr(sys, "argv", typed.split())
+    (tmp_path / "b.py").touch()
+    assert cache_command(Config({}, filename=tmp_path / "b.py")) == told.replace("FOLDER", str(tmp_path))
 
 
 def test_under_fire_in_short() -> None:

@@ -18,15 +18,15 @@ import tiny
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from kdhub.engine.lock import work_dir_lock
+from kdhub.engine.lock import folder_lock
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
 _HOLDER = """
 import os, sys, time
 from pathlib import Path
-from kdhub.engine.lock import work_dir_lock
-with work_dir_lock(Path(sys.argv[1])):
+from kdhub.engine.lock import folder_lock
+with folder_lock(Path(sys.argv[1])):
     if os.fork() == 0:  # as a data worker, which may outlive its parent
         time.sleep(60)
         os._exit(0)
@@ -68,11 +68,11 @@ def test_the_lock_goes_with_a_killed_process_whose_worker_lives_on(tmp_path: Pat
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match=f"process {holder.pid} on"), work_dir_lock(tmp_path):
+        with pytest.raises(UsageError, match=f"process {holder.pid} on"), folder_lock(tmp_path):
             pass
         holder.kill()
         holder.wait()
-        with work_dir_lock(tmp_path) as warning:
+        with folder_lock(tmp_path) as warning:
             assert warning is None
     finally:
         os.killpg(holder.pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with work_dir_lock(tmp_path) as warning:
+    with folder_lock(tmp_path) as warning:
         assert warning is not None
         assert "cannot be locked (No locks available)" in warning
 
@@ -95,6 +95,6 @@ def test_a_holder_that_has_not_said_who_it_is(tmp_path: Path) -> None:
     """Between taking the lock and writing about itself a process is nameless; that is no traceback."""
     descriptor = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(UsageError, match="not yet said which"), work_dir_lock(tmp_path):
+    with pytest.raises(UsageError, match="not yet said which"), folder_lock(tmp_path):
         pass
     os.close(descriptor)

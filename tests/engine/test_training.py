@@ -177,6 +177,14 @@ def test_a_finished_run_is_not_resumed(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_finished_run_without_its_report_is_ended_properly(tmp_path: Path) -> None:
+    """A run killed between its last two files names a report that is not there, and nothing would ever write it."""
+    report = train(tiny.config(tmp_path)).report_path
+    report.unlink()
+    assert train(tiny.config(tmp_path), resume=True).report_path == report
+    assert report.is_file()
+
+
 def test_resume_with_another_teacher_is_refused(tmp_path: Path) -> None:
     """Half of a run learned from one teacher and half from another is nobody's experiment."""
     for seed in (0, 1):

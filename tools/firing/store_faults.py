@@ -116,7 +116,7 @@ def two_writers(run: CachingRound) -> None:
             raise MissedError
         with first.stopped(), run.cache() as second:
             require(second.wait() == 2, f"the second process ended with {second.code}")
-            second.require_told("at work", "wait for it")
+            second.require_told("filling this store", "wait for it")
         require(first.wait() == 0, "the first process was disturbed")
     run.finished = True
 

@@ -63,7 +63,7 @@ def killed_worker(run: TrainingRound) -> None:
         if process.wait() == 0:
             run.finished = True  # the worker had delivered its last batch
             return
-        process.require_told("a data worker died")
+        process.require_told("a data worker died", run.way_on())
 
 
 @fault(TrainingRound, processes=2)
@@ -86,10 +86,10 @@ def killed_process_of_two(run: TrainingRound) -> None:
 def full_disk(run: TrainingRound) -> None:
     """The disk is full, or no file may grow beyond a random size: some checkpoint, or a log, cannot be written."""
     if run.random.random() < 0.5:
-        _require_full(run.train(file_limit=run.random.randrange(16_000, run.reference.size)))
+        _require_full(run, run.train(file_limit=run.random.randrange(16_000, run.reference.size)))
     else:
         with small_disk(run.work_dir, run.random.randrange(64_000, 4 * run.reference.size)):
-            _require_full(run.train())
+            _require_full(run, run.train())
 
 
 @fault(TrainingRound)
@@ -129,10 +129,10 @@ def second_run(run: TrainingRound) -> None:
     run.finished = True
 
 
-def _require_full(process: Process) -> None:
+def _require_full(run: TrainingRound, process: Process) -> None:
     with process:
         require(process.wait() == 2, f"exit code {process.code}")
-        process.require_told("no space left", "--resume")
+        process.require_told("no space left", run.way_on())
 
 
 def _damage(run: TrainingRound, damage: Damage) -> None:

@@ -50,6 +50,10 @@ class TrainingRound(Round):
         """Return the names of the checkpoints that were acknowledged, the newest first."""
         return [path.name for path in Ledger.read(self.work_dir).resumable()] if self.work_dir.is_dir() else []
 
+    def way_on(self) -> str:
+        """Return what the command must say that a message tells to go on with."""
+        return "--resume" if self.recorded() else f"--work-dir {self.work_dir}"
+
     def recover(self) -> None:
         """Resume; where nothing was saved yet, start over."""
         if self.finished:

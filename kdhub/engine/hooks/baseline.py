@@ -8,10 +8,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from kdhub.distill.stored import StoredTeacher
+from kdhub.engine.commands import cache_command
 from kdhub.engine.evaluation import evaluate
 from kdhub.engine.models import teachers_of
 from kdhub.engine.teacher_metrics import describe_metrics, recorded_metrics
-from kdhub.engine.teacher_source import cache_command
 
 
 class BaselineHook(Hook):
