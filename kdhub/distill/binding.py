@@ -55,21 +55,22 @@ def side(spec: Any, names: tuple[str, ...], where: str) -> dict[str, Any]:
 def student_taps(spec: Any, inputs: Inputs, student: nn.Module, where: str) -> dict[str, Tap]:
     """Make the student's taps by loss input."""
     entries = side(spec, inputs.student, where)
-    return {name: make_tap(entry, student, f"{where}.{name}") for name, entry in entries.items()}
+    return {name: make_tap(entry, student, _place(spec, where, name)) for name, entry in entries.items()}
 
 
 def teacher_taps(spec: Any, inputs: Inputs, teachers: Mapping[str, Teacher], where: str) -> dict[str, tuple[str, Tap]]:
     """Make the teachers' taps: loss input to (teacher name, tap); ``"name:path"`` chooses among several teachers."""
     taps = {}
     for name, entry in side(spec, inputs.teacher, where).items():
-        _refuse(teacher_problems(entry, teachers, f"{where}.{name}"))
+        place = _place(spec, where, name)
+        _refuse(teacher_problems(entry, teachers, place))
         path = entry.get("path") if isinstance(entry, Mapping) else entry
         owner, colon, bare = path.partition(":") if isinstance(path, str) else ("", "", "")
         if colon:
             entry = {**entry, "path": bare} if isinstance(entry, Mapping) else bare
         else:
             owner = next(iter(teachers))
-        taps[name] = (owner, make_tap(entry, teachers[owner].model, f"{where}.{name}"))
+        taps[name] = (owner, make_tap(entry, teachers[owner].model, place))
     return taps
 
 
@@ -80,6 +81,11 @@ def require_all(inputs: Inputs, bound: set[str], where: str) -> None:
         UsageError: Naming all that nobody provides, and where to write them.
     """
     _refuse(missing_inputs(inputs, bound, where))
+
+
+def _place(spec: Any, where: str, name: str) -> str:
+    """Return where in the config the tap of a loss input stands: one entry may stand for the whole side."""
+    return f"{where}.{name}" if isinstance(spec, Mapping) and "type" not in spec else where
 
 
 def _refuse(problems: Iterable[UsageError]) -> None:

@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.dist import barrier, get_rank, get_world_size, init_dist, is_main_process
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import set_random_seed
 from torch import distributed
 from torch.utils.data import DataLoader
 
@@ -35,6 +35,7 @@ from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import Words, folder_lock
 from kdhub.engine.replay import require_replayable
 from kdhub.engine.rng import preserved_randomness
+from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.teacher_metrics import record_metrics
 from kdhub.engine.teacher_source import (
     TeacherSource,
@@ -126,7 +127,7 @@ def _cache(cfg: Any) -> list[CacheResult]:
             where="model.teacher",
             expected="dict(type='kdhub.StoredTeacher', store='stores/NAME', teacher=dict(type='kdhub.ModelTeacher', ...))",
         )
-    loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=seed)
+    loader = KdhubRunner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=seed)
     require_keys(loader)
     return [_fill(cfg, model, name, teacher, loader, seed) for name, teacher in stored.items()]
 

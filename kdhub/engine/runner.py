@@ -28,6 +28,7 @@ from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
 from kdhub.engine.stores import open_stores
+from kdhub.errors import UsageError
 from kdhub.files import write_text
 
 _NUMBERS = itertools.count(1)
@@ -110,6 +111,27 @@ class KdhubRunner(Runner):
         if replay is None:
             return keyed_loader(loader, seed)
         return keyed_loader(loader, seed if replay.seed is None else replay.seed, replay.draws, expose=True)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader[Any] | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader[Any]:
+        """Build a loader as mmengine does.
+
+        Raises:
+            UsageError: If the data are not where the config says.
+        """
+        try:
+            loader: DataLoader[Any] = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            described = dataloader.get("dataset", {}) if isinstance(dataloader, dict) else {}
+            raise UsageError(
+                "the data are not where the config says",
+                where=f"data set {described.get('type')}",
+                got=str(error),
+                fix="see its data_root and the paths below it; --cfg-options data_root=... if the config begins with one",
+            ) from error
+        return loader
 
     @functools.cached_property
     def config_text(self) -> str:

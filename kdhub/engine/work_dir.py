@@ -8,7 +8,7 @@ from pathlib import Path
 from kdhub.engine.identity import differences
 from kdhub.engine.integrity import LEDGER, read_ledger, require_healthy
 from kdhub.engine.run_card import FILE_NAME, RunCard
-from kdhub.errors import UsageError
+from kdhub.errors import UsageError, near_matches
 from kdhub.files import storage_error
 from kdhub.sealed import DamagedFileError
 
@@ -91,6 +91,13 @@ def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Pat
     """
     if not isinstance(resume, bool):
         chosen = Path(resume).absolute()
+        if not chosen.is_file():
+            raise UsageError(
+                "no such checkpoint to resume",
+                where=str(chosen),
+                near=near_matches(chosen.name, (path.name for path in work_dir.glob("*.pth"))),
+                fix=f"--resume alone goes on from the newest of {work_dir}",
+            )
         return chosen, require_healthy(chosen)
     pointed = _pointed(work_dir)
     ledger, warnings = read_ledger(pointed.parent if pointed is not None else work_dir)

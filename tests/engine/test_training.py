@@ -12,6 +12,7 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from safetensors.torch import load_file
 
 from kdhub.checkpoint import read_checkpoint
@@ -151,6 +152,26 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         train(tiny.config(tmp_path), resume=True)
     with pytest.raises(UsageError, match="no such checkpoint"):
         train(tiny.config(tmp_path), resume=tmp_path / "absent.pth")
+
+
+@DATASETS.register_module(force=True)
+class MissingPoints(tiny.TinyPoints):
+    """Points whose file is not there, as in most data sets of mmengine's libraries."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        Path("absent", "points.json").read_text()
+
+
+@pytest.mark.parametrize("loader", ["train_dataloader", "val_dataloader"])
+def test_data_that_are_not_there_are_told_in_one_line(tmp_path: Path, loader: str) -> None:
+    """The most frequent mistake of all ended in forty lines of traceback."""
+    cfg = tiny.config(tmp_path)
+    cfg[loader].dataset.type = "MissingPoints"
+    with pytest.raises(
+        UsageError, match=r"^data set MissingPoints: the data are not where.*absent/points.json.*data_root"
+    ):
+        train(cfg)
 
 
 def test_resume_in_a_config_means_if_there_is_something(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from kdhub.distill.paths import resolve
 from kdhub.distill.taps.base import Tap
 from kdhub.distill.taps.method import MethodOutput
 from kdhub.distill.taps.module import ModuleOutput
-from kdhub.errors import UsageError
+from kdhub.errors import UsageError, placed
 from kdhub.registry import build
 
 
@@ -29,7 +29,8 @@ def make_tap(spec: str | Mapping[str, Any] | Tap, model: nn.Module | None, where
         UsageError: For a path that leads nowhere, or a spec of another type.
     """
     if isinstance(spec, str):
-        is_method = model is not None and not isinstance(resolve(model, spec).value, nn.Module)
+        with placed(where):
+            is_method = model is not None and not isinstance(resolve(model, spec).value, nn.Module)
         return MethodOutput(spec) if is_method else ModuleOutput(spec)
     tap = build("tap", spec, where=where) if isinstance(spec, Mapping) else spec
     if not isinstance(tap, Tap):
@@ -37,7 +38,8 @@ def make_tap(spec: str | Mapping[str, Any] | Tap, model: nn.Module | None, where
             "not a tap", where=where, expected="a path, or dict(type='kdhub.ModuleOutput', path=...)", got=repr(spec)
         )
     if model is not None:
-        resolve(model, tap.path)
+        with placed(where):
+            resolve(model, tap.path)
     return tap
 
 
