@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from kdhub.config.packages import MARK, package_config
+from kdhub.config.packages import named_config
 from kdhub.errors import UsageError, near_matches
 
 SUFFIXES = (".py", ".json", ".yaml", ".yml")
@@ -83,7 +83,7 @@ def _bases(path: Path) -> list[tuple[Path, int]]:
 
 
 def _base(name: str, heir: Path, line: int) -> Path:
-    return package_config(name, where=f"{heir}:{line}") if MARK in name else _normal(heir.parent / name)
+    return named_config(name, where=f"{heir}:{line}") or _normal(heir.parent / name)
 
 
 def _normal(path: Path) -> Path:

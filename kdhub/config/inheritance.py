@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.config.files import base_files
-from kdhub.config.packages import mmengine_finds_packages
+from kdhub.config.packages import mmengine_finds_named_configs
 from kdhub.errors import UsageError
 
 
@@ -47,7 +47,7 @@ def _load(filename: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         files = base_files(Path(filename))
     except (UsageError, OSError):  # a config saved elsewhere than it was read, whose bases are not beside it
         return
-    with mmengine_finds_packages():
+    with mmengine_finds_named_configs():
         trees = {file: Config.fromfile(file, import_custom_modules=False).to_dict() for file in files}
     yield from trees.items()
 

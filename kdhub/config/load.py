@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -12,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from kdhub.config.files import base_files, parse, require_config
 from kdhub.config.options import apply_options, parse_options, require_accepted
-from kdhub.config.packages import MARK, mmengine_finds_packages, package_config
+from kdhub.config.packages import mmengine_finds_named_configs, named_config
 from kdhub.config.variables import override_variables
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-_RECIPE = re.compile(r"[a-z][a-z0-9_]*:[a-z0-9][a-z0-9-]*")
 
 
 def load_config(
@@ -47,9 +44,9 @@ def load_config(
         from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
 
         manager = init()
-    path = package_config(str(source)) if MARK in str(source) else Path(source)
-    if not path.exists() and _RECIPE.fullmatch(str(source)):
-        path = manager.recipe(str(source))
+    path = Path(source)
+    if not path.exists():
+        path = named_config(str(source), manager=manager) or path
     require_config(path)
     cfg = _read(path)
     options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
@@ -69,7 +66,7 @@ def _read(path: Path) -> Config:
         parse(path)
     files = (path, *base_files(path))
     try:
-        with mmengine_finds_packages():
+        with mmengine_finds_named_configs():
             return Config.fromfile(path, import_custom_modules=False)
     except UsageError:
         raise

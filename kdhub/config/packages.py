@@ -1,24 +1,55 @@
-"""``package::path``: configs that an installed library brings along, as in ``_base_ = 'mmseg::pspnet/pspnet_r18-....py'``.
+"""Configs that are named and not located: a plugin's recipe, ``scope:recipe``, and ``package::path``, what a library brings along.
 
-mmengine asks for the distribution ``mmsegmentation`` by name, and so does not find mmseg as its maintained line installs
-it; and to find one file it reads the library's whole model index, which takes seconds.
+Both may stand in ``_base_``, as in ``_base_ = ['mmseg::pspnet/pspnet_r18-....py']`` and ``_base_ = ['kdseg:camvid-small']``.
+mmengine asks for the distribution ``mmsegmentation`` by name, and so does not find mmseg as its maintained line installs it;
+and to find one file it reads the library's whole model index, which takes seconds.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kdhub.errors import UsageError, near_matches
+from kdhub.plugins import PluginManager
 
-MARK = "::"
+_MARK = "::"
+_RECIPE = re.compile(r"[a-z][a-z0-9_]*:[a-z0-9][a-z0-9-]*")
 _DISTRIBUTIONS = {"mmseg": "onedl-mmsegmentation", "mmdet": "onedl-mmdetection"}
 """Where to get a library whose distribution has another name."""
 
 
-def package_config(reference: str, where: str | None = None) -> Path:
+def named_config(reference: str, where: str | None = None, manager: PluginManager | None = None) -> Path | None:
+    """Return the path of a config that is named; ``None`` for a reference that is a path itself.
+
+    Args:
+        reference: ``"scope:recipe"``, ``"package::path"``, or any other.
+        where: File that refers to it.
+        manager: Knows recipes; ``None`` takes the plugins in force.
+
+    Raises:
+        UsageError: If there is no such package, plugin, or config in it.
+    """
+    if _MARK in reference:
+        return _package_config(reference, where)
+    if not _RECIPE.fullmatch(reference):
+        return None
+    if manager is None:
+        from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
+
+        manager = init()
+    try:
+        return manager.recipe(reference)
+    except UsageError as error:
+        if where is None:
+            raise
+        raise error.at(where) from error
+
+
+def _package_config(reference: str, where: str | None) -> Path:
     """Return the path of a config in an installed package.
 
     Args:
@@ -28,13 +59,13 @@ def package_config(reference: str, where: str | None = None) -> Path:
     Raises:
         UsageError: If there is no such package, or no such config in it.
     """
-    package, _, name = reference.partition(MARK)
+    package, _, name = reference.partition(_MARK)
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(
             f"no config {reference!r}: no package {package!r} is installed",
             where=where,
-            near=[known + MARK + name for known in near_matches(package, _DISTRIBUTIONS)],
+            near=[known + _MARK + name for known in near_matches(package, _DISTRIBUTIONS)],
             fix=f"pip install {_DISTRIBUTIONS[package]}" if package in _DISTRIBUTIONS else None,
         )
     folder = Path(spec.submodule_search_locations[0], ".mim", "configs")
@@ -43,21 +74,22 @@ def package_config(reference: str, where: str | None = None) -> Path:
         raise UsageError(
             f"no config {reference!r}" + ("" if there else f": the package {package!r} brings no configs"),
             where=where,
-            near=[package + MARK + known for known in near_matches(name, there)],
+            near=[package + _MARK + known for known in near_matches(name, there)],
         )
     return folder / name
 
 
 @contextmanager
-def mmengine_finds_packages() -> Iterator[None]:
-    """Make mmengine resolve ``package::path`` by `package_config` within the block."""
+def mmengine_finds_named_configs() -> Iterator[None]:
+    """Make mmengine resolve what stands in ``_base_`` by `named_config` within the block."""
     from mmengine.config import Config  # here, since to list components one needs no mmengine
 
     def find(reference: str, filename: str) -> tuple[str, str | None]:
-        if MARK not in reference:
+        path = named_config(reference, where=filename)
+        if path is None:
             return before(reference, filename)
-        # the package's name is also the scope in which mmengine looks its components up
-        return str(package_config(reference, where=filename)), reference.partition(MARK)[0]
+        # a package's name is also the scope in which mmengine looks its components up
+        return str(path), reference.partition(_MARK)[0] if _MARK in reference else None
 
     before = Config._get_cfg_path
     Config._get_cfg_path = staticmethod(find)

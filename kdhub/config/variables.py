@@ -66,9 +66,8 @@ def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[
 def overridden(name: str, value: Any) -> Any:
     """Return what a variable is to be instead of ``value``; called by the config while it runs."""
     for path, new in _ACTIVE.get()[name].items():
-        with suppress(
-            LookupError
-        ):  # until the file has run, a name stands for a base's variable, which has the override
+        # until the file has run, a name stands for a base's variable, which has the override
+        with suppress(LookupError):
             value = put(value, path.split(".")[1:], new)
     return value
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kdhub.config import check_config, load_config
-from kdhub.config.packages import mmengine_finds_packages, package_config
+from kdhub.config.packages import mmengine_finds_named_configs, named_config
 from kdhub.errors import UsageError
 
 
@@ -72,14 +72,14 @@ def test_what_is_not_there_is_told_with_file_and_line(library, manager, write, r
     with pytest.raises(UsageError, match=rf"a\.py:2: .*{message}"):
         load_config(path, manager=manager)
     with pytest.raises(UsageError, match=message):
-        package_config(reference)
+        named_config(reference)
 
 
 def test_a_library_that_is_not_installed_has_a_line_to_type(manager, monkeypatch):
     """The distribution's name is not the package's."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match="pip install onedl-mmsegmentation"):
-        package_config("mmseg::pspnet/pspnet_r18.py")
+        named_config("mmseg::pspnet/pspnet_r18.py")
 
 
 def test_a_leftover_key_of_a_librarys_type_is_explained(library, manager, write):
@@ -97,6 +97,6 @@ def test_mmengine_is_as_before_outside_of_the_block():
     from mmengine.config import Config
 
     before = Config._get_cfg_path
-    with mmengine_finds_packages():
+    with mmengine_finds_named_configs():
         assert Config._get_cfg_path is not before
     assert Config._get_cfg_path is before

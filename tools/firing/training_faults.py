@@ -121,7 +121,7 @@ def second_run(run: TrainingRound) -> None:
         first.run_for(run.random.uniform(0, run.reference.seconds / 3))
         with run.train(run.random.choice(["--resume", "--amp"])) as second:
             code = second.wait()
-            if not first.running():
+            if not first.running() or (run.work_dir / "report.html").is_file():
                 raise MissedError
             require(code == 2, f"the second run ended with {code}")
             second.require_told("another run is at work")

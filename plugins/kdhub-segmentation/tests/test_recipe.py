@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from kdhub.cli.main import main
+from kdhub.config import load_config
+from kdhub.errors import UsageError
 from kdseg.data.camvid_files import convert
 from kdseg.weights import write_backbones
 
@@ -46,3 +48,15 @@ def test_recipes_run_one_after_the_other(shared_data, tmp_path, monkeypatch):
     assert len(terms) == 3
     assert min(terms) > 0
     assert (tmp_path / "work_dirs/small/student/student.pth").is_file()
+
+
+def test_a_recipe_is_inherited_by_its_name(tmp_path):
+    """Whoever installed the plugin with pip has no path to its configs, and would copy a recipe to change one number."""
+    (tmp_path / "mine.py").write_text("_base_ = ['kdseg:camvid-small']\ntrain_cfg = dict(max_iters=7)\n")
+    cfg = load_config(tmp_path / "mine.py", ["data_root=elsewhere"])
+    assert cfg.train_cfg.max_iters == 7
+    assert cfg.model == load_config("kdseg:camvid-small").model
+    assert cfg.train_dataloader.dataset.data_root == "elsewhere"
+    (tmp_path / "typo.py").write_text("x = 1\n_base_ = ['kdseg:camvid-smal']\n")
+    with pytest.raises(UsageError, match=r"typo\.py:2: plugin 'kdseg' has no recipe.*did you mean 'kdseg:camvid-small'"):
+        load_config(tmp_path / "typo.py")
