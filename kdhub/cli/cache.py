@@ -77,9 +77,9 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     warn_of_plugins(manager)
     cfg = load_config(args.what, args.cfg_options, manager=manager, custom_imports=False)
     report = check_config(cfg, manager)
-    if is_main_process():
-        print_findings(report, sys.stderr)
     if not report.ok:
+        if is_main_process():
+            print_findings(report, sys.stderr)
         return 1
     run_custom_imports(cfg.get("custom_imports"))
     if args.local_rank is not None:

@@ -58,5 +58,7 @@ def test_a_recipe_is_inherited_by_its_name(tmp_path):
     assert cfg.model == load_config("kdseg:camvid-small").model
     assert cfg.train_dataloader.dataset.data_root == "elsewhere"
     (tmp_path / "typo.py").write_text("x = 1\n_base_ = ['kdseg:camvid-smal']\n")
-    with pytest.raises(UsageError, match=r"typo\.py:2: plugin 'kdseg' has no recipe.*did you mean 'kdseg:camvid-small'"):
+    with pytest.raises(
+        UsageError, match=r"typo\.py:2: plugin 'kdseg' has no recipe.*did you mean 'kdseg:camvid-small'"
+    ):
         load_config(tmp_path / "typo.py")
