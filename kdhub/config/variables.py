@@ -141,11 +141,18 @@ def _merged(tree: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
 
 def _refuse_stale(name: str, old: Any, given: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
     """Raise if the old value of a variable that nothing uses stands where something is read."""
-    telling = isinstance(old, str | list | tuple | Mapping) and len(old) > 0
     read = {key: value for key, value in tree.items() if key in TOP_LEVEL_KEYS}
-    places = [path for path in _places(read, old) if telling or path.rpartition(".")[2] == name]
+    instead: dict[str, Any] = {}
+    places = []
+    for place, value in _places(read, lambda value: _same(value, old) or _inside(value, old, given.get(name))):
+        if not _same(value, old):
+            instead[place] = given[name].rstrip("/") + value[len(old.rstrip("/")) :]
+        elif _is_telling(old) or place.rpartition(".")[2] == name:
+            instead |= {place + path.removeprefix(name): new for path, new in given.items()}
+        else:
+            continue
+        places.append(place)
     if places:
-        instead = {place + path.removeprefix(name): value for place in places for path, value in given.items()}
         raise UsageError(
             f"nothing in the config uses {name!r}, and its value stands at {', '.join(places)}",
             where=f"{WHERE} {_typed(given)}",
@@ -153,12 +160,25 @@ def _refuse_stale(name: str, old: Any, given: Mapping[str, Any], tree: Mapping[s
         )
 
 
-def _places(value: Any, wanted: Any, path: str = "") -> Iterator[str]:
+def _is_telling(value: Any) -> bool:
+    """Return whether a value that stands in two places is the same thing; whole numbers and booleans are equal by chance."""
+    if isinstance(value, float):
+        return not value.is_integer()
+    return isinstance(value, str | list | tuple | Mapping) and len(value) > 0
+
+
+def _inside(value: Any, old: Any, new: Any) -> bool:
+    """Return whether a text is a path in the folder ``old``, which is to become the folder ``new``."""
+    texts = isinstance(value, str) and isinstance(old, str) and isinstance(new, str)
+    return texts and bool(folder := old.rstrip("/")) and value.startswith(f"{folder}/")
+
+
+def _places(value: Any, wanted: Callable[[Any], bool], path: str = "") -> Iterator[tuple[str, Any]]:
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     for key, child in items:
         here = f"{path}.{key}".lstrip(".")
-        if _same(child, wanted):
-            yield here
+        if wanted(child):
+            yield here, child
         else:
             yield from _places(child, wanted, here)
 

@@ -84,8 +84,9 @@ def test_a_saved_config_says_what_to_type(read, resolved):
         read(resolved, "data_root=/else where")
     assert str(caught.value) == (
         "--cfg-options 'data_root=/else where': nothing in the config uses 'data_root', and its value stands at "
-        "train_dataloader.dataset.data_root, val_dataloader.dataset.data_root -> --cfg-options "
-        "'train_dataloader.dataset.data_root=/else where' 'val_dataloader.dataset.data_root=/else where'"
+        "train_dataloader.dataset.data_root, train_dataloader.dataset.lists, val_dataloader.dataset.data_root "
+        "-> --cfg-options 'train_dataloader.dataset.data_root=/else where' "
+        "'train_dataloader.dataset.lists=/else where/lists' 'val_dataloader.dataset.data_root=/else where'"
     )
     with pytest.raises(UsageError, match=r"-> --cfg-options model\.norm_cfg\.type=BN$"):
         read(resolved, "norm_cfg.type=BN")
@@ -93,9 +94,26 @@ def test_a_saved_config_says_what_to_type(read, resolved):
 
 def test_what_it_says_is_accepted(read, resolved):
     """An error whose remedy fails is worse than none, also when the variable is typed again."""
-    both = [f"{split}_dataloader.dataset.data_root=/elsewhere" for split in ("train", "val")]
-    for options in (both, ["data_root=/elsewhere", *both]):
+    said = [f"{split}_dataloader.dataset.data_root=/elsewhere" for split in ("train", "val")]
+    said.append("train_dataloader.dataset.lists=/elsewhere/lists")
+    for options in (said, ["data_root=/elsewhere", *said]):
         assert read(resolved, *options).val_dataloader.dataset.data_root == "/elsewhere"
+
+
+def test_a_path_in_a_stale_folder_is_told(read):
+    """Annotations of the old data set beside images of the new one; a folder that only begins alike is another."""
+    text = "data_root = 'data/a/'\nval_dataloader = dict(dataset=dict(ann_file='data/a/lists', img='data/ab/c'))\n"
+    with pytest.raises(UsageError, match=r"-> --cfg-options val_dataloader\.dataset\.ann_file=/b/lists$"):
+        read(text, "data_root=/b")
+    assert read(text, "data_root=None").data_root is None  # there is no path in nothing
+
+
+def test_a_stale_float_is_told(read):
+    """A learning rate typed in vain; a whole number stands in many places by chance."""
+    text = "base_lr = 0.01\nscale = 1.0\noptim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=1.0))\n"
+    with pytest.raises(UsageError, match=r"-> --cfg-options optim_wrapper\.optimizer\.lr=0\.5$"):
+        read(text, "base_lr=0.5")
+    assert read(text, "scale=2.0").optim_wrapper.optimizer.momentum == 1.0
 
 
 def test_a_file_without_variables_says_what_to_type(manager, write):
