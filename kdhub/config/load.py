@@ -32,13 +32,14 @@ def load_config(
     Args:
         source: Path of a config, ``"scope:recipe"``, or ``"package::path"`` such as ``"mmseg::pspnet/....py"``.
         cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed. An override of a variable of the
-            file holds wherever the file uses it.
+            file holds wherever the file uses it; one of a key that the runner reads, such as ``train_cfg``, holds there alone.
         manager: Knows recipes and signatures; ``None`` takes the plugins in force.
         custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
 
     Raises:
         UsageError: For a file or ``_base_`` that is not there, a syntax error, an exception while the config runs, an
-            override of a key that does not exist or has no effect, or a custom import that fails; with file and line or key path.
+            override of a key that does not exist, or of a variable without effect whose old value stands elsewhere (unless
+            that is a whole number, a boolean or ``None``), or a custom import that fails; with file and line or key path.
     """
     if manager is None:
         from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
@@ -53,6 +54,7 @@ def load_config(
     if options:
         require_accepted(cfg, options, manager)
         cfg = override_variables(cfg, options, lambda: _read(path))
+        require_accepted(cfg, options, manager)  # a variable may decide which keys there are
         apply_options(cfg, options)
     if custom_imports:
         run_custom_imports(cfg.get("custom_imports"))

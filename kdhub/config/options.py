@@ -75,8 +75,14 @@ def apply_options(tree: MutableMapping[str, Any], options: Mapping[str, Any]) ->
             raise UsageError(str(error.args[0]), where=f"{WHERE} {path}") from error
 
 
-def put(value: Any, keys: Sequence[str], new: Any) -> Any:
+def put(value: Any, keys: Sequence[str], new: Any, *, create: bool = True) -> Any:
     """Return ``value`` with ``new`` at a key path below it; a dict is merged into a dict, unless it says ``_delete_``.
+
+    Args:
+        value: What is to be changed; it stays as it is.
+        keys: The key path.
+        new: What is to stand there.
+        create: Whether a dict gets a key of the path that it has not.
 
     Raises:
         LookupError: If the path leads nowhere.
@@ -89,13 +95,15 @@ def put(value: Any, keys: Sequence[str], new: Any) -> Any:
             merged = merged if key == "_delete_" else put(merged, [key], part)
         return merged
     key, *rest = keys
-    if isinstance(value, dict):
+    if isinstance(value, dict) and (create or key in value):
         changed = copy.copy(value)
-        changed[key] = put(dict.get(value, key, {}), rest, new)  # in a new-style config, [] would import what is named
+        changed[key] = put(
+            dict.get(value, key, {}), rest, new, create=create
+        )  # in a new-style config, [] would import what is named
         return changed
     if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
         index = int(key)
-        return type(value)((*value[:index], put(value[index], rest, new), *value[index + 1 :]))
+        return type(value)((*value[:index], put(value[index], rest, new, create=create), *value[index + 1 :]))
     raise LookupError(f"there is no {key!r} in {value!r}")
 
 
@@ -157,11 +165,11 @@ class _Accepted:
         return _Known(own.union(resolved.signature.names, place.extra), all=not resolved.signature.open, kind=kind)
 
     def _no_such_key(self, path: str, here: str, part: str, known: Collection[str]) -> UsageError:
-        paths = [there for there in _paths(self._tree) if not path.startswith(there)]
+        existing = [there for there in paths_in(self._tree) if not path.startswith(there)]
         near = (
             [f"{here}.{name}".lstrip(".") for name in near_matches(part, known)]
-            or [there for there in paths if there.endswith(f".{part}")][:3]
-            or near_matches(path, paths)
+            or [there for there in existing if there.endswith(f".{part}")][:3]
+            or near_matches(path, existing)
         )
         return UsageError(
             f"there is no {part!r}{' in ' if here else ''}{here}; mmengine would create it in silence",
@@ -174,9 +182,10 @@ class _Accepted:
         return UsageError(what, where=f"{WHERE} {path}", expected=expected)
 
 
-def _paths(value: Any, path: str = "") -> Iterator[str]:
+def paths_in(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the key paths of all that a tree holds."""
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     for key, child in items:
         here = f"{path}.{key}".lstrip(".")
         yield here
-        yield from _paths(child, here)
+        yield from paths_in(child, here)

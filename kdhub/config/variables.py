@@ -9,26 +9,38 @@ from __future__ import annotations
 
 import ast
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdhub.config.options import WHERE, apply_options, put
+from kdhub.config.options import WHERE, apply_options, paths_in, put
 from kdhub.config.places import TOP_LEVEL_KEYS
 from kdhub.errors import UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-_ACTIVE: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("overrides of variables")
+
+class _Override(NamedTuple):
+    """A new value below a variable, and whether the finished variable had one there; if not, it is to be created."""
+
+    keys: list[str]
+    new: Any
+    exists: bool
+
+
+_ACTIVE: ContextVar[Mapping[str, list[_Override]]] = ContextVar("overrides of variables")
 _SET_ANEW = "{0} = __import__('kdhub.config.variables', fromlist=['overridden']).overridden({0!r}, {0})"
 
 
 def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[], Config]) -> Config:
     """Return a config as it is when its variables have other values from the start.
 
-    Variables are the top-level keys that nobody reads as such. Overrides of other keys are left to the caller.
+    Variables are the top-level keys that nobody reads as such. Overrides of other keys are left to the caller, and so is
+    what an earlier override has removed. What is not seen: uses of variables that a JSON or YAML ``_base_`` sets, or that a
+    function sets as ``global``; and a stale old value that is a whole number, a boolean or ``None``, which under
+    another key is equal by chance.
 
     Args:
         cfg: The config without overrides.
@@ -37,13 +49,16 @@ def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[
 
     Raises:
         UsageError: If nothing uses the variable and its old value stands elsewhere, as in a config that a run has saved;
-            if the file changes the variable in a way that an override does not survive; or if it cannot be run with the
-            new value.
+            if the file changes the variable in a way that an override does not survive, or sets it in a ``for`` or with
+            ``:=``; or if it cannot be run with the new value.
     """
     before = cfg.to_dict()
-    overrides: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, list[_Override]] = {}
     for name, given in _by_variable(options).items():
-        overrides[name] = given
+        if name not in before:
+            continue
+        existing = set(paths_in(before[name], name))
+        overrides[name] = [_Override(path.split(".")[1:], new, path in existing) for path, new in given.items()]
         try:
             with _running_with(overrides):
                 cfg = read()
@@ -53,7 +68,7 @@ def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[
         changed = [key for key in {**before, **after} if key != name and not _same(before.get(key), after.get(key))]
         if not changed:
             _refuse_stale(name, before[name], given, _merged(after, options))
-        elif not _same(after[name], _merged(before, given)[name]):
+        elif name not in after or not _same(after[name], _merged(before, given)[name]):
             raise UsageError(
                 f"the config changes {name!r} after it has set it, and an override would be lost or misplaced",
                 where=f"{WHERE} {_typed(given)}",
@@ -65,10 +80,11 @@ def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[
 
 def overridden(name: str, value: Any) -> Any:
     """Return what a variable is to be instead of ``value``; called by the config while it runs."""
-    for path, new in _ACTIVE.get()[name].items():
-        # until the file has run, a name stands for a base's variable, which has the override
+    for keys, new, exists in _ACTIVE.get()[name]:
+        # until the file has run, a name stands for a base's variable, which has the override; and of two variables with
+        # this name, in base and heir, one may lack the key: a SyncBN has no num_groups
         with suppress(LookupError):
-            value = put(value, path.split(".")[1:], new)
+            value = put(value, keys, new, create=not exists)
     return value
 
 
@@ -82,14 +98,14 @@ def _by_variable(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _running_with(overrides: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+def _running_with(overrides: Mapping[str, list[_Override]]) -> Iterator[None]:
     """Make mmengine run configs with these variables set anew, within the block."""
     from mmengine.config import config as mmengine_config  # here, since to list components one needs no mmengine
 
-    def compile_with_overrides(source: Any, *arguments: Any, **options: Any) -> Any:
+    def compile_with_overrides(source: Any, filename: Any, *arguments: Any, **options: Any) -> Any:
         if isinstance(source, ast.Module):
-            source = _SettingAnew(overrides).visit(source)
-        return compile(source, *arguments, **options)
+            source = _SettingAnew(overrides, str(filename)).visit(source)
+        return compile(source, filename, *arguments, **options)
 
     token = _ACTIVE.set(overrides)
     mmengine_config.compile = compile_with_overrides  # a global of the module goes before the built-in function
@@ -103,17 +119,26 @@ def _running_with(overrides: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 class _SettingAnew(ast.NodeTransformer):
     """Adds after each statement that sets a variable, or a part of it, one that sets it anew."""
 
-    def __init__(self, names: Mapping[str, Any]) -> None:
+    def __init__(self, names: Collection[str], file: str) -> None:
         self._names = names
+        self._file = file
 
     def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
         return self._followed(node, *node.targets)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> list[ast.stmt]:
-        return self._followed(node, node.target)
+        return self._followed(node, node.target) if node.value is not None else [node]  # `size: int` sets nothing
 
     def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
         return self._followed(node, node.target)
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        self._refuse(node.target)
+        return self.generic_visit(node)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
+        self._refuse(node.target)
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         return node  # its variables are its own
@@ -122,8 +147,20 @@ class _SettingAnew(ast.NodeTransformer):
         return node
 
     def _followed(self, node: ast.stmt, *targets: ast.expr) -> list[ast.stmt]:
+        self.generic_visit(node)
+        return [node, *(_set_anew(name, node) for name in self._overridden_in(*targets))]
+
+    def _overridden_in(self, *targets: ast.expr) -> list[str]:
         inside = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-        return [node, *(_set_anew(name, node) for name in sorted(inside.intersection(self._names)))]
+        return sorted(inside.intersection(self._names))
+
+    def _refuse(self, target: ast.expr) -> None:
+        for name in self._overridden_in(target):
+            raise UsageError(
+                f"{name!r} cannot be overridden: the config sets it in a `for` or with `:=`",
+                where=f"{self._file}:{target.lineno}",
+                fix="override what is made from it",
+            )
 
 
 def _set_anew(name: str, after: ast.stmt) -> ast.stmt:

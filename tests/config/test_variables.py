@@ -68,6 +68,57 @@ def test_a_variable_set_by_base_and_heir_has_one_value(read, write):
     assert cfg.test_cfg.size == (8, 8)
 
 
+def test_a_part_is_overridden_where_it_is(read, write):
+    """A SyncBN of the base that gets the heir's num_groups is built by nobody, or worse, by somebody."""
+    write("base.py", "norm = dict(type='SyncBN')\nval_cfg = dict(norm=norm)\n")
+    heir = "_base_ = './base.py'\nnorm = dict(type='GN', num_groups=32)\ntest_cfg = dict(norm=norm)\n"
+    cfg = read(heir, "norm.num_groups=16")
+    assert cfg.val_cfg.norm == {"type": "SyncBN"}
+    assert cfg.norm == cfg.test_cfg.norm == {"type": "GN", "num_groups": 16}
+    new = read("norm = dict(type='UnknownNorm')\nmodel = dict(norm=norm)\n", "norm.eps=0.1")
+    assert new.model.norm == {"type": "UnknownNorm", "eps": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("debug = False\nif not debug:\n    extra = 3\nmodel = dict(d=debug)\n", ["debug=True", "extra=5"]),
+        ("debug = False\nif not debug:\n    extra = 3\nmodel = dict(d=debug)\n", ["extra=5", "debug=True"]),
+        ("kind = 'a'\nmodel = dict(extra=1) if kind == 'a' else dict(b=2)\n", ["kind=b", "model.extra=5"]),
+    ],
+)
+def test_what_another_override_removes_cannot_be_overridden(read, text, options):
+    """A KeyError of ours, or a key that is created in silence."""
+    with pytest.raises(UsageError, match="there is no 'extra'"):
+        read(text, *options)
+
+
+def test_a_variable_that_an_override_removes_is_told(read):
+    """The config may delete a variable by its value."""
+    with pytest.raises(UsageError, match="changes 'size' after it has set it"):
+        read("size = 3\nmodel = dict(width=size)\nif size != 3:\n    del size\n", "size=5")
+
+
+def test_a_declaration_sets_nothing(read):
+    """Set anew after it, the name would not be there yet."""
+    assert read("size: int\nsize = 3\nmodel = dict(width=size)\n", "size=9").model.width == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("model = dict()\nfor size in (1, 2):\n    model[str(size)] = size\n", 2),
+        ("model = dict(width=(size := 3), depth=size * 2)\n", 1),
+    ],
+)
+def test_a_variable_that_cannot_be_set_anew_is_told(read, text, line):
+    """Its uses would keep the old value in silence."""
+    with pytest.raises(UsageError, match=rf"a\.py:{line}: 'size' cannot be overridden.*got --cfg-options size=9"):
+        read(text, "size=9")
+    text = "sizes = []\nfor one in (1, 2):\n    size = one\n    sizes.append(size)\nmodel = dict(sizes=sizes)\n"
+    assert read(text, "size=9").model.sizes == [9, 9]
+
+
 def test_a_config_of_the_new_style_is_run_again_too(read, write):
     """Configs that import their bases are read by another part of mmengine."""
     write("base.py", "size = 3\nval_cfg = dict(size=size)\n")
@@ -166,5 +217,8 @@ def test_mmengine_is_left_as_it_was(read):
     import mmengine.config.config as module
 
     read(BASE, "data_root=/elsewhere")
+    assert "compile" not in vars(module)
+    with pytest.raises(UsageError, match="not subscriptable"):
+        read(BASE, "crop_size=5")
     assert "compile" not in vars(module)
     assert read(BASE).val_dataloader.dataset.data_root == "data/camvid"
