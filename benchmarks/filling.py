@@ -1,6 +1,6 @@
 """What the benchmarks that write a teacher store have in common: an empty one, and one filled from a live teacher.
 
-Imported by peers.py and caching.py.
+Imported by peers.py, caching.py and store.py.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ Answer = Mapping[str, Any]
 """Tap to value."""
 
 
-def new_store(folder: Path, observed: Sequence[tuple[int, Answer]], precision: str, samples: int) -> StoreWriter:
-    """Begin a store.
+def new_store(
+    folder: Path, observed: Sequence[tuple[int, Answer]], precision: str, samples: int, rank: int = 0
+) -> StoreWriter:
+    """Begin a store, or a further shard of one.
 
     Args:
-        folder: Where; it must be empty.
+        folder: Where; it must be empty, or hold other shards of the same store.
         observed: Numbers of samples, two different ones at least, and what the teacher answered to so many.
         precision: In what form floats are kept.
         samples: Samples that it shall hold.
+        rank: Number of the shard.
     """
     taps = tuple(observed[0][1])
     trees = {tap: find_tree([(count, answer[tap]) for count, answer in observed], precision, tap) for tap in taps}
@@ -42,7 +45,7 @@ def new_store(folder: Path, observed: Sequence[tuple[int, Answer]], precision: s
         precision=dict.fromkeys(taps, precision),
         trees={tap: tree.to_json() for tap, tree in trees.items()},
     )
-    return StoreWriter.open(folder, manifest)
+    return StoreWriter.open(folder, manifest, rank)
 
 
 def stored(
