@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from kdhub.plugins import PluginManager
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+_READING = threading.RLock()
+"""Reading changes functions of mmengine for its time; and a config may read another."""
 
 
 def load_config(
@@ -49,15 +53,25 @@ def load_config(
     if not path.exists():
         path = named_config(str(source), manager=manager) or path
     require_config(path)
-    cfg = _read(path)
     options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
-    if options:
-        require_accepted(cfg, options, manager)
-        cfg = override_variables(cfg, options, lambda: _read(path))
-        require_accepted(cfg, options, manager)  # a variable may decide which keys there are
-        apply_options(cfg, options)
+    with _READING:
+        cfg = _read(path)
+        if options:
+            cfg = _with_options(cfg, options, path, manager)
     if custom_imports:
         run_custom_imports(cfg.get("custom_imports"))
+    return cfg
+
+
+def _with_options(cfg: Config, options: Mapping[str, Any], path: Path, manager: PluginManager) -> Config:
+    require_accepted(cfg, options, manager)
+    cfg = override_variables(cfg, options, lambda: _read(path))
+    try:
+        require_accepted(cfg, options, manager)
+    except UsageError as error:  # a variable may decide which keys there are
+        what = f"with the other overrides, {error.what}"
+        raise UsageError(what, where=error.where, expected=error.expected, near=error.near) from error
+    apply_options(cfg, options)
     return cfg
 
 

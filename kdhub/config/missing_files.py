@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def warn_of_missing_weights(file: Any, path: str, report: Report) -> None:
 
 def _warn(what: str, text: str, path: str, report: Report) -> None:
     file = Path(text).expanduser()
-    if file.exists():
-        return
-    there = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+    there: list[str] = []
+    with suppress(OSError):  # a folder that nobody may look into, or a name too long for a file
+        if file.exists():
+            return
+        there = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
     near = [str(file.with_name(name)) for name in near_matches(file.name, there)]
     report.warn(path, f"no such {what}", got=text if file.is_absolute() else f"{text}, from {Path.cwd()}", near=near)

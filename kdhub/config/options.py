@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from argparse import ArgumentParser
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,34 +17,65 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 WHERE = "--cfg-options"
-_MAKES_A_LIST = frozenset(",([")
+_CLOSING = {"(": ")", "[": "]"}
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
     """Parse ``key.path=value`` items as mmengine does: numbers, booleans, ``None``, lists, tuples, else text.
 
-    Unlike mmengine's, a text keeps its blanks: folders have names with blanks.
+    Unlike mmengine's, a text keeps its blanks and brackets: folders have names such as ``my set (1)``.
 
     Raises:
         UsageError: For an item without ``=`` or with brackets that do not match.
     """
-    from mmengine.config import DictAction
-
-    parser = ArgumentParser()
-    parser.add_argument(WHERE, nargs="+", action=DictAction, dest="options")
     options: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise UsageError("not an override", where=WHERE, expected="key.path=value", got=repr(item))
-        if not _MAKES_A_LIST.intersection(text):
-            options[key] = DictAction._parse_int_float_bool(text.strip("'\""))
-            continue
         try:
-            options |= parser.parse_args([WHERE, item]).options
-        except AssertionError as error:  # mmengine's parser asserts that brackets match
-            raise UsageError("brackets do not match", where=f"{WHERE} {key}", got=repr(item)) from error
+            options[key] = _value(text)
+        except ValueError as error:
+            raise UsageError(str(error), where=f"{WHERE} {key}", got=repr(item)) from error
     return options
+
+
+def _value(text: str) -> Any:
+    from mmengine.config import DictAction  # here, since to list components one needs no mmengine
+
+    text = text.strip().strip("'\"")
+    if "," in text or text.startswith(("(", "[")):
+        items = _between_commas(text)
+        if len(items) > 1:
+            return _values(items)
+        if text[0] + text[-1] == "()":
+            return tuple(_values(_between_commas(text[1:-1])))
+        if text[0] + text[-1] == "[]":
+            return _values(_between_commas(text[1:-1]))
+    return DictAction._parse_int_float_bool(text)
+
+
+def _values(items: Sequence[str]) -> list[Any]:
+    return [_value(item) for item in (items if items[-1].strip() else items[:-1])]  # a comma may end a list
+
+
+def _between_commas(text: str) -> list[str]:
+    """Split at the commas that stand outside of brackets."""
+    items, awaited = [""], ""
+    for character in text:
+        if character in _CLOSING:
+            awaited = _CLOSING[character] + awaited
+        elif character in _CLOSING.values():
+            if not awaited.startswith(character):
+                raise ValueError("brackets do not match")
+            awaited = awaited[1:]
+        if character == "," and not awaited:
+            items.append("")
+        else:
+            items[-1] += character
+    if awaited:
+        raise ValueError("brackets do not match")
+    return items
 
 
 def require_accepted(cfg: Config, options: Mapping[str, Any], manager: PluginManager) -> None:

@@ -135,6 +135,35 @@ def test_values_are_parsed_as_mmengine_does():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/data/my set (1)", "/data/my set (1)"),
+        ("/data/my set (a, b)", "/data/my set (a, b)"),
+        ("(old) set", "(old) set"),
+        ("/data/[x", "/data/[x"),
+        ("/data/x,y z", ["/data/x", "y z"]),
+        ("[/my set (1), other set ]", ["/my set (1)", "other set"]),
+        (" ( 1 , [ 2 , 3 ] , 'a b' , ) ", (1, [2, 3], "a b")),
+        ("(1,2),(3,4)", [(1, 2), (3, 4)]),
+        ("1,", [1]),
+        ("()", ()),
+        ("[]", []),
+        ("", ""),
+    ],
+)
+def test_a_text_keeps_its_blanks_and_brackets(text, value):
+    """Mmengine reads another folder than the one typed, or recurses until Python gives up."""
+    assert parse_options([f"a={text}"]) == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["[1,2", "(1,2]", "1,2)", "[a", "x(1,2"])
+def test_brackets_that_do_not_match_are_told(text):
+    """A list that became a text would fail far from what was typed."""
+    with pytest.raises(UsageError, match="--cfg-options a: brackets do not match"):
+        parse_options([f"a={text}"])
+
+
 def test_overrides_may_come_as_a_mapping(manager, write):
     """Notebooks have values, not text."""
     cfg = load_config(write("a.py", CONFIG), {"train_cfg.max_epochs": 7}, manager=manager)

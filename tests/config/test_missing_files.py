@@ -1,5 +1,7 @@
 """Weights and data that are not there: said by the check, with the place in the config, and not after a minute of building."""
 
+from pathlib import Path
+
 import pytest
 
 
@@ -32,3 +34,15 @@ def test_what_is_there_or_is_no_file_is_left_alone(findings, valid, files, name)
     valid["load_from"] = name
     valid["train_dataloader"]["dataset"]["data_root"] = "s3://bucket/camvid"
     assert findings(valid) == {}
+
+
+def test_what_cannot_be_looked_at_is_a_warning(findings, valid, files, monkeypatch):
+    """The check of a whole config died with a traceback for one name."""
+
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    valid["load_from"] = "student.pth"
+    valid["model"]["teacher"]["checkpoint"] = "a" * 300 + ".pth"
+    assert findings(valid).keys() == {"model.teacher.checkpoint", "load_from"}

@@ -1,5 +1,7 @@
 """Overrides of variables: mmengine changes the top-level key alone, and trains on the old data without a word."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from mmengine.config import Config
 
@@ -89,7 +91,7 @@ def test_a_part_is_overridden_where_it_is(read, write):
 )
 def test_what_another_override_removes_cannot_be_overridden(read, text, options):
     """A KeyError of ours, or a key that is created in silence."""
-    with pytest.raises(UsageError, match="there is no 'extra'"):
+    with pytest.raises(UsageError, match="with the other overrides, there is no 'extra'"):
         read(text, *options)
 
 
@@ -222,3 +224,16 @@ def test_mmengine_is_left_as_it_was(read):
         read(BASE, "crop_size=5")
     assert "compile" not in vars(module)
     assert read(BASE).val_dataloader.dataset.data_root == "data/camvid"
+
+
+def test_threads_read_configs_without_harm(manager, write):
+    """One thread's override in another's config, or mmengine left changed for good."""
+    slow = "import time\nsize = 3\ntime.sleep(0.02)\nmodel = dict(width=size)\n"
+    paths = [write(f"{name}.py", slow) for name in "abc"]
+
+    def widths(index):
+        options = {"size": 100 + index} if index else {}
+        return [load_config(paths[index], options, manager=manager).model.width for _ in range(4)]
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(widths, range(3))) == [[3] * 4, [101] * 4, [102] * 4]
