@@ -5,9 +5,11 @@ same loop that drops the answers, for the data and teachers of two configs: CamV
 (embeddings of MiniLM). Each loaded batch goes through all variants in random order; loading is not timed. One repetition
 is a pass over the training data into new stores, and ends with closing them, fsync included, on the disk of ``--folder``.
 
-Quoted is the ratio of the totals, with a 95 % interval by bootstrap over the repetitions; beside it, with less noise, the time spent
-in the writer over that of the teacher alone. The writers commit after 64 MiB or 30 seconds as ever; as the variants take turns, that
-comes more often for a record than in `kdhub cache`. The benchmark stops if a store does not hold what the teacher answered.
+Quoted is the ratio of the totals, with the range of the single repetitions, or from ten on with a 95 % interval by bootstrap over
+them; beside it, with less noise, the time spent in the writer over that of the teacher alone. A whole pass is less than the 64 MiB
+after which a writer commits by itself. So that commits and merging are in the totals, here it commits after an eighth of what a pass
+writes (or 30 seconds, as ever), and closing it merges all these blocks into one: each record is written twice, as in a large store.
+The benchmark stops if there was nothing to merge or it was not merged, or if a store does not hold what the teacher answered.
 
 Usage: python benchmarks/caching.py [--repetitions 5] [--batches N] [--recipes "CamVid logits"] [--root .] [--folder /tmp] [--json]
 """
@@ -29,7 +31,7 @@ from pathlib import Path
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
-from figures import with_interval  # noqa: E402
+from figures import told, with_spread  # noqa: E402
 from filling import Answer, new_store  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
@@ -37,10 +39,13 @@ from recipes import RECIPES, add_arguments, begin, load  # noqa: E402
 
 from kdhub.distill.precision import relative_error  # noqa: E402
 from kdhub.engine.teacher_source import TeacherSource  # noqa: E402
-from kdhub.store import StoreReader  # noqa: E402
+from kdhub.store import StoreReader, store_info  # noqa: E402
 
 PRECISIONS = {"float32": 0.0, "float16": 1e-3}
 """Precision, and the largest relative error with which it must give back what was written."""
+
+COMMITS = 8
+"""Commits of a pass, about."""
 
 Keys = list[tuple[int, int]]
 Totals = Mapping[str, float]
@@ -64,6 +69,8 @@ def repetition(source: TeacherSource, batches: Sequence[Keys], folder: Path, cha
     observed = list(zip(map(len, parts), source.answers(parts), strict=True))
     samples = sum(map(len, batches))
     writers = {name: new_store(folder / name, observed, name, samples) for name in PRECISIONS}
+    for name, writer in writers.items():
+        writer.COMMIT_BYTES = samples * record_bytes(observed[1][1], name) // COMMITS
     variants = ["dropped", *PRECISIONS]
     totals, writing = (dict.fromkeys(variants, 0.0) for _ in range(2))
     for keys, batch in zip(batches, source.batches(batches), strict=True):
@@ -77,6 +84,7 @@ def repetition(source: TeacherSource, batches: Sequence[Keys], folder: Path, cha
             totals[variant] += ended - begun
             writing[variant] += ended - answered
     for variant, writer in writers.items():
+        require_blocks(folder / variant, 2, samples)
         os.sync()  # what the other one left to be written is not this one's
         begun = time.perf_counter()
         writer.close()
@@ -86,9 +94,22 @@ def repetition(source: TeacherSource, batches: Sequence[Keys], folder: Path, cha
     return totals | {f"in the writer, {variant}": writing[variant] for variant in writers}
 
 
+def record_bytes(answer: Answer, precision: str) -> int:
+    """Return how much the values of one sample take."""
+    return sum(value.numel() for value in answer.values()) * getattr(torch, precision).itemsize
+
+
+def require_blocks(store: Path, fewest: int, most: int) -> None:
+    """Stop if a store does not lie in so many blocks."""
+    blocks = store_info(store).blocks
+    if not fewest <= blocks <= most:
+        sys.exit(f"{store.name}: {blocks} blocks, not {fewest} to {most}; with few batches there is nothing to merge")
+
+
 def require_kept(folder: Path, batches: Sequence[Keys], last: Answer) -> None:
     """Stop if a store lacks a record or does not hold what the teacher answered to the last batch."""
     for name, limit in PRECISIONS.items():
+        require_blocks(folder / name, 1, 1)
         reader = StoreReader(folder / name)
         kept = reader.read(batches[-1])
         errors = {tap: relative_error(kept[tap], value) for tap, value in last.items()}
@@ -118,8 +139,8 @@ def main() -> None:
                 rows.append(repetition(source, batches[: args.batches], Path(place), chance))
         result[name] = {
             "seconds": {variant: sum(row[variant] for row in rows) / len(rows) for variant in rows[0]},
-            "ratio": {one: with_interval(rows, ratio(one, "dropped")) for one in PRECISIONS},
-            "writer": {one: with_interval(rows, ratio(f"in the writer, {one}", "dropped")) for one in PRECISIONS},
+            "ratio": {one: with_spread(rows, ratio(one, "dropped")) for one in PRECISIONS},
+            "writer": {one: with_spread(rows, ratio(f"in the writer, {one}", "dropped")) for one in PRECISIONS},
         }
     if args.json:
         print(json.dumps({"threads": torch.get_num_threads(), "repetitions": args.repetitions, "recipes": result}))
@@ -128,11 +149,8 @@ def main() -> None:
     for name, one in result.items():
         print(f"{name}: the teacher alone takes {one['seconds']['dropped']:.2f} s a pass")
         for precision in PRECISIONS:
-            whole, own = one["ratio"][precision], one["writer"][precision]
-            print(
-                f"  with the store in {precision} {whole['value']:.3f}x ({whole['low']:.3f} to {whole['high']:.3f});"
-                f" the writer's own time {own['value']:.2%} ({own['low']:.2%} to {own['high']:.2%})"
-            )
+            whole, own = told(one["ratio"][precision], ".3f"), told(one["writer"][precision], ".2%")
+            print(f"  times as long with the store in {precision}: {whole}; the writer's own time: {own}")
 
 
 if __name__ == "__main__":

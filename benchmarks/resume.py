@@ -7,7 +7,7 @@ the ledger. No other hook of kdhub runs. In a whole interval of real steps 1 % w
 the others the model only notes the time. The two take turns.
 
 Quoted is ``(kdhub - mmengine) / (500 real iterations of mmengine's + its checkpoint)``, from the medians of differences and times
-round by round, with a 95 % interval by bootstrap over the rounds; also what iterations and what the checkpoint add to it. Against
+round by round, with a 95 % interval by bootstrap over the rounds (below ten of them, the range of the single ones); also what iterations and what the checkpoint add to it. Against
 kdhub: data are loaded in the training process, where nothing hides keying them; mmengine's checkpoint may still be on its way
 to the disk of ``--folder`` when its time is taken, kdhub's is there. The benchmark stops if the two do not see the same batches,
 if their checkpoints differ, or if kdhub's cannot be resumed from.
@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
-from figures import with_interval  # noqa: E402
+from figures import told, with_spread  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from step import Classifier  # noqa: E402
@@ -178,9 +178,9 @@ def main() -> None:
     kdhub.init()
     rounds = measure(args.rounds, args.batch, args.side, args.folder)
     ms = {"real iteration": 1e3 * statistics.median(one.mmengine.real for one in rounds)}
-    shares = {"interval": with_interval(rounds, added)}
+    shares = {"interval": with_spread(rounds, added)}
     for part, count in (("iterations", INTERVAL), ("checkpoint", 1)):
-        shares[part] = with_interval(rounds, lambda some, part=part: added(some, attrgetter(part)))
+        shares[part] = with_spread(rounds, lambda some, part=part: added(some, attrgetter(part)))
         for side in ("mmengine", "kdhub"):
             seconds = statistics.median(attrgetter(f"{side}.{part}")(one) for one in rounds)
             ms[f"{part}, {side}"] = 1e3 * seconds / count
@@ -191,7 +191,7 @@ def main() -> None:
     print(f"an iteration  {ms['iterations, mmengine']:.3f} ms by mmengine, {ms['iterations, kdhub']:.3f} ms by kdhub")
     print(f"a checkpoint  {ms['checkpoint, mmengine']:.1f} ms by mmengine, {ms['checkpoint, kdhub']:.1f} ms by kdhub")
     for part, share in shares.items():
-        print(f"added, {part:10} {share['value']:+.2%} ({share['low']:+.2%} to {share['high']:+.2%})")
+        print(f"added, {part:10} {told(share, '+.2%')}")
 
 
 if __name__ == "__main__":

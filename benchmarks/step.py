@@ -1,7 +1,8 @@
 """One Distiller step against a hand-written loop of the same mathematics: time and peak memory as ratios of one run.
 
 ResNet-34 teaches ResNet-18: cross-entropy, temperature KL on logits and MSE on one feature map. Steps are interleaved
-A, B, A, B, ... and the median of the ratios pair by pair is quoted; peak memory is taken in a process of its own for each.
+A, B, B, A, ... and the median of the ratios pair by pair is quoted; peak memory is taken in a process of its own for each.
+Each step ends with the value of its loss, and the benchmark stops if the two differ in the pairs before the timed ones.
 
 Usage: python benchmarks/step.py [--pairs 40] [--batch 16] [--side 96] [--json]
 """
@@ -17,10 +18,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
+from losses import TOLERANCE, require_equal  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
@@ -30,6 +33,12 @@ from torchvision.models import resnet18, resnet34  # noqa: E402
 
 from kdhub.distill.distiller import Distiller  # noqa: E402
 from kdhub.distill.teachers import ModelTeacher, Teacher  # noqa: E402
+
+WARM_UP = 3
+"""Pairs that are not timed."""
+
+Step = Callable[[dict[str, Any]], float]
+"""Trains on a batch and returns the loss."""
 
 
 class Classifier(BaseModel):
@@ -48,9 +57,7 @@ def batch(size: int, side: int) -> dict[str, torch.Tensor]:
     return {"inputs": torch.rand(size, 3, side, side), "labels": torch.randint(0, 100, (size,))}
 
 
-def kdhub_step(
-    teacher_of: Callable[[Classifier], Teacher] = ModelTeacher,
-) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+def kdhub_step(teacher_of: Callable[[Classifier], Teacher] = ModelTeacher) -> Step:
     torch.manual_seed(0)
     student, teacher = Classifier(resnet18(num_classes=100)), Classifier(resnet34(num_classes=100))
     model = Distiller(
@@ -66,10 +73,10 @@ def kdhub_step(
         },
     ).train()
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
-    return lambda data: model.train_step(data, wrapper)
+    return lambda data: model.train_step(data, wrapper)["loss"].item()
 
 
-def handwritten_step() -> Callable[[dict[str, torch.Tensor]], dict[str, float]]:
+def handwritten_step() -> Step:
     torch.manual_seed(0)
     student, teacher = resnet18(num_classes=100).train(), resnet34(num_classes=100).eval().requires_grad_(False)
     features: dict[str, torch.Tensor] = {}
@@ -77,23 +84,19 @@ def handwritten_step() -> Callable[[dict[str, torch.Tensor]], dict[str, float]]:
     teacher.layer3.register_forward_hook(lambda _m, _i, output: features.__setitem__("teacher", output))
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
 
-    def step(data: dict[str, torch.Tensor]) -> dict[str, float]:
+    def step(data: dict[str, torch.Tensor]) -> float:
         ours = student(data["inputs"])
         with torch.no_grad():
             theirs = teacher(data["inputs"])
-        terms = {
-            "ce": functional.cross_entropy(ours, data["labels"]),
-            "logits": 16.0
-            * functional.kl_div(
-                (ours / 4).log_softmax(1), (theirs / 4).log_softmax(1), log_target=True, reduction="batchmean"
-            ),
-            "feature": functional.mse_loss(features["student"], features["teacher"]),
-        }
-        loss = sum(terms.values())
+        logits = functional.kl_div(
+            (ours / 4).log_softmax(1), (theirs / 4).log_softmax(1), log_target=True, reduction="batchmean"
+        )
+        feature = functional.mse_loss(features["student"], features["teacher"])
+        loss = functional.cross_entropy(ours, data["labels"]) + 16.0 * logits + feature
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return {name: float(term) for name, term in terms.items()}
+        return loss.item()
 
     return step
 
@@ -104,14 +107,16 @@ STEPS = {"kdhub": kdhub_step, "handwritten": handwritten_step}
 def time_ratio(pairs: int, size: int, side: int) -> dict[str, float]:
     steps = {name: make() for name, make in STEPS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for index in range(pairs + 3):
-        data = batch(size, side)
+    for index in range(pairs + WARM_UP):
+        data, losses = batch(size, side), {}
         order = list(steps) if index % 2 else list(reversed(steps))
         for name in order:
             begin = time.perf_counter()
-            steps[name](data)
-            if index >= 3:
+            losses[name] = steps[name](data)
+            if index >= WARM_UP:
                 seconds[name].append(time.perf_counter() - begin)
+        if index < WARM_UP:
+            require_equal(f"pair {index}", losses, "handwritten", {"kdhub": TOLERANCE})
     ratios = [ours / theirs for ours, theirs in zip(seconds["kdhub"], seconds["handwritten"], strict=True)]
     quartiles = statistics.quantiles(ratios, n=4)
     return {

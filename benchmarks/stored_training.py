@@ -10,7 +10,7 @@ round every variant takes one step on the same batch with the same random number
 * ``ready``: its answer lies in memory. This is the floor: no teacher can take less.
 
 Quoted is ``(live - store) / (live - ready)``, from the medians of both differences round by round, with a 95 % interval by
-bootstrap over the rounds; beside it, with less noise, the time within the stored teacher over ``live - ready``. All start with the
+bootstrap over the rounds (below ten of them, the range of the single ones); beside it, with less noise, the time within the stored teacher over ``live - ready``. All start with the
 same weights; the benchmark stops if their losses differ in the first rounds. The stores are filled before by `cache_teachers`, from
 the whole training data; their bytes are then in the page cache of the system, as in a training whose store fits in memory.
 
@@ -25,7 +25,6 @@ import itertools
 import json
 import random
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -36,7 +35,8 @@ from typing import Any
 warnings.filterwarnings("ignore")
 
 import torch  # noqa: E402
-from figures import median_ms, with_interval  # noqa: E402
+from figures import median_ms, told, with_spread  # noqa: E402
+from losses import require_equal  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
@@ -109,17 +109,10 @@ def measure(name: str, rounds: int, place: Path) -> list[Round]:
             losses[variant] = steps[variant](own)
             seconds[variant] = time.perf_counter() - begun
         if index < WARM_UP:
-            require_equal(name, losses)
+            require_equal(name, losses, "ready", TOLERANCES)
         else:
             found.append(seconds | {answer: clock.seconds for answer, clock in clocks.items()})
     return found
-
-
-def require_equal(name: str, losses: Mapping[str, float]) -> None:
-    """Stop if the variants do not train the same thing: then their times say nothing about each other."""
-    for variant, tolerance in TOLERANCES.items():
-        if abs(losses[variant] - losses["ready"]) > tolerance * abs(losses["ready"]):
-            sys.exit(f"{name}: the losses differ: {losses}")
 
 
 def saved(variant: str) -> Callable[[Sequence[Round]], float]:
@@ -155,8 +148,8 @@ def main() -> None:
         result[name] = {
             "ms": {variant: median_ms([one[variant] for one in rounds]) for variant in rounds[0]},
             "teacher": statistics.median(1 - one["ready"] / one["live"] for one in rounds),
-            "saved": {precision: with_interval(rounds, saved(f"store {precision}")) for precision in PRECISIONS},
-            "answer": {precision: with_interval(rounds, answering(precision)) for precision in PRECISIONS},
+            "saved": {precision: with_spread(rounds, saved(f"store {precision}")) for precision in PRECISIONS},
+            "answer": {precision: with_spread(rounds, answering(precision)) for precision in PRECISIONS},
         }
     if args.json:
         print(json.dumps({"threads": torch.get_num_threads(), "rounds": args.rounds, "recipes": result}))
@@ -166,11 +159,8 @@ def main() -> None:
         times = ", ".join(f"{variant} {ms:.2f}" for variant, ms in sorted(one["ms"].items()))
         print(f"{name}: the teacher takes {one['teacher']:.1%} of the step; ms a step: {times}")
         for precision, share in one["saved"].items():
-            own = one["answer"][precision]
-            print(
-                f"  store {precision} saves {share['value']:.1%} of it ({share['low']:.1%} to {share['high']:.1%});"
-                f" its own answers take {own['value']:.2%} of it ({own['low']:.2%} to {own['high']:.2%})"
-            )
+            own = told(one["answer"][precision], ".2%")
+            print(f"  store {precision} saves {told(share, '.1%')} of it; its own answers take {own} of it")
 
 
 if __name__ == "__main__":

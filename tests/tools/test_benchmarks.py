@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import runpy
+import statistics
 import sys
 from pathlib import Path
 
@@ -46,15 +47,50 @@ def test_a_benchmark_runs(monkeypatch, capsys, tmp_path):
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(found["added"]) == {"interval", "iterations", "checkpoint"}
     assert all(ms > 0 for ms in found["ms"].values())
+    assert {share["kind"] for share in found["added"].values()} == {"range of 1"}
 
 
 def test_a_benchmark_stops_if_its_variants_differ():
     """A store that answers with something else is fast for nothing, and its time must not be quoted."""
-    stored_training = importlib.import_module("stored_training")
-    losses = {"live": 1.0, "ready": 1.0, "store float32": 1.00001, "store float16": 1.001}
-    stored_training.require_equal("alike", losses)
-    with pytest.raises(SystemExit, match="the losses differ"):
-        stored_training.require_equal("unlike", {**losses, "store float32": 1.001})
+    losses = importlib.import_module("losses")
+    tolerances = importlib.import_module("stored_training").TOLERANCES
+    found = {"live": 1.0, "ready": 1.0, "store float32": 1.00001, "store float16": 1.001}
+    losses.require_equal("alike", found, "ready", tolerances)
+    for other in (1.001, float("nan")):
+        with pytest.raises(SystemExit, match="unlike: the losses differ"):
+            losses.require_equal("unlike", {**found, "store float32": other}, "ready", tolerances)
+
+
+def test_the_hand_written_step_is_held_to_the_same_losses(monkeypatch):
+    """Kdhub with a loss left out would be found faster than the loop that computes it."""
+    step = importlib.import_module("step")
+    assert step.time_ratio(2, 4, 64)["ratio"] > 0
+    honest = step.handwritten_step()
+    monkeypatch.setitem(step.STEPS, "handwritten", lambda: lambda data: honest(data) * 1.001)
+    with pytest.raises(SystemExit, match="pair 0: the losses differ"):
+        step.time_ratio(2, 4, 64)
+
+
+@pytest.mark.parametrize(
+    ("rows", "low", "high", "kind"),
+    [([3.0, 1.0, 2.0], 1.0, 3.0, "range of 3"), ([*range(9)], 0, 8, "range of 9"), ([5.0], 5.0, 5.0, "range of 1")],
+)
+def test_few_rounds_are_quoted_with_their_range(rows, low, high, kind):
+    """A bootstrap over three rounds never leaves their range, covers 75 % of all cases, and would be printed as 95 %."""
+    figures = importlib.import_module("figures")
+    found = figures.with_spread(rows, statistics.median)
+    assert found == {"value": statistics.median(rows), "low": low, "high": high, "kind": kind}
+    assert f"({kind} {low:.1f} to {high:.1f})" in figures.told(found, ".1f")
+
+
+def test_many_rounds_are_quoted_with_an_interval():
+    """The range of many rounds grows with their number; what is wanted is how well the figure is known."""
+    figures = importlib.import_module("figures")
+    rows = [float(index) for index in range(100)]
+    found = figures.with_spread(rows, statistics.fmean)
+    # the mean of 100 equally spaced numbers has a standard error of 28.87 / 10, so 49.5 -+ 1.96 * 2.887
+    assert (found["low"], found["high"]) == pytest.approx((43.84, 55.16), abs=0.6)
+    assert found["kind"] == figures.with_spread(rows[:10], statistics.fmean)["kind"] == "95 % interval"
 
 
 def test_what_a_store_saves():
