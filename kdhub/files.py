@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 
 from kdhub.errors import UsageError
 
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a user's quota, and a limit to the size of one file."""
 
@@ -31,7 +33,7 @@ def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageEr
         fix: What to do, where it is no run's work_dir that was to be written.
     """
     if error.errno in NO_SPACE:
-        free = shutil.disk_usage(path.parent).free
+        free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
         return FullDiskError(
             f"no space left to write {path.name}; what was saved before is untouched",
             where=str(path.parent),
@@ -149,7 +151,10 @@ def _discard(path: Path) -> None:
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """Find the operating system's error behind one; torch's writer hides it behind a `RuntimeError`."""
+    """Find the operating system's error behind one: torch's writer raises another one from it, safetensors' only tells its number."""
     while error is not None and not isinstance(error, OSError):
+        if told := _RUST_ERROR.search(str(error)):
+            number = int(told[1])
+            return OSError(number, os.strerror(number))
         error = error.__cause__ or error.__context__
     return error

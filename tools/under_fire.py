@@ -84,7 +84,7 @@ def play(name: str, chance: random.Random, references: References, folder: Path)
         except UnplayableError as error:
             print(f"{name} cannot be played here: {error}", file=sys.stderr)
             return {}, None
-        except (FailedError, KdhubError) as error:
+        except (FailedError, KdhubError, OSError, LookupError, ValueError) as error:
             return outcome, f"{error} [{folder / str(attempt)}]"
         return outcome, None
     return outcome, f"the fault did not happen in {_ATTEMPTS} attempts"

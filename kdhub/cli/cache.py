@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,9 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
             done = f"{result.written} records written now" if result.written else "nothing to do, all records are there"
             print(f"teacher {result.teacher!r}: {done}")
             _print_info(result.path, result.info)
-        print(f"next: kdhub train {args.what}")
+        # the teacher's batch size is no other training's business
+        options = [one for one in args.cfg_options if not one.startswith("train_dataloader.batch_size=")]
+        print("next:", shlex.join(["kdhub", "train", args.what, *(["--cfg-options", *options] if options else [])]))
     return 0
 
 

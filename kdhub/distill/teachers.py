@@ -176,6 +176,7 @@ class ModelTeacher:
 
     def val_step(self, data: Any) -> Any:
         """Predict on a collated validation batch, so that the teacher is measured as the student is."""
+        self._lay_out(torch.contiguous_format)
         return self.model.val_step(data)
 
     def fingerprint(self) -> str:

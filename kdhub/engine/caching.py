@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ from kdhub.store.manifest import WRITE_FIX
 _PROBED = 8
 """Samples on which it is found out what the values are made of, at least three: a batch and its two parts."""
 
+_PATIENCE = timedelta(days=2)
+"""How long processes wait for each other: the main process checks and merges a large store while the others wait."""
+
 _STORE = Words("another `kdhub cache` is filling this store", "wait for it or stop it", WRITE_FIX)
 
 
@@ -102,9 +106,9 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
     kdhub.init()
     cfg = copy.deepcopy(cfg)
     require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
-    with process_group(cfg, launcher), safe_loading(), told_faults(lambda: cache_command(cfg)):
+    with process_group(cfg, launcher, _PATIENCE), safe_loading(), told_faults(lambda: cache_command(cfg)):
         if launcher != "none" and not distributed.is_initialized():
-            init_dist(launcher, backend="nccl")
+            init_dist(launcher, backend="nccl", timeout=int(_PATIENCE.total_seconds()))
         with _interruptible(cfg):
             return _cache(cfg)
 
@@ -129,12 +133,26 @@ def _cache(cfg: Any) -> list[CacheResult]:
         )
     loader = KdhubRunner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=seed)
     require_keys(loader)
-    return [_fill(cfg, model, name, teacher, loader, seed) for name, teacher in stored.items()]
+    with ExitStack() as locks:
+        written = {name: _fill(cfg, model, name, teacher, loader, seed, locks) for name, teacher in stored.items()}
+        for name, teacher in stored.items():  # once all is stored that training needs
+            record_metrics(cfg, name, teacher)
+    return [
+        CacheResult(name, str(teacher.store), written[name], store_info(teacher.store))
+        for name, teacher in stored.items()
+    ]
 
 
 def _fill(
-    cfg: Any, model: Distiller, name: str, stored: StoredTeacher, loader: DataLoader[Any], seed: int
-) -> CacheResult:
+    cfg: Any,
+    model: Distiller,
+    name: str,
+    stored: StoredTeacher,
+    loader: DataLoader[Any],
+    seed: int,
+    locks: ExitStack,
+) -> int:
+    """Fill one store, whose lock is held until ``locks`` is closed; return how many records were written."""
     live = stored.live
     if live is None:
         raise UsageError(
@@ -152,21 +170,19 @@ def _fill(
     source.to(torch.device(get_device()))
     with _told_once(), placed(f"teacher {name!r}"), preserved_randomness():
         manifest = _manifest(cfg, stored, live, source, seed)
-    with ExitStack() as stack:
-        writer = _open(stored.store, manifest, stack)
-        keys = [(index, draw) for draw in range(draws) for index in range(len(dataset))]  # type: ignore[arg-type]
-        missing = writer.missing(keys)
-        barrier()  # before anybody writes: all must see the same samples missing
-        with _told_once():
-            _tell_what_is_missing(writer, source, name, len(missing), len(keys))
-        _write(writer, source, keys, loader.batch_size or _PROBED, name)
-        barrier()  # all shards are whole
-        decided_by_main_process(lambda: merge_store(stored.store, writer.manifest))
-        record_metrics(cfg, name, stored, live)
-    return CacheResult(name, str(stored.store), len(missing), store_info(stored.store))
+    writer = _open(stored.store, manifest, locks)
+    keys = [(index, draw) for draw in range(draws) for index in range(len(dataset))]  # type: ignore[arg-type]
+    missing = writer.missing(keys)
+    barrier()  # before anybody writes: all must see the same samples missing
+    with _told_once():
+        _tell_what_is_missing(writer, source, name, len(missing), len(keys))
+    _write(writer, source, keys, loader.batch_size or _PROBED, name)
+    barrier()  # all shards are whole
+    decided_by_main_process(lambda: merge_store(stored.store, writer.manifest))
+    return len(missing)
 
 
-def _open(folder: Path, manifest: Manifest, stack: ExitStack) -> StoreWriter:
+def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
     """Repair and begin the store in the main process, then let every process add a shard."""
 
     def take() -> tuple[Manifest, list[str]]:
@@ -174,8 +190,8 @@ def _open(folder: Path, manifest: Manifest, stack: ExitStack) -> StoreWriter:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(folder, error, WRITE_FIX) from error
-        warning = stack.enter_context(folder_lock(folder, _STORE))
-        lines = [*([warning] if warning else []), *_repaired(folder)]
+        warning = locks.enter_context(folder_lock(folder, _STORE))
+        lines = [*([warning] if warning else []), *_repaired(folder, manifest)]
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):
             raise UsageError(
@@ -194,10 +210,10 @@ def _open(folder: Path, manifest: Manifest, stack: ExitStack) -> StoreWriter:
     return StoreWriter.open(folder, wanted, rank=get_rank())
 
 
-def _repaired(folder: Path) -> list[str]:
+def _repaired(folder: Path, manifest: Manifest) -> list[str]:
     """Check a store whole and take out what is damaged; return what to say about it."""
     with CachingProgress("checking the store") as progress:
-        damage = [error.what for error in repair(folder, progress.reach)]
+        damage = [error.what for error in repair(folder, manifest, progress.reach)]
     if Manifest.read(folder) is None:
         return damage
     info = store_info(folder)
@@ -238,6 +254,7 @@ def _write(
             for some, batch in zip(batches, source.batches(batches), strict=True):
                 writer.add(some, source.answer(batch))
                 progress.advance(len(some))
+            writer.commit()  # here, so that Ctrl-C meanwhile does not lose it
         except KeyboardInterrupt:
             writer.commit()
             raise

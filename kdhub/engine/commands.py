@@ -13,6 +13,7 @@ from kdhub.engine.work_dir import latest_checkpoint
 
 _RESUME = "--resume"
 _OVERRIDES = "--cfg-options"
+_COMMANDS = ("train", "test", "cache")
 _RECIPE = re.compile(r"[\w-]+:[\w.-]+")
 
 
@@ -25,7 +26,7 @@ def resume_command(work_dir: str | Path) -> str:
     typed = _typed("train", "train.py")
     resume = f" {_RESUME}" if latest_checkpoint(Path(work_dir)) is not None else ""
     if typed is None:
-        return f"kdhub train {_seen_from_here(Path(work_dir, 'config.py'))}{resume}"
+        return f"kdhub train {shlex.quote(_seen_from_here(Path(work_dir, 'config.py')))}{resume}"
     return f"{_launcher()}{shlex.join(typed)}{resume}"
 
 
@@ -65,7 +66,7 @@ def _typed(command: str, tool: str) -> list[str] | None:
     if program.name == tool and program.parent.name == "tools":
         script = os.path.relpath(program)
         return [script, *arguments] if _under_torchrun() else ["python", script, *arguments]
-    if program.name in ("kdhub", "kdhub.exe") and command in arguments:
+    if program.name in ("kdhub", "kdhub.exe") and next((one for one in arguments if one in _COMMANDS), None) == command:
         return ["kdhub", *arguments]
     return None
 
@@ -75,7 +76,7 @@ def _without_resume(arguments: list[str]) -> list[str]:
     waiting = list(arguments)
     while waiting:
         one = waiting.pop(0)
-        if one == _RESUME and waiting and waiting[0].endswith(".pth"):
+        if one == _RESUME and waiting and not waiting[0].startswith("-"):
             waiting.pop(0)
         elif one != _RESUME and not one.startswith(f"{_RESUME}="):
             kept.append(one)

@@ -6,21 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdhub.config.default_hooks import MMENGINE_HOOKS, without_type
+from mmengine.hooks import CheckpointHook
+
+from kdhub.config.default_hooks import MMENGINE_HOOKS, OWN_HOOKS, without_type
 from kdhub.errors import UsageError
 
-HOOKS = {
-    "run_card": "kdhub.RunCardHook",
-    "distill": "kdhub.DistillHook",
-    "baseline": "kdhub.BaselineHook",
-    "progress": "kdhub.ProgressHook",
-    "export_student": "kdhub.ExportStudentHook",
-    "integrity": "kdhub.IntegrityHook",
-    "interrupt": "kdhub.InterruptHook",
-}
-"""kdhub's own hooks by their key in ``default_hooks``."""
+HOOKS = {key: f"kdhub.{name}" for key, name in OWN_HOOKS.items() if key != "checkpoint"}
+"""kdhub's own hooks by their key in ``default_hooks``, but the one that stands in for mmengine's."""
 
-_UNSAFE_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook")
+_UNSAFE_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 _KEPT_CHECKPOINTS = 3
 _LOGGED_POINTS = 200
 """Points of a curve in the report; more would not be told apart."""
@@ -85,9 +79,9 @@ def add_testing_defaults(cfg: Any) -> None:
     """Complete a config for testing, in place: of kdhub's hooks only the progress bar watches."""
     add_common_defaults(cfg)
     hooks = _section(cfg, "default_hooks")
-    for name in HOOKS:
+    for name in HOOKS.keys() - {"progress"}:
         hooks[name] = None
-    hooks["progress"] = {"type": HOOKS["progress"]}
+    _change(hooks, "progress", {"type": HOOKS["progress"]})
     hooks["checkpoint"] = None  # nothing is saved, and its options may lean on training's defaults
     _name_types(hooks)
 

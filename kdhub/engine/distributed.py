@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -29,7 +30,7 @@ _system = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
-def process_group(cfg: Any, launcher: str) -> Iterator[None]:
+def process_group(cfg: Any, launcher: str, patience: timedelta | None = None) -> Iterator[None]:
     """Join the other processes for the length of a run, and set up ``cfg`` for them in place.
 
     Whatever uses the group must be out of reach when the block ends: build it in a function of its own.
@@ -39,6 +40,7 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
     Args:
         cfg: The run's config; receives ``launcher`` and, without a GPU, ``model_wrapper_cfg``.
         launcher: ``none``, ``pytorch`` (that is, torchrun), ``slurm`` or ``mpi``.
+        patience: How long processes wait for each other, where the group is made here; ``None`` for torch's own limit.
 
     Raises:
         UsageError: If the processes were not started by that launcher, or need a GPU that is not there.
@@ -58,7 +60,7 @@ def process_group(cfg: Any, launcher: str) -> Iterator[None]:
             raise UsageError(f"launcher {launcher!r} needs GPUs", fix="use --launcher pytorch under torchrun")
         cfg["model_wrapper_cfg"] = _without_device(cfg)
         if started_here:
-            distributed.init_process_group("gloo")
+            distributed.init_process_group("gloo", timeout=patience)
     try:
         with _last_words():
             yield
@@ -80,7 +82,9 @@ def _last_words() -> Iterator[None]:
         return
     former = signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LAST_WORDS_SECONDS))
     yield
-    signal.signal(signal.SIGTERM, former)  # not after an error, which is yet to be told
+    # not after an error, which is yet to be told
+    signal.alarm(0)
+    signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
 
 
 def decided_by_main_process(decide: Callable[[], Result]) -> Result:
@@ -118,15 +122,29 @@ def _without_device(cfg: Any) -> dict[str, Any]:
     return {**defaults, **(cfg.get("model_wrapper_cfg") or {}), "device_ids": None}
 
 
+_forked_by = (0, False)
+"""Process that forked last, and whether its main thread did."""
+
+
+def _note_parent() -> None:
+    global _forked_by
+    _forked_by = os.getpid(), threading.current_thread() is threading.main_thread()
+
+
 def _die_with_parent() -> None:
-    """Let no data worker outlive its process.
+    """Let no forked process, such as a data worker, outlive its own where several work together.
 
     It holds copies of the connections to the other processes, which notice a death only once all copies are closed:
     torch's workers take five seconds to miss their parent, for which everybody else would wait in a collective.
     """
-    if _system is not None and distributed.is_available() and distributed.is_initialized():
-        _system.prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    parent, by_main_thread = _forked_by
+    # the system takes the end of the thread that forked for the parent's
+    if _system is None or not by_main_thread or not (distributed.is_available() and distributed.is_initialized()):
+        return
+    _system.prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it was faster
+        os._exit(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_die_with_parent)
+    os.register_at_fork(before=_note_parent, after_in_child=_die_with_parent)

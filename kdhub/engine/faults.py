@@ -94,7 +94,8 @@ def _explain_one(error: BaseException, again: str) -> UsageError | None:
             fix=f"{_REMEDIES.get(signal, _LOOK_CLOSER)}; to go on: {again}",
         )
     if _is_cut_short(error):
-        return UsageError("a data worker died while it handed over a batch", fix=f"{_LOOK_CLOSER}; to go on: {again}")
+        fix = f"{_MORE_SHARED_MEMORY}; {_LOOK_CLOSER}; to go on: {again}"
+        return UsageError("a data worker died while it handed over a batch", fix=fix)
     if _NO_SHARED_MEMORY.search(text):
         fix = f"{_MORE_SHARED_MEMORY}; to go on: {again}"
         return UsageError("no shared memory is left to hand over a batch", got=_essence(text), fix=fix)
@@ -136,7 +137,10 @@ def _is_no_memory(error: BaseException, text: str) -> bool:
 def _is_lost_peer(error: BaseException, text: str) -> bool:
     if not (distributed.is_available() and distributed.is_initialized()):
         return False
-    return isinstance(error, distributed.DistError) or _PEER.search(text) is not None
+    # gloo and NCCL raise nothing of the operating system's: that would be somebody's pipe or download
+    return isinstance(error, distributed.DistError) or (
+        not isinstance(error, OSError) and _PEER.search(text) is not None
+    )
 
 
 def _essence(text: str) -> str | None:

@@ -13,7 +13,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kdhub.distill.stored import StoredTeacher
-from kdhub.distill.teachers import Teacher
 from kdhub.engine.distributed import decided_by_main_process
 from kdhub.engine.evaluation import PARTS, evaluate, keep_only
 from kdhub.engine.hooks.progress import ProgressHook
@@ -42,7 +41,7 @@ def recorded_metrics(stored: StoredTeacher, cfg: Mapping[str, Any], loader: Data
     return None if found is None else dict(found)
 
 
-def record_metrics(cfg: Any, name: str, stored: StoredTeacher, live: Teacher) -> None:
+def record_metrics(cfg: Any, name: str, stored: StoredTeacher) -> None:
     """Evaluate a live teacher as a run does before it trains, and keep the metrics in its store.
 
     Nothing is done where the run would not evaluate its teacher, or where the store knows. The manifest is written anew
@@ -51,10 +50,10 @@ def record_metrics(cfg: Any, name: str, stored: StoredTeacher, live: Teacher) ->
     Args:
         cfg: The run's config, which is not changed.
         name: Name of the teacher.
-        stored: The stored teacher, whose store is complete.
-        live: The live one.
+        stored: The stored teacher, whose store is complete, with its live one.
     """
-    if live.model is None or not _wanted(cfg):
+    live = stored.live
+    if live is None or live.model is None or not _wanted(cfg):
         return
     with tempfile.TemporaryDirectory(prefix="kdhub-") as folder, preserved_randomness():
         runner = _runner(cfg, folder)

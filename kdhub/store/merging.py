@@ -6,15 +6,13 @@ others go. What a killed merge left twice the next one takes away.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from kdhub.errors import UsageError
-from kdhub.files import storage_error
+from kdhub.files import FullDiskError, storage_error
 from kdhub.store.blocks import Block, Rows, block_files, next_number, place, write_block
 from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import WRITE_FIX, Manifest
@@ -62,12 +60,10 @@ def _merge(folder: Path, shard: int, files: Sequence[Path], manifest: Manifest) 
         _require_sound(Block(merged, manifest.identity))
         for block, _ in sources:
             block.path.unlink()
+    except FullDiskError:
+        return  # it costs nothing but speed here: what was committed stays in the blocks that it is in
     except OSError as error:
         raise storage_error(folder / "blocks", error, WRITE_FIX) from error
-    except UsageError as error:
-        # a full disk costs nothing but speed here: what was committed stays in the blocks that it is in
-        if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT)):
-            raise
 
 
 def _without_doubles(blocks: Sequence[Block], manifest: Manifest) -> list[tuple[Block, Rows]]:

@@ -88,16 +88,22 @@ def verify(path: str | Path, progress: Progress | None = None) -> list[DamagedSt
     return [error for _, _, errors in _checked(folder, manifest, progress) for error in errors]
 
 
-def repair(path: str | Path, progress: Progress | None = None) -> list[DamagedStoreError]:
+def repair(path: str | Path, manifest: Manifest, progress: Progress | None = None) -> list[DamagedStoreError]:
     """Take out of a store what is damaged, so that a writer computes it again; sound records stay.
 
     Only one process may do this, and none may write meanwhile. A killed writer's unfinished files go too.
 
+    Args:
+        path: Folder of the store.
+        manifest: What is to be stored: written anew where the store's own is damaged or gone.
+        progress: Told how far it is.
+
     Returns:
-        What was taken out. A damaged manifest is among it: the writer that is opened next writes a new one.
+        What was taken out or, as the manifest, replaced.
 
     Raises:
-        UsageError: If the folder cannot be written, or holds a block of another store.
+        UsageError: If the folder cannot be written, or holds a block of another store; or if the store's manifest is damaged
+            and its blocks were not written for this one. Then nothing is touched.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -105,14 +111,7 @@ def repair(path: str | Path, progress: Progress | None = None) -> list[DamagedSt
     try:
         for partial in folder.glob(".*.partial"):
             partial.unlink()
-        try:
-            manifest = Manifest.read(folder)
-        except DamagedStoreError as error:
-            (folder / FILE_NAME).unlink()
-            return [error]
-        if manifest is None:
-            return []
-        damage = []
+        manifest, damage = _readable_manifest(folder, manifest)
         for file, block, errors in _checked(folder, manifest, progress):
             if errors and block is not None:
                 sound = np.array([row for row in range(len(block)) if block.sound(row)], np.int64)
@@ -125,6 +124,29 @@ def repair(path: str | Path, progress: Progress | None = None) -> list[DamagedSt
     except OSError as error:
         raise storage_error(folder / FILE_NAME, error, WRITE_FIX) from error
     return damage
+
+
+def _readable_manifest(folder: Path, wanted: Manifest) -> tuple[Manifest, list[DamagedStoreError]]:
+    """Return a store's manifest; replace it by the one that is wanted if it cannot be read."""
+    damage = []
+    try:
+        present = Manifest.read(folder)
+    except DamagedStoreError as error:
+        present, damage = None, [error]
+    if present is not None:
+        return present, []
+    if damage or block_files(folder):
+        try:
+            _opened(folder, wanted)
+        except UsageError as error:
+            raise UsageError(
+                "the manifest of the store cannot be read, and its blocks were not written for this config",
+                where=str(folder),
+                got=damage[0].got if damage else f"no {FILE_NAME}",
+                fix="fill it with the config that it was begun with, or name another folder for this one",
+            ) from error
+        wanted.write(folder)
+    return wanted, damage
 
 
 def _checked(

@@ -58,6 +58,8 @@ def fresh_runs(cfg: Config, log: Path) -> Iterator[Callable[[Job], None]]:
         cfg: Names what to import; the config of the jobs.
         log: File for what is printed while importing.
     """
+    # asked in the usual way whether there is a GPU, torch forbids the processes forked later to use it
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "torchvision"])  # mmengine's report on its environment wants the latter
     ours, theirs = context.Pipe()
@@ -86,6 +88,7 @@ def fresh_runs(cfg: Config, log: Path) -> Iterator[Callable[[Job], None]]:
 
 def _serve(jobs: Connection, cfg: Config, log: Path, environment: Mapping[str, str]) -> None:
     """Import, then run one job after the other until nobody asks any more."""
+    os.environ.clear()  # this process's was that of whoever started the first one
     os.environ.update(environment)
     _print_to(log)
     try:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from kdhub.engine.saving import write_checkpoint
 from kdhub.errors import UsageError
-from kdhub.files import atomic_file, atomic_folder, write_json, write_text
+from kdhub.files import FullDiskError, atomic_file, atomic_folder, storage_error, write_json, write_text
 
 
 def test_a_full_disk_keeps_the_former_checkpoint(tiny_disk: Path) -> None:
@@ -80,6 +81,23 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write a.*Not a directory.*--work-dir"):
         write_text(tmp_path / "file" / "a", "")
+
+
+def test_a_full_disk_is_known_from_the_words_of_safetensors(tmp_path: Path) -> None:
+    """Its errors are none of the operating system's: exporting a student to a full disk ended in a traceback."""
+
+    def export() -> None:
+        with atomic_folder(tmp_path / "student"):
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(FullDiskError, match="no space left to write student"):
+        export()
+
+
+def test_a_full_disk_is_told_before_the_first_folder_is_made(tmp_path: Path) -> None:
+    """Asking a folder that is not there how much space is left was the next traceback."""
+    error = storage_error(tmp_path / "a" / "b" / "c", OSError(28, "No space left on device"))
+    assert isinstance(error, FullDiskError)
 
 
 def test_json_holds_what_metrics_are(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 from kdhub.engine.amp import choose_amp
-from kdhub.engine.defaults import add_training_defaults
+from kdhub.engine.defaults import add_testing_defaults, add_training_defaults
 from kdhub.engine.identity import differences, experiment
 from kdhub.errors import UsageError
 
@@ -104,3 +105,22 @@ def test_the_users_values_win() -> None:
     assert cfg.env_cfg.cudnn_benchmark is True
     assert cfg.work_dir == "mine"
     assert cfg.log_processor.by_epoch is False
+
+
+@pytest.mark.parametrize("kind", ["CheckpointHook", "mmengine.CheckpointHook", CheckpointHook])
+def test_mmengines_checkpoint_hook_is_replaced_however_it_is_named(kind: Any) -> None:
+    """Its checkpoints have no state to resume from exactly; configs in mmengine's newer style hold the class."""
+    cfg = Config({"train_cfg": {"max_iters": 9}, "default_hooks": {"checkpoint": {"type": kind, "interval": 3}}})
+    add_training_defaults(cfg)
+    assert cfg.default_hooks.checkpoint.type == "kdhub.CheckpointHook"
+
+
+def test_testing_keeps_the_options_of_the_progress_bar() -> None:
+    """Whoever silenced it in training does not want it in testing."""
+    cfg = Config({"default_hooks": {"progress": None}})
+    add_testing_defaults(cfg)
+    assert cfg.default_hooks.progress is None
+    cfg = Config({"default_hooks": {"progress": {"interval": 9.0}, "baseline": {"teacher": False}}})
+    add_testing_defaults(cfg)
+    assert cfg.default_hooks.progress == {"type": "kdhub.ProgressHook", "interval": 9.0}
+    assert cfg.default_hooks.baseline is None

@@ -29,7 +29,7 @@ ALL = [(index, draw) for draw in range(2) for index in range(10)]
 
 def refill(folder: Path) -> None:
     """Go on with a store as `kdhub cache` does: take out what is damaged, compute what is missing."""
-    repair(folder)
+    repair(folder, make_manifest(VALUES))
     with StoreWriter.open(folder, make_manifest(VALUES)) as writer:
         for index, draw in writer.missing(ALL):
             writer.add([(index, draw)], {tap: of([index + 100 * draw]) for tap, of in VALUES.items()})
@@ -50,7 +50,7 @@ def test_sigkill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         reader = StoreReader(folder)
         assert reader.missing([(index, 0) for index in range(acknowledged + 1)]) == []
         assert_reads(reader, [(index, 0) for index in range(acknowledged, -1, -1)])
-        assert repair(folder) == []
+        assert repair(folder, make_manifest(VALUES, samples=3000)) == []
         assert not [*folder.glob(".*.partial")]
 
 
@@ -95,6 +95,29 @@ def test_a_file_cut_short_is_named_and_made_good(store: Path, pattern: str, shar
     assert_reads(StoreReader(store), ALL)
 
 
+def test_a_damaged_manifest_beside_a_damaged_block_is_mended(store: Path) -> None:
+    """Each alone was mended; both at once were told to run a command that never helped."""
+    manifest = store / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"samples", b"sampels"))
+    block = sorted(store.glob("shard-*"))[0]
+    os.truncate(block, block.stat().st_size - 5)
+    refill(store)
+    assert_reads(StoreReader(store), ALL)
+
+
+def test_a_damaged_manifest_is_not_replaced_by_another_configs(store: Path) -> None:
+    """A config that reads one tap of two would have made the store of both unreadable for everybody."""
+    manifest = store / "manifest.json"
+    damaged = manifest.read_bytes().replace(b"samples", b"sampels")
+    manifest.write_bytes(damaged)
+    narrow = {"head": VALUES["head"]}
+    with pytest.raises(UsageError, match=r"blocks were not written for this config.*config that it was begun with"):
+        repair(store, make_manifest(narrow))
+    assert manifest.read_bytes() == damaged
+    refill(store)
+    assert_reads(StoreReader(store), ALL)
+
+
 def test_only_what_is_damaged_is_taken_out(store: Path) -> None:
     """One bad record must not cost the block it is in."""
     block = sorted(store.glob("shard-*"))[0]
@@ -105,7 +128,7 @@ def test_only_what_is_damaged_is_taken_out(store: Path) -> None:
         StoreReader(store).read([(2, 0), (3, 0)])
     assert_reads(StoreReader(store), [(2, 0), (4, 0)])
     seen: list[tuple[int, int]] = []
-    assert len(repair(store, lambda done, total: seen.append((done, total)))) == 1
+    assert len(repair(store, make_manifest(VALUES), lambda done, total: seen.append((done, total)))) == 1
     assert seen == [(20, 20)]
     assert StoreReader(store).missing(ALL) == [(3, 0)]
     assert store_info(store).missing == 1
