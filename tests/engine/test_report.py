@@ -165,6 +165,9 @@ def test_an_interrupted_run_says_how_to_go_on(run: Path, tmp_path: Path) -> None
     card = json.loads((run / "run.json").read_text())
     card |= {"status": "interrupted", "evaluations": [], "baselines": {"teachers": {}}}
     write_sealed(tmp_path / "run.json", card)
+    assert f"kdhub train {tmp_path}/config.py --resume" not in write_report(tmp_path).read_text()  # nothing was saved
+    (tmp_path / "iter_3.pth").write_bytes(b"")
+    (tmp_path / "last_checkpoint").write_text("iter_3.pth")
     text = write_report(tmp_path).read_text()
     assert f"kdhub train {tmp_path}/config.py --resume" in text
     assert "student after" not in text
