@@ -69,8 +69,7 @@ class ModelTeacher:
         precision: ``"float32"``, the default, keeps the teacher out of the student's mixed precision, so that its answers
             do not change when the student's flags do. ``"auto"`` runs it in half precision, where the device has it,
             after the first batches showed that its taps read nearly the same, and otherwise says so and stays in
-            float32; ``"bfloat16"`` does so or stops. On a CPU that has bfloat16 a ResNet-34 takes 0.48 of the time, a
-            MobileNetV2 0.43, a ViT-B 0.30. ``"amp"`` lets the student's autocast apply, unmeasured. Validation of the teacher is in float32.
+            float32; ``"bfloat16"`` does so or stops. What it saves is measured by ``benchmarks/peers.py``. ``"amp"`` lets the student's autocast apply, unmeasured. Validation of the teacher is in float32.
         max_error: Largest relative error of a tap that ``"auto"`` and ``"bfloat16"`` accept; see
             `kdhub.distill.precision.HalfPrecision`. 0.02 lets a ResNet-34 (0.006) and a MiniLM (0.006) pass, and not the
             feature maps of an EfficientNet-Lite (0.05), whose top class changed in some images.
@@ -168,7 +167,7 @@ class ModelTeacher:
     def _lay_out(self, layout: torch.memory_format) -> None:
         """Lay out the weights of convolutions, which their outputs follow.
 
-        Convolutions in half precision take 0.4 to 0.8 of the time with channels last, in float32 hardly less.
+        Convolutions in half precision are faster with channels last, in float32 hardly.
         """
         if layout is not self._layout:
             convert_conv2d_weight_memory_format(self.model, layout)

@@ -83,12 +83,9 @@ def truncated_store(run: CachingRound) -> None:
 
 @fault(CachingRound)
 def full_disk_for_store(run: CachingRound) -> None:
-    """The disk is full at some commit, or no file may grow as large as the merged one."""
-    if run.random.random() < 0.5:
-        _require_full(run, run.cache(file_limit=run.random.randrange(64_000, run.reference.size)))
-    else:
-        with small_disk(run.store, run.random.randrange(8_000, run.reference.size)):
-            _require_full(run, run.cache())
+    """The disk is full at some commit."""
+    with small_disk(run.store, run.random.randrange(8_000, run.reference.size)):
+        _require_full(run, run.cache())
 
 
 @fault(CachingRound)
