@@ -59,7 +59,7 @@ from kdhub.store import (
     repair,
     store_info,
 )
-from kdhub.store.manifest import WRITE_FIX
+from kdhub.store.manifest import WRITE_FIX, other_store_error
 
 _PROBED = 8
 """Samples on which it is found out what the values are made of, at least three: a batch and its two parts."""
@@ -194,12 +194,7 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
         lines = [*([warning] if warning else []), *_repaired(folder, manifest)]
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):
-            raise UsageError(
-                "the folder holds another teacher store",
-                where=str(folder),
-                got="; ".join(shortcomings),
-                fix="choose another folder for this one, or delete that store",
-            )
+            raise other_store_error(folder, shortcomings)
         wanted = manifest if present is None else manifest.widened(present)
         StoreWriter.open(folder, wanted)
         return wanted, lines

@@ -49,25 +49,21 @@ class Index:
         """
         draws = self._draws
         if draws == 1:  # the common case, in half the time
-            codes = [index for index, draw in keys if draw == 0 <= index]
+            codes = [index for index, draw in keys if not draw and index >= 0]
         else:
             codes = [index * draws + draw for index, draw in keys if 0 <= draw < draws and index >= 0]
         if len(codes) < len(keys):
             raise self._out_of_range(keys)
-        return np.array(codes, np.int64)
+        return np.fromiter(codes, np.int64, len(codes))  # np.array takes longer, as it looks for the shape first
 
-    def look_up(self, keys: Sequence[tuple[int, int]], table: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Return what a table says of each key.
-
-        Args:
-            keys: Index and draw of each sample.
-            table: One made as `table`, which is the default.
+    def look_up(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Return for each key how many records stand before its own, or `ABSENT`.
 
         Raises:
             UsageError: For a sample or draw that the store cannot have.
         """
         try:
-            return (self.table if table is None else table)[self.codes(keys)]
+            return self.table[self.codes(keys)]
         except (IndexError, OverflowError):
             raise self._out_of_range(keys) from None
 

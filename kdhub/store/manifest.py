@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -145,3 +145,28 @@ class Manifest:
                 "class_names": None if classes is None else tuple(classes),
             }
         )
+
+    @classmethod
+    def require(cls, folder: Path) -> Manifest:
+        """Read the manifest of a store that has to be there.
+
+        Raises:
+            DamagedStoreError: If it was changed or cut short.
+            UsageError: If there is none, or none that can be read.
+        """
+        manifest = cls.read(folder)
+        if manifest is None:
+            raise UsageError(
+                "no teacher store here", where=str(folder), expected=FILE_NAME, fix="write it: kdhub cache CONFIG"
+            )
+        return manifest
+
+
+def other_store_error(folder: Path, differences: Sequence[str]) -> UsageError:
+    """Return the error of a folder that is to be written to, but holds another store."""
+    return UsageError(
+        "the folder holds another teacher store",
+        where=str(folder),
+        got="; ".join(differences),
+        fix="choose another folder for this one, or delete that store",
+    )

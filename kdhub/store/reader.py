@@ -15,7 +15,7 @@ from kdhub.store.columns import tap_of
 from kdhub.store.damage import DamagedStoreError
 from kdhub.store.gather import Take, requirer, taker
 from kdhub.store.index import ABSENT, Index
-from kdhub.store.manifest import FILE_NAME, Manifest
+from kdhub.store.manifest import Manifest
 from kdhub.store.tree import Node
 
 
@@ -57,12 +57,7 @@ class StoreReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        manifest = Manifest.read(self.path)
-        if manifest is None:
-            raise UsageError(
-                "no teacher store here", where=str(self.path), expected=FILE_NAME, fix="write it: kdhub cache CONFIG"
-            )
-        self.manifest = manifest
+        self.manifest = manifest = Manifest.require(self.path)
         self.blocks = open_blocks(self.path, manifest)
         self._index = Index(self.blocks, manifest)
         self._known = np.full_like(self._index.table, ABSENT)  # the same, of records that were found sound
@@ -101,10 +96,10 @@ class StoreReader:
             UsageError: If one is missing, or the store has no such tap.
         """
         values = self._values if taps is None else self._values_of(taps)
-        spots = self._index.look_up(keys, self._known)
         try:
+            spots = self._known[self._index.codes(keys)]
             return {tap: value(spots) for tap, value in values.items()}
-        except IndexError:  # a record that this process has not seen to be sound
+        except (IndexError, OverflowError):  # a record not yet seen to be sound, or none of this store
             spots = self._check(keys)
         return {tap: value(spots) for tap, value in values.items()}
 

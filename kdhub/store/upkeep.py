@@ -80,11 +80,9 @@ def verify(path: str | Path, progress: Progress | None = None) -> list[DamagedSt
     """
     folder = Path(path)
     try:
-        manifest = Manifest.read(folder)
+        manifest = Manifest.require(folder)
     except DamagedStoreError as error:
         return [error]  # without it no block can be told from one of another store
-    if manifest is None:
-        raise UsageError("no teacher store here", where=str(folder), expected=FILE_NAME)
     return [error for _, _, errors in _checked(folder, manifest, progress) for error in errors]
 
 

@@ -16,7 +16,7 @@ from kdhub.files import storage_error
 from kdhub.store.blocks import block_files, next_number, write_block
 from kdhub.store.columns import Records, column_name
 from kdhub.store.index import Index
-from kdhub.store.manifest import WRITE_FIX, Manifest
+from kdhub.store.manifest import WRITE_FIX, Manifest, other_store_error
 from kdhub.store.merging import merge_shard
 from kdhub.store.reader import open_blocks
 from kdhub.store.tree import Column
@@ -81,12 +81,7 @@ class StoreWriter:
         except OSError as error:
             raise storage_error(folder / "manifest.json", error, WRITE_FIX) from error
         if before is not None and (differences := manifest.differences(before)):
-            raise UsageError(
-                "the folder holds another teacher store",
-                where=str(folder),
-                got="; ".join(differences),
-                fix="choose another folder for this one, or delete that store",
-            )
+            raise other_store_error(folder, differences)
         if before is None and set(manifest.trees) != set(manifest.taps):
             raise UsageError("a new store needs to know what its values are made of", where=str(folder))
         now = before or manifest
