@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def mine_lists(
     if not Path(path).parent.is_dir():
         raise UsageError(f"mine: no folder {str(Path(path).parent)!r} to write into", fix="make it first")
     documents = {key: document.content for key, document in data.corpus.items() if document.content}
-    options = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+    options = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": sys.stderr.isatty()}
     vectors = teacher.encode_document(list(documents.values()), **options)
     index = FlatIndex("dot").build(vectors, list(documents))
     queries = teacher.encode_query(list(data.queries.values()), **options)

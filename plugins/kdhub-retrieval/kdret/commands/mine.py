@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
+from kdhub.cli.parser import Parser
+
+TEXT = """Write a teacher's scores for candidate documents, once, so that training needs no teacher.
+
+For each query of a split: its relevant documents and the best others, each with the teacher's score, as the data set
+kdret.ScoredLists reads them.
+
+Examples:
+  kdhub mine data/cranfield --teacher models/teacher --output data/cranfield/lists.jsonl.gz
+  kdhub mine data/cranfield --teacher models/teacher --output lists.jsonl --depth 20 --max-length 256"""
 
 
 def main(argv: list[str]) -> int:
     """Mine and score; return the exit code."""
-    parser = argparse.ArgumentParser(prog="kdhub mine", description=__doc__)
+    parser = Parser("mine", TEXT)
     parser.add_argument("data", help="folder in BEIR's layout, such as data/cranfield")
     parser.add_argument("--teacher", required=True, help="folder, name on the hub, or package://NAME/FOLDER")
     parser.add_argument("--split", default="train", help="split whose queries are scored (default train)")
@@ -18,7 +27,7 @@ def main(argv: list[str]) -> int:
         "--max-length", type=int, help="tokens of a text that the teacher reads (default its own limit)"
     )
     parser.add_argument("--output", required=True, help=".jsonl or .jsonl.gz file to write")
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
 
     from kdret.data.beir import load_split
     from kdret.loading import load_sentence_transformer

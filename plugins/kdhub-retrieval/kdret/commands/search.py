@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
+
+from kdhub.cli.parser import Parser, add_json
+
+TEXT = """Ask the corpus of a run, with the student that it trained.
+
+The first question makes the index; it is made anew when the student or the corpus has changed.
+
+Examples:
+  kdhub search work_dirs/demo "read a csv file"
+  kdhub search work_dirs/demo "parse a date" --top 3 --json"""
 
 
 def main(argv: list[str]) -> int:
     """Search and print; return the exit code."""
-    parser = argparse.ArgumentParser(prog="kdhub search", description=__doc__)
+    parser = Parser("search", TEXT)
     parser.add_argument("work_dir", help="folder of a run, such as work_dirs/demo")
     parser.add_argument("query", help='what to look for, such as "read a csv file"')
     parser.add_argument("--top", type=int, default=10, help="number of answers (default 10)")
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    add_json(parser)
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
-    options = parser.parse_args(argv)
+    options = parser.parse(argv)
 
     from kdret.search import search
 
