@@ -109,7 +109,8 @@ def _info(path: str, as_json: bool) -> int:
         return 0
     _print_info(path, info)
     manifest = info.manifest
-    print(f"  teacher        {manifest.teacher}")
+    model = f"{manifest.model['type']}, {manifest.model['parameters']:,} parameters, " if manifest.model else ""
+    print(f"  teacher        {model}{manifest.teacher}")
     print(f"  data           {manifest.data}")
     print(f"  preprocessing  {manifest.preprocessing}")
     augmentations = f"{manifest.draws} recorded, seed {manifest.seed}" if manifest.mode == "recorded" else "none"
@@ -138,6 +139,7 @@ def _facts(path: str, info: StoreInfo) -> dict[str, Any]:
         },
         **{name: getattr(manifest, name) for name in ("teacher", "data", "preprocessing", "mode", "draws", "seed")},
         "samples": manifest.samples,
+        "model": manifest.model,
         "class_names": manifest.class_names,
         "metrics": list(manifest.metrics.values()),
     }

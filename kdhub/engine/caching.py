@@ -34,6 +34,7 @@ from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import Words, folder_lock
+from kdhub.engine.models import described_model
 from kdhub.engine.replay import require_replayable
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.runner import KdhubRunner
@@ -59,6 +60,7 @@ from kdhub.store import (
     repair,
     store_info,
 )
+from kdhub.store.blocks import refuse_foreign
 from kdhub.store.manifest import WRITE_FIX, other_store_error
 
 _PROBED = 8
@@ -188,6 +190,7 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
     def take() -> tuple[Manifest, list[str]]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_foreign(folder)  # before the lock, which would leave a file there
         except OSError as error:
             raise storage_error(folder, error, WRITE_FIX) from error
         warning = locks.enter_context(folder_lock(folder, _STORE))
@@ -283,6 +286,7 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
         trees={tap: tree.to_json() for tap, tree in trees.items()},
         errors={tap: measured_errors(tree, observed[tap], precisions[tap], tap) for tap, tree in trees.items()},
         class_names=live.class_names,
+        model=None if live.model is None else described_model(live.model),
     )
 
 

@@ -28,6 +28,11 @@ def teachers_of(model: nn.Module) -> Mapping[str, Any]:
     return teachers if isinstance(teachers, Mapping) else {}
 
 
+def described_model(model: nn.Module) -> dict[str, Any]:
+    """Return ``type``, the name of its class, and ``parameters``, their number."""
+    return {"type": type(model).__name__, "parameters": parameter_count(model)}
+
+
 def parameter_count(model: nn.Module) -> int:
     """Count a model's parameters, shared ones once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -25,7 +25,7 @@ from kdhub.errors import UsageError
 from kdhub.files import atomic_file
 from kdhub.store.columns import FLAT, ROWS, SHAPES, Records, Stacked, columns_of
 from kdhub.store.damage import DamagedStoreError
-from kdhub.store.manifest import WRITE_FIX
+from kdhub.store.manifest import FILE_NAME, WRITE_FIX
 from kdhub.store.tensor_file import Layout, begin
 
 _NAME = re.compile(r"shard-(?P<shard>\d+)-(?P<number>\d+)-(?P<digest>[0-9a-f]{16})\.safetensors")
@@ -39,6 +39,24 @@ def block_files(folder: Path) -> list[Path]:
     """Return the blocks of a store in the order in which each shard wrote them."""
     found = [(path, match) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [path for path, match in sorted(found, key=lambda item: (int(item[1]["shard"]), int(item[1]["number"])))]
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to make a store of a folder that holds anything else; hidden files do not count.
+
+    Raises:
+        UsageError: If it is no store and not empty.
+    """
+    if (folder / FILE_NAME).exists():
+        return
+    others = {entry for entry in folder.iterdir() if not entry.name.startswith(".")} - set(block_files(folder))
+    if others:
+        raise UsageError(
+            "the folder is no teacher store and not empty",
+            where=str(folder),
+            got=", ".join(sorted(entry.name for entry in others)[:3]),
+            fix="choose another folder for the store",
+        )
 
 
 def place(path: Path) -> tuple[int, int]:

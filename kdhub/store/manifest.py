@@ -17,7 +17,7 @@ FILE_NAME = "manifest.json"
 FORMAT = 1
 """Counts changes of the format that an older reader would misread."""
 
-_NOTES = ("errors", "class_names", "metrics")
+_NOTES = ("errors", "class_names", "model", "metrics")
 """What a store tells besides, and does not depend on."""
 
 WRITE_FIX = "free some space or see why it is not writable, or choose another folder for the store: nothing in it is computed again"
@@ -40,6 +40,7 @@ class Manifest:
         trees: What the value of each tap is made of; empty until the teacher has run.
         errors: What the form of each tap costs; see `measured_errors`. No part of the identity.
         class_names: The teacher's classes in order, if it has classes. No part of the identity.
+        model: ``type`` and ``parameters`` of the teacher, if it is a module. No part of the identity.
         metrics: What the teacher reached on validation data, by what the validation depends on: ``metrics``, ``data`` and
             ``recorded``, the time. No part of the identity.
         format: Version of the format on disk.
@@ -57,6 +58,7 @@ class Manifest:
     trees: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
+    model: Mapping[str, Any] | None = None
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from kdhub.errors import UsageError
 from kdhub.files import storage_error
-from kdhub.store.blocks import block_files, next_number, write_block
+from kdhub.store.blocks import next_number, refuse_foreign, write_block
 from kdhub.store.columns import Records, column_name
 from kdhub.store.index import Index
-from kdhub.store.manifest import WRITE_FIX, Manifest, other_store_error
+from kdhub.store.manifest import FILE_NAME, WRITE_FIX, Manifest, other_store_error
 from kdhub.store.merging import merge_shard
 from kdhub.store.reader import open_blocks
 from kdhub.store.tree import Column
@@ -68,18 +68,10 @@ class StoreWriter:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            refuse_foreign(folder)
             before = Manifest.read(folder)
-            if before is None:
-                others = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-                if set(others) - set(block_files(folder)):
-                    raise UsageError(
-                        "the folder is no teacher store and not empty",
-                        where=str(folder),
-                        got=", ".join(sorted(entry.name for entry in others)[:3]),
-                        fix="choose another folder for the store",
-                    )
         except OSError as error:
-            raise storage_error(folder / "manifest.json", error, WRITE_FIX) from error
+            raise storage_error(folder / FILE_NAME, error, WRITE_FIX) from error
         if before is not None and (differences := manifest.differences(before)):
             raise other_store_error(folder, differences)
         if before is None and set(manifest.trees) != set(manifest.taps):

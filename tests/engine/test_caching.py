@@ -259,6 +259,15 @@ def test_a_store_that_is_a_file_is_refused(config: Callable[..., Config], tmp_pa
     assert (tmp_path / "store").read_text() == "precious"
 
 
+def test_a_folder_of_something_else_is_left_as_it_was(config: Callable[..., Config], tmp_path: Path) -> None:
+    """`store='photos'` must not fill the folder with blocks among the photos, nor leave a lock behind."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "photo.jpg").write_text("precious")
+    with pytest.raises(UsageError, match=r"no teacher store and not empty \(got photo.jpg"):
+        cache_teachers(config({}))
+    assert [entry.name for entry in (tmp_path / "store").iterdir()] == ["photo.jpg"]
+
+
 def test_ctrl_c_keeps_what_was_computed(config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever needs the GPU for a moment must not lose the last half minute, and wants to know what to type."""
     answers = TeacherSource.answer

@@ -42,6 +42,13 @@ def teachers_in_report(cfg: Config) -> dict[str, Any]:
     return dict(card.content["baselines"]["teachers"])
 
 
+def models_in_report(cfg: Config) -> dict[str, Any]:
+    """Return the classes and sizes that the report of a finished run shows."""
+    card = RunCard.read(Path(cfg.work_dir))
+    assert card is not None
+    return dict(card.content["models"])
+
+
 def recorded(cfg: Config) -> list[dict[str, Any]]:
     """Return the metrics that the store has."""
     return [dict(entry["metrics"]) for entry in StoreReader(cfg.model.teacher.store).manifest.metrics.values()]
@@ -59,6 +66,8 @@ def test_the_report_shows_what_the_live_teacher_reaches(
     (tmp_path / "teacher.pth").unlink()  # the store travels alone
     assert teachers_in_report(cfg) == expected
     assert "(recorded by kdhub cache on 2" in capfd.readouterr().err
+    assert models_in_report(cfg)["teacher"] == models_in_report(live)["teacher"]
+    assert models_in_report(live)["teacher"]["type"] == "TinyClassifier"
 
 
 CHANGES: dict[str, Callable[[Config], Any]] = {

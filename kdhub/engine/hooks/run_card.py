@@ -10,9 +10,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 import kdhub
+from kdhub.distill.stored import StoredTeacher
 from kdhub.engine.facts import command_line, machine, source_commit, versions
 from kdhub.engine.identity import experiment
-from kdhub.engine.models import parameter_count, student_of, teachers_of
+from kdhub.engine.models import described_model, student_of, teachers_of
 from kdhub.engine.run_card import RunCard, now
 from kdhub.engine.sampling import KeyedDataset
 from kdhub.engine.work_dir import POINTER
@@ -92,12 +93,12 @@ def _forget_after(content: dict[str, Any], iteration: int) -> None:
 
 
 def _models(model: Any) -> dict[str, Any]:
-    student = student_of(model)
-    sizes: dict[str, Any] = {"student": {"type": type(student).__name__, "parameters": parameter_count(student)}}
+    models: dict[str, Any] = {"student": described_model(student_of(model))}
     for name, teacher in teachers_of(model).items():
         live = getattr(teacher, "model", None)
-        sizes[name] = {"type": type(live or teacher).__name__, "parameters": parameter_count(live) if live else None}
-    return sizes
+        stored = teacher.reader.manifest.model if isinstance(teacher, StoredTeacher) else None
+        models[name] = described_model(live) if live else stored or {"type": type(teacher).__name__, "parameters": None}
+    return models
 
 
 def _data(runner: Any) -> dict[str, Any]:
