@@ -9,10 +9,14 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.text import Text
+
+from kdhub.files import plain
 
 _TALKATIVE = frozenset({"mmengine", "mmcv", "mmdet", "mmseg", "mmpretrain"})
 _WITHOUT_CONSEQUENCE = (
@@ -43,6 +47,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def metrics_line(metrics: Mapping[str, Any], at_most: int = 6) -> str:
+    """Write the first of some metrics in one line."""
+    numbers = [f"{name} {value:.4g}" for name, value in plain(metrics).items() if isinstance(value, (int, float))]
+    more = f" and {len(numbers) - at_most} more" if len(numbers) > at_most else ""
+    return ", ".join(numbers[:at_most]) + more
 
 
 class ConsoleHandler(logging.Handler):

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from torch import nn
 
+from kdhub.engine.console import metrics_line
 from kdhub.engine.defaults import add_testing_defaults
 from kdhub.engine.hooks.progress import ProgressHook
 from kdhub.engine.libraries import import_library
@@ -51,7 +52,7 @@ def evaluate(runner: Any, what: str, model: nn.Module) -> dict[str, Any]:
     """
     with preserved_randomness(), _standing_in(runner, model):
         metrics = dict(runner.val_loop.run())
-    runner.logger.info(f"{what}: {ProgressHook().describe(metrics)}")
+    runner.logger.info(f"{what}: {metrics_line(metrics)}")
     return metrics
 
 

@@ -13,9 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from kdhub.distill.stored import StoredTeacher
+from kdhub.engine.console import metrics_line
 from kdhub.engine.distributed import decided_by_main_process
 from kdhub.engine.evaluation import PARTS, evaluate, keep_only
-from kdhub.engine.hooks.progress import ProgressHook
 from kdhub.engine.identity import digest
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.run_card import now
@@ -72,7 +72,7 @@ def record_metrics(cfg: Any, name: str, stored: StoredTeacher) -> None:
 
 def describe_metrics(entry: Mapping[str, Any]) -> str:
     """Write a store's entry in one line: the metrics, and when they were measured."""
-    return f"{ProgressHook().describe(entry['metrics'])} (recorded by kdhub cache on {entry['recorded'][:10]})"
+    return f"{metrics_line(entry['metrics'])} (recorded by kdhub cache on {entry['recorded'][:10]})"
 
 
 class _Evaluator(KdhubRunner):

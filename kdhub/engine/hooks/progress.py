@@ -10,8 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from kdhub.engine.console import console, duration, say
-from kdhub.files import plain
+from kdhub.engine.console import console, duration, metrics_line, say
 
 _REFRESH_SECONDS = 0.2
 """How often the loss is read at most; on a GPU each reading waits for the device."""
@@ -86,7 +85,7 @@ class ProgressHook(Hook):
         """Print the metrics."""
         self._end_evaluation()
         if metrics:
-            runner.logger.info(f"evaluation at iteration {runner.iter}: {self.describe(metrics)}")
+            runner.logger.info(f"evaluation at iteration {runner.iter}: {metrics_line(metrics, self.metrics)}")
 
     def before_test_epoch(self, runner: Any) -> None:
         """Show a test as a bar of its own."""
@@ -109,12 +108,6 @@ class ProgressHook(Hook):
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._training = self._evaluating = None
-
-    def describe(self, metrics: Mapping[str, Any]) -> str:
-        """Write the first metrics in one line."""
-        numbers = [f"{name} {value:.4g}" for name, value in plain(metrics).items() if isinstance(value, (int, float))]
-        more = f" and {len(numbers) - self.metrics} more" if len(numbers) > self.metrics else ""
-        return ", ".join(numbers[: self.metrics]) + more
 
     def _start_evaluation(self, what: str, batches: int) -> None:
         self._since = 0.0
