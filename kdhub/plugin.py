@@ -73,6 +73,7 @@ def kdhub_losses() -> Iterable[LossSpec]:
         optional=("mask",),
         tags=("logits",),
         reduction="positions",
+        unaugmented=True,
     )
     for name, module, summary in (
         ("MSE", "mse", "Mean squared difference"),
@@ -80,7 +81,9 @@ def kdhub_losses() -> Iterable[LossSpec]:
         ("SmoothL1", "smooth_l1", "Squared difference near zero, absolute beyond"),
     ):
         target = f"kdhub.distill.losses.{module}:{name}"
-        yield LossSpec(name=name, target=target, summary=summary, optional=("mask",), tags=("feature",))
+        yield LossSpec(
+            name=name, target=target, summary=summary, optional=("mask",), tags=("feature",), unaugmented=True
+        )
     yield LossSpec(
         name="Relational",
         target="kdhub.distill.losses.relational:Relational",

@@ -121,6 +121,8 @@ class LossSpec(Component):
             ``nothing``.
         zero_at_equality: Whether the loss is exactly its minimum, 0, when student equals teacher.
         reduction: How it reduces, such as ``batchmean``.
+        unaugmented: Whether the method stands if the teacher saw the sample as it is and the student sees it augmented:
+            what the teacher says of the sample as a whole is held against any view of it.
     """
 
     kind: str = "loss"
@@ -131,6 +133,7 @@ class LossSpec(Component):
     match: str = "shape"
     zero_at_equality: bool = True
     reduction: str = "mean"
+    unaugmented: bool = False
 
     def __post_init__(self) -> None:
         # slots=True makes a second class, which a zero-argument super() does not find

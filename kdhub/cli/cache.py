@@ -113,8 +113,12 @@ def _info(path: str, as_json: bool) -> int:
     print(f"  teacher        {model}{manifest.teacher}")
     print(f"  data           {manifest.data}")
     print(f"  preprocessing  {manifest.preprocessing}")
-    augmentations = f"{manifest.draws} recorded, seed {manifest.seed}" if manifest.mode == "recorded" else "none"
-    print(f"  augmentations  {augmentations}")
+    augmentations = {
+        "plain": "none",
+        "recorded": f"{manifest.draws} recorded, seed {manifest.seed}",
+        "unaugmented": "none for the teacher, any for the student",
+    }
+    print(f"  augmentations  {augmentations[manifest.mode]}")
     for entry in manifest.metrics.values():
         print(f"  validation     {describe_metrics(entry)}, {entry['data']}")
     return 0

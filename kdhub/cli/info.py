@@ -95,4 +95,7 @@ def _loss_facts(spec: LossSpec) -> dict[str, str]:
         "shapes": match[spec.match],
         "at equality": "0" if spec.zero_at_equality else "not 0",
         "reduction": spec.reduction,
+        "augmented": "the teacher may have seen the sample un-augmented"
+        if spec.unaugmented
+        else "as the teacher saw it",
     }

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.config.findings import Finding, Report
-from kdhub.config.objectives import Inputs, missing_inputs, spread, spread_problems, teacher_problems
+from kdhub.config.objectives import (
+    Inputs,
+    missing_inputs,
+    spread,
+    spread_problems,
+    teacher_problems,
+    unaugmented_problem,
+)
 from kdhub.errors import UnknownComponentError, UsageError
 from kdhub.plugins import PluginManager
 from kdhub.records import LossSpec
@@ -28,13 +35,16 @@ def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager,
         report.warn(f"{path}.objectives", "there is no objective: the student learns nothing from a teacher")
         return
     _check_stores(model, path, report)
+    unaugmented = {name for name, teacher in _configs(model).items() if teacher.get("unaugmented") is not None}
     heard: set[str] = set()
     for name, objective in objectives.items():
         where = f"{path}.objectives.{name}"
         if "." in str(name):
             report.error(where, "an objective's name may hold no '.'")
         if isinstance(objective, Mapping):
-            heard |= _check_objective(objective, where, teachers, manager, report)
+            own = _check_objective(objective, where, teachers, manager, report)
+            _check_unaugmented(objective, where, own & unaugmented, manager, report)
+            heard |= own
         else:
             report.error(where, "not an objective", expected="dict(loss=..., student=...)", got=repr(objective))
     for name in sorted(set(teachers) - heard):
@@ -56,13 +66,18 @@ def _teachers(model: Mapping[str, Any], path: str, report: Report) -> tuple[str,
     return tuple(several) if several is not None else ("teacher",) if single is not None else ()
 
 
+def _configs(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the teachers that are written as dicts, by name."""
+    several = model.get("teachers")
+    found = several if isinstance(several, Mapping) else {"teacher": model.get("teacher")}
+    return {name: teacher for name, teacher in found.items() if isinstance(teacher, Mapping)}
+
+
 def _check_stores(model: Mapping[str, Any], path: str, report: Report) -> None:
     """Warn of stores that `kdhub cache` has yet to write; find those that it cannot."""
-    several = model.get("teachers")
-    places = {f"{path}.teacher": model.get("teacher")}
-    places |= {f"{path}.teachers.{name}": one for name, one in several.items()} if isinstance(several, Mapping) else {}
-    for where, teacher in places.items():
-        if not isinstance(teacher, Mapping) or teacher.get("type") != _STORED:
+    for name, teacher in _configs(model).items():
+        where = f"{path}.teachers.{name}" if isinstance(model.get("teachers"), Mapping) else f"{path}.teacher"
+        if teacher.get("type") != _STORED:
             continue
         store = teacher.get("store")
         if isinstance(store, str) and Path(store).expanduser().is_file():
@@ -81,9 +96,10 @@ def _check_objective(
         if key not in objective:
             report.error(where, f"the objective has no {key!r}", expected=f"{key}=...")
     _check_plain_values(objective, where, report)
-    inputs = _inputs(objective.get("loss"), manager)
-    if inputs is None:
+    spec = _spec(objective.get("loss"), manager)
+    if spec is None:
         return set(teachers)  # a loss that no manifest lists: its forward is not known here
+    inputs = Inputs.of_record(spec)
     sides = {"student": inputs.student, "teacher": inputs.teacher, "batch": inputs.batch}
     bound: dict[str, Any] = {}
     for side, names in sides.items():
@@ -121,7 +137,16 @@ def _check_plain_values(objective: Mapping[str, Any], where: str, report: Report
         report.error(f"{where}.batch", "not a dict of loss input to path in the batch", got=repr(batch))
 
 
-def _inputs(loss: Any, manager: PluginManager) -> Inputs | None:
+def _check_unaugmented(
+    objective: Mapping[str, Any], where: str, teachers: Collection[str], manager: PluginManager, report: Report
+) -> None:
+    """Check that a loss bears teachers that saw the samples un-augmented."""
+    spec = _spec(objective.get("loss"), manager)
+    if teachers and spec is not None and (problem := unaugmented_problem(spec, where)):
+        _add([problem], report)
+
+
+def _spec(loss: Any, manager: PluginManager) -> LossSpec | None:
     type_ = loss.get("type") if isinstance(loss, Mapping) else None
     if not isinstance(type_, str) or not manager.owns(type_):
         return None
@@ -129,7 +154,7 @@ def _inputs(loss: Any, manager: PluginManager) -> Inputs | None:
         record = manager.find(type_, "loss").component
     except UnknownComponentError:  # reported where the loss itself is checked
         return None
-    return Inputs.of_record(record) if isinstance(record, LossSpec) else None
+    return record if isinstance(record, LossSpec) else None
 
 
 def _teacher_of(tap: Any) -> str:

@@ -85,6 +85,19 @@ def missing_inputs(inputs: Inputs, bound: Collection[str], where: str) -> Iterat
     )
 
 
+def unaugmented_problem(spec: LossSpec | None, where: str) -> UsageError | None:
+    """Return what is wrong with a loss that hears a teacher which saw the samples un-augmented, if anything is."""
+    if spec is not None and spec.unaugmented:
+        return None
+    return UsageError(
+        "the loss wants the teacher to see what the student sees, and this teacher sees the samples un-augmented",
+        where=f"{where}.loss",
+        expected="a loss whose LossSpec says unaugmented=True",
+        got=f"{spec.name} without" if spec is not None else "a loss that no plugin lists",
+        fix="store n augmentations of each sample: draws=n in the place of unaugmented, in kdhub.StoredTeacher",
+    )
+
+
 def teacher_problems(entry: Any, teachers: Collection[str], where: str) -> Iterator[UsageError]:
     """Yield what is wrong with the teacher that a tap names, as ``"name:path"``, or fails to name."""
     path = entry.get("path") if isinstance(entry, Mapping) else entry

@@ -23,6 +23,7 @@ from kdhub.distill.shape_probe import mismatches, require_matching
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import Teacher
 from kdhub.errors import UsageError, near_matches, placed
+from kdhub.records import LossSpec
 from kdhub.registry import build
 
 _OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
@@ -139,6 +140,12 @@ class Distiller(BaseModel):
     def taps_of(self, teacher: str) -> list[Tap]:
         """Return the taps by which the objectives read a teacher."""
         return [tap for o in self._objectives() for owner, tap in o.teacher_taps.values() if owner == teacher]
+
+    def specs_of(self, teacher: str) -> dict[str, LossSpec | None]:
+        """Return what manifests say of the losses that hear a teacher, by objective; ``None`` for one that none lists."""
+        return {
+            o.name: o.spec for o in self._objectives() if any(owner == teacher for owner, _ in o.teacher_taps.values())
+        }
 
     def _objectives(self) -> list[Objective]:
         return [module for module in self.objectives.values() if isinstance(module, Objective)]

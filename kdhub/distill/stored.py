@@ -52,7 +52,10 @@ class StoredTeacher:
             logits of each position and one number for all others (see `kdhub.store.precision.Precision`); or a dict of
             tap to form, where taps that are left out are kept in float32. `kdhub cache` says what it costs.
         draws: How many augmentations of each sample to store. Training replays them in turn, with the seed of the store.
-            ``None``: the data pipeline is deterministic, and each sample is stored once.
+            ``None``: each sample is stored once, for a data pipeline that is deterministic.
+        unaugmented: What to change in ``train_dataloader.dataset`` so that it loads its samples without augmentation, such
+            as ``dict(pipeline=test_pipeline)``. The teacher is then asked once a sample, whatever views of it the student
+            is trained on. For losses whose `LossSpec` allows it, and values that say something of the sample as a whole.
         verify: How many random entries to compare with the live teacher at the start of training.
         max_error: Largest relative error at which two answers of the live teacher count as the same: alone or in another
             batch, today or when it was stored. As for `ModelTeacher`, far above what another device's kernels make of
@@ -70,11 +73,14 @@ class StoredTeacher:
         teacher: Mapping[str, Any] | None = None,
         precision: str | Mapping[str, str] = "float32",
         draws: int | None = None,
+        unaugmented: Mapping[str, Any] | None = None,
         verify: int = 8,
         max_error: float = 0.02,
     ) -> None:
         if draws is not None:
             require_count("StoredTeacher", "draws", draws, at_least=1)
+        if unaugmented is not None:
+            _require_changes(unaugmented, draws)
         require_count("StoredTeacher", "verify", verify, at_least=0)
         require_number("StoredTeacher", "max_error", max_error, above=0)
         for form in precision.values() if isinstance(precision, Mapping) else (precision,):
@@ -83,6 +89,7 @@ class StoredTeacher:
         self.model: nn.Module | None = None
         self.store = Path(store).expanduser()
         self.draws = draws
+        self.unaugmented = unaugmented
         self.verify = verify
         self.max_error = max_error
         self._precision = precision
@@ -103,6 +110,13 @@ class StoredTeacher:
         if self.live is None:
             self.class_names = reader.manifest.class_names
         return reader
+
+    @property
+    def mode(self) -> str:
+        """How the store deals with augmentation; see `kdhub.store.Manifest`."""
+        if self.unaugmented is not None:
+            return "unaugmented"
+        return "plain" if self.draws is None else "recorded"
 
     def release(self) -> None:
         """Let the live teacher go; from here on the store answers."""
@@ -182,6 +196,28 @@ class StoredTeacher:
     def __deepcopy__(self, memo: dict[int, Any]) -> StoredTeacher:
         """Stay one object, as a live teacher does."""
         return self
+
+
+def _require_changes(unaugmented: Any, draws: int | None) -> None:
+    """Refuse what does not say how samples are loaded without augmentation.
+
+    Raises:
+        UsageError: If it is no dict, an empty one, or stands beside ``draws``.
+    """
+    if not isinstance(unaugmented, Mapping) or not unaugmented:
+        raise UsageError(
+            "not what to change in train_dataloader.dataset",
+            where="StoredTeacher.unaugmented",
+            expected="a dict, such as dict(pipeline=test_pipeline)",
+            got=repr(unaugmented),
+        )
+    if draws is not None:
+        raise UsageError(
+            "the teacher sees either augmented samples or un-augmented ones",
+            where="StoredTeacher.unaugmented",
+            got=f"draws={draws} beside it",
+            fix="leave out one of the two",
+        )
 
 
 def _require_repeatable(teacher: Mapping[str, Any] | None) -> None:

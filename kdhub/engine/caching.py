@@ -24,7 +24,7 @@ from kdhub.checkpoint import safe_loading
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import Teacher
-from kdhub.distill.values import tensors_in
+from kdhub.distill.values import describe, tensors_in
 from kdhub.engine.caching_progress import CachingProgress, data_size
 from kdhub.engine.commands import cache_command
 from kdhub.engine.console import talk_on_console
@@ -38,20 +38,15 @@ from kdhub.engine.models import described_model
 from kdhub.engine.replay import require_replayable
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.runner import KdhubRunner
+from kdhub.engine.teacher_data import TeacherData, require_keys
 from kdhub.engine.teacher_metrics import record_metrics
-from kdhub.engine.teacher_source import (
-    TeacherSource,
-    data_fingerprint,
-    preprocessing,
-    require_keys,
-    stored_teachers,
-    worst_difference,
-)
+from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers, worst_difference
 from kdhub.errors import ToldElsewhereError, UsageError, placed
 from kdhub.files import storage_error
 from kdhub.store import (
     DamagedStoreError,
     Manifest,
+    Node,
     StoreInfo,
     StoreWriter,
     find_tree,
@@ -166,14 +161,15 @@ def _fill(
         raise UsageError(f"no objective reads teacher {name!r}, so there is nothing to store", where="model.objectives")
     if stored.store.exists() and not stored.store.is_dir():
         raise UsageError("the store is a file", where=str(stored.store), expected="a folder, or a name for a new one")
-    dataset, draws = loader.dataset, stored.draws or 1
-    decided_by_main_process(lambda: require_replayable(dataset, seed, augmented=stored.draws is not None))
-    source = TeacherSource.of(model, name, live, loader, seed, draws)
+    require_allowed(model, name, stored)
+    data = TeacherData.of(stored, cfg, loader.dataset)
+    decided_by_main_process(lambda: require_replayable(data.dataset, seed, data.mode))
+    source = TeacherSource.of(model, name, live, data, loader, seed)
     source.to(torch.device(get_device()))
     with _told_once(), placed(f"teacher {name!r}"), preserved_randomness():
         manifest = _manifest(cfg, stored, live, source, seed)
     writer = _open(stored.store, manifest, locks)
-    keys = [(index, draw) for draw in range(draws) for index in range(len(dataset))]  # type: ignore[arg-type]
+    keys = [(index, draw) for draw in range(data.draws) for index in range(len(data))]
     missing = writer.missing(keys)
     barrier()  # before anybody writes: all must see the same samples missing
     with _told_once():
@@ -259,8 +255,8 @@ def _write(
 
 
 def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSource, seed: int) -> Manifest:
-    dataset = source.loader.dataset
-    count = min(max(3, min(source.loader.batch_size or _PROBED, _PROBED)), len(dataset))  # type: ignore[arg-type]
+    data = source.data
+    count = min(max(3, min(source.loader.batch_size or _PROBED, _PROBED)), len(data))
     if count < 3:
         raise UsageError("too few samples to store a teacher for", where="train_dataloader.dataset", got=str(count))
     whole = [(index, 0) for index in range(count)]
@@ -273,15 +269,18 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
     for tap, values in observed.items():
         _require_independent(tap, values, stored.max_error)
     trees = {tap: find_tree(values, precisions[tap], tap) for tap, values in observed.items()}
+    if data.mode == "unaugmented":
+        for tap, tree in trees.items():
+            _require_whole(tap, tree, observed[tap][0][1])
     return Manifest(
         teacher=live.fingerprint(),
         taps=tuple(source.taps),
-        mode="plain" if stored.draws is None else "recorded",
-        draws=source.draws,
-        seed=None if stored.draws is None else seed,
-        samples=len(dataset),  # type: ignore[arg-type]
-        data=data_fingerprint(dataset),
-        preprocessing=preprocessing(cfg, dataset, live.batch == "student"),
+        mode=data.mode,
+        draws=data.draws,
+        seed=seed if data.mode == "recorded" else None,
+        samples=len(data),
+        data=data.fingerprint(),
+        preprocessing=data.preprocessing(cfg, live.batch == "student"),
         precision=precisions,
         trees={tap: tree.to_json() for tap, tree in trees.items()},
         errors={tap: measured_errors(tree, observed[tap], precisions[tap], tap) for tap, tree in trees.items()},
@@ -296,6 +295,22 @@ def _taps_there(folder: Path) -> tuple[str, ...]:
     except DamagedStoreError:
         return ()  # it is repaired before anybody relies on it
     return () if manifest is None else manifest.taps
+
+
+def _require_whole(tap: str, tree: Node, value: Any) -> None:
+    """See that a value says something of a sample as a whole, which holds for any view of it.
+
+    Raises:
+        UsageError: If it says something of places, which the student's augmentation moves.
+    """
+    if tree.located:
+        raise UsageError(
+            "the value says something of places in the sample, which are elsewhere in what the student sees",
+            where=tap,
+            expected="at most one axis besides the batch, as classes or an embedding have",
+            got=describe(value),
+            fix="store n augmentations of each sample: draws=n in the place of unaugmented, in kdhub.StoredTeacher",
+        )
 
 
 def _require_independent(tap: str, observed: Sequence[tuple[int, Any]], limit: float) -> None:

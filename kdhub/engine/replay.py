@@ -15,41 +15,50 @@ from kdhub.errors import UsageError
 _SAMPLES = 16
 """How many samples are drawn twice: a flip of half of them stays unseen once in 65,000 times."""
 
-_WHERE = "train_dataloader.dataset"
+_PLACES = {
+    "plain": "train_dataloader.dataset",
+    "recorded": "train_dataloader.dataset",
+    "unaugmented": "train_dataloader.dataset with StoredTeacher.unaugmented",
+}
+_FIXES = {
+    "plain": "in kdhub.StoredTeacher, store n augmentations of each sample with draws=n, or say with unaugmented=... how a"
+    " sample is loaded as it is",
+    "recorded": "find the transform that draws from a generator of its own, and let it draw from Python's random, numpy's or"
+    " torch's global one",
+    "unaugmented": "take the random transforms out of the pipeline that is named there",
+}
 
 
-def require_replayable(dataset: Any, seed: int, augmented: bool) -> None:
+def require_replayable(dataset: Any, seed: int, mode: str) -> None:
     """Draw some samples twice, and see that they are what a store takes them for.
 
     Args:
-        dataset: The training data.
+        dataset: The training data, as the teacher sees them.
         seed: Seed of the augmentations.
-        augmented: Whether the store records augmentations: then the same key must give the same sample, otherwise any
-            key must.
+        mode: See `kdhub.store.Manifest`. If the store records augmentations, the same key must give the same sample,
+            otherwise any key must.
 
     Raises:
         UsageError: If a sample differs.
     """
-    other = seed if augmented else seed + 1
-    first, second = KeyedDataset(dataset, seed), KeyedDataset(dataset, other)
-    step = max(1, len(dataset) // _SAMPLES)
-    for index in range(0, min(len(dataset), step * _SAMPLES), step):
+    recorded = mode == "recorded"
+    first, second = KeyedDataset(dataset, seed), KeyedDataset(dataset, seed if recorded else seed + 1)
+    for index in some_indices(dataset):
         key = SampleKey(index, 0)
-        if same(first[key], second[key]):
-            continue
-        if augmented:
+        if not same(first[key], second[key]):
             raise UsageError(
-                f"sample {index} is not the same when its augmentation is replayed from its seed",
-                where=_WHERE,
-                fix="find the transform that draws from a generator of its own, and let it draw from Python's random,"
-                " numpy's or torch's global one",
+                f"sample {index} is not the same when its augmentation is replayed from its seed"
+                if recorded
+                else f"the data pipeline augments: sample {index}, loaded twice, differs",
+                where=_PLACES[mode],
+                fix=_FIXES[mode],
             )
-        raise UsageError(
-            f"the data pipeline augments: sample {index}, loaded twice, differs",
-            where=_WHERE,
-            fix="store n augmentations of each sample with draws=n in kdhub.StoredTeacher, or take the random transforms"
-            " out of the pipeline",
-        )
+
+
+def some_indices(dataset: Any) -> range:
+    """Return indices spread over a data set, for a trial."""
+    step = max(1, len(dataset) // _SAMPLES)
+    return range(0, min(len(dataset), step * _SAMPLES), step)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -19,13 +19,8 @@ from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.engine.commands import cache_command
 from kdhub.engine.replay import same
 from kdhub.engine.rng import preserved_randomness
-from kdhub.engine.teacher_source import (
-    TeacherSource,
-    data_fingerprint,
-    preprocessing,
-    require_keys,
-    stored_teachers,
-)
+from kdhub.engine.teacher_data import TeacherData, require_keys
+from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers
 from kdhub.errors import ToldElsewhereError, UsageError
 from kdhub.store import Manifest
 
@@ -34,7 +29,7 @@ class Replay(NamedTuple):
     """Which augmentations the training data must show.
 
     Attributes:
-        seed: Their seed; ``None`` where the data pipeline is deterministic.
+        seed: Their seed; ``None`` where any will do.
         draws: After how many draws of a sample they come again; ``None`` where there is only one.
     """
 
@@ -73,8 +68,10 @@ def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any
 
 
 def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> None:
+    require_allowed(model, name, stored)
     manifest = stored.reader.manifest
-    _require_fitting(model, name, stored, cfg, loader.dataset)
+    data = TeacherData.of(stored, cfg, loader.dataset)
+    _require_fitting(model, name, stored, cfg, data)
     records, wanted = len(stored.reader), manifest.samples * manifest.draws
     if records < wanted:
         raise UsageError(
@@ -88,14 +85,16 @@ def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, 
         print_log(f"warning: teacher {name!r} is not here: its store is taken at its word", "current")
     else:
         with preserved_randomness():
-            _verify(model, name, stored, loader)
+            _verify(model, name, stored, data, loader)
         stored.release()
     print_log(
         f"teacher {name!r} answers from {stored.store} ({wanted} records): {stored.fingerprint()}", logger="current"
     )
 
 
-def _require_fitting(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], dataset: Any) -> None:
+def _require_fitting(
+    model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], data: TeacherData
+) -> None:
     manifest = stored.reader.manifest
     live = stored.live
     taps = tuple(dict.fromkeys(tap.identity for tap in model.taps_of(name)))
@@ -104,11 +103,11 @@ def _require_fitting(model: Distiller, name: str, stored: StoredTeacher, cfg: Ma
         manifest,
         teacher=live.fingerprint() if live is not None else manifest.teacher,
         taps=taps,
-        mode="plain" if stored.draws is None else "recorded",
-        draws=stored.draws or 1,
-        samples=len(dataset),
-        data=data_fingerprint(dataset),
-        preprocessing=preprocessing(cfg, dataset, student),
+        mode=data.mode,
+        draws=data.draws,
+        samples=len(data),
+        data=data.fingerprint(),
+        preprocessing=data.preprocessing(cfg, student),
         precision=stored.precisions(taps, manifest.taps),
     )
     if shortcomings := present.shortcomings(manifest):
@@ -121,13 +120,13 @@ def _require_fitting(model: Distiller, name: str, stored: StoredTeacher, cfg: Ma
         )
 
 
-def _verify(model: Distiller, name: str, stored: StoredTeacher, loader: DataLoader[Any]) -> None:
+def _verify(model: Distiller, name: str, stored: StoredTeacher, data: TeacherData, loader: DataLoader[Any]) -> None:
     """Compare random entries with what the live teacher answers now."""
     manifest: Manifest = stored.reader.manifest
     if not stored.verify or stored.live is None:
         return
     stored.live.to(stored.device)
-    source = TeacherSource.of(model, name, stored.live, loader, manifest.seed or 0, manifest.draws)
+    source = TeacherSource.of(model, name, stored.live, data, loader, manifest.seed or 0)
     places = random.Random().sample(range(manifest.samples * manifest.draws), min(stored.verify, manifest.samples))
     keys = [divmod(place, manifest.draws) for place in places]
     (answer,) = source.answers([keys])

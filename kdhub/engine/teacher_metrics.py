@@ -20,7 +20,7 @@ from kdhub.engine.identity import digest
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.run_card import now
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.teacher_source import data_fingerprint, described_dataset
+from kdhub.engine.teacher_data import data_fingerprint, described_dataset
 from kdhub.files import plain
 from kdhub.store import StoreReader
 
@@ -106,7 +106,9 @@ def _runner(cfg: Any, folder: str) -> KdhubRunner:
 
 def _validation(cfg: Mapping[str, Any], loader: DataLoader[Any]) -> str:
     """Digest all that metrics depend on besides the model."""
-    described = dict(cfg["val_dataloader"]) | {"dataset": described_dataset(cfg["val_dataloader"], loader.dataset)}
+    described = dict(cfg["val_dataloader"]) | {
+        "dataset": described_dataset(cfg["val_dataloader"]["dataset"], loader.dataset)
+    }
     return digest([described, cfg["val_evaluator"], cfg["val_cfg"], data_fingerprint(loader.dataset)])
 
 

@@ -1,4 +1,4 @@
-"""What the values of a store come from: training data, preprocessing and a live teacher; and the words for all of it."""
+"""What the values of a store come from: training data, preprocessing and a live teacher."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
+from kdhub.config.objectives import unaugmented_problem
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.preprocess import SAMPLE_KEYS
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.taps import Tap, resolved
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import map_tensors
-from kdhub.engine.identity import digest
 from kdhub.engine.sampling import KeyedCollate, KeyedDataset, SampleKey
-from kdhub.errors import UsageError
-
-_LOCATIONS = frozenset({"root", "data_root"})
-"""Where a data set lies is no part of what its samples are, if it has a fingerprint."""
+from kdhub.engine.teacher_data import TeacherData
 
 
 def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
@@ -40,21 +37,21 @@ class TeacherSource:
         model: The distiller, whose student may preprocess for the teacher.
         teacher: The live teacher.
         taps: Its taps, on its model, by identity.
-        loader: Training data as mmengine builds them; only data set, collate function and workers count.
+        data: What it answers for.
+        loader: Training data as mmengine builds them; only collate function and workers count.
         seed: Seed of the augmentations.
-        draws: Augmentations of each sample.
     """
 
     model: Distiller
     teacher: Teacher
     taps: Mapping[str, Tap]
+    data: TeacherData
     loader: DataLoader[Any]
     seed: int
-    draws: int
 
     @classmethod
     def of(
-        cls, model: Distiller, name: str, teacher: Teacher, loader: DataLoader[Any], seed: int, draws: int
+        cls, model: Distiller, name: str, teacher: Teacher, data: TeacherData, loader: DataLoader[Any], seed: int
     ) -> TeacherSource:
         """Take the taps that the objectives read of a teacher, and find them on the live one.
 
@@ -62,7 +59,7 @@ class TeacherSource:
             UsageError: For a tap whose path leads nowhere.
         """
         taps = {tap.identity: resolved(tap, teacher.model) for tap in model.taps_of(name)}
-        return cls(model, teacher, taps, loader, seed, draws)
+        return cls(model, teacher, taps, data, loader, seed)
 
     def batches(self, keys: Sequence[Sequence[tuple[int, int]]], workers: bool = True) -> Iterator[Any]:
         """Load batches.
@@ -74,7 +71,7 @@ class TeacherSource:
         count = self.loader.num_workers if workers else 0
         return iter(
             DataLoader(
-                KeyedDataset(self.loader.dataset, self.seed, self.draws, attach=True),
+                KeyedDataset(self.data.dataset, self.seed, self.data.draws, attach=True),
                 batch_sampler=[[SampleKey(*key) for key in batch] for batch in keys],
                 collate_fn=KeyedCollate(self.loader.collate_fn, self.seed, expose=True),
                 num_workers=count,
@@ -105,51 +102,17 @@ class TeacherSource:
         self.model.student.data_preprocessor.to(device)
 
 
-def require_keys(loader: DataLoader[Any]) -> None:
-    """See that the samples of a data set can be told apart.
+def require_allowed(model: Distiller, name: str, stored: StoredTeacher) -> None:
+    """See that the losses bear how their teacher's samples were augmented.
 
     Raises:
-        UsageError: If the data are a stream.
+        UsageError: If the teacher saw them un-augmented and the method of a loss does not allow it.
     """
-    if isinstance(loader.dataset, IterableDataset):
-        raise UsageError(
-            "the training data are a stream, whose samples no store can tell apart",
-            where="train_dataloader.dataset",
-            expected="a data set with an index and a length",
-            fix="use the live teacher, or write the stream to a data set with an index",
-        )
-
-
-def data_fingerprint(dataset: Any) -> str:
-    """Identify a data set: by its own ``fingerprint()``, otherwise by class and length."""
-    named = f"{type(dataset).__qualname__} of {len(dataset)}"
-    own = getattr(dataset, "fingerprint", None)
-    return f"{named}, {own()}" if callable(own) else named
-
-
-def preprocessing(cfg: Mapping[str, Any], dataset: Any, student: bool) -> str:
-    """Digest everything between the data set and the teacher that its own fingerprint does not cover.
-
-    Args:
-        cfg: The run's config.
-        dataset: The training data.
-        student: Whether the teacher takes the student's preprocessed batch.
-    """
-    loader = cfg["train_dataloader"]
-    found = digest({"dataset": described_dataset(loader, dataset), "collate": loader.get("collate_fn")})
-    if not student:
-        return found
-    model = cfg["model"]
-    own = model["student"].get("data_preprocessor") if isinstance(model["student"], Mapping) else model["student"]
-    return f"{found}.student-{digest([own, model.get('data_preprocessor'), cfg.get('data_preprocessor')])}"
-
-
-def described_dataset(loader: Mapping[str, Any], dataset: Any) -> Any:
-    """Return what a data loader's config says about its data set; where this lies is left out if it has a fingerprint."""
-    described = loader["dataset"]
-    if callable(getattr(dataset, "fingerprint", None)) and isinstance(described, Mapping):
-        return {key: value for key, value in described.items() if key not in _LOCATIONS}
-    return described
+    if stored.unaugmented is None:
+        return
+    for objective, spec in model.specs_of(name).items():
+        if problem := unaugmented_problem(spec, f"model.objectives.{objective}"):
+            raise problem
 
 
 def worst_difference(one: Sequence[Tensor | list[Tensor]], other: Sequence[Tensor | list[Tensor]]) -> float:

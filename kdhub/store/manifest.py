@@ -30,7 +30,8 @@ class Manifest:
     Attributes:
         teacher: Fingerprint of the teacher's weights and config.
         taps: Identity of each tap: path, key and call.
-        mode: ``plain`` (the data pipeline is deterministic) or ``recorded`` (each sample in ``draws`` augmentations).
+        mode: ``plain`` (the data pipeline is deterministic), ``recorded`` (each sample in ``draws`` augmentations) or
+            ``unaugmented`` (each sample as it is, whatever training makes of it).
         draws: Augmentations of each sample; 1 in mode ``plain``.
         seed: Seed that the augmentations are replayed from, if they are.
         samples: Samples of the data set; the store is complete with ``samples * draws`` records.
@@ -63,10 +64,12 @@ class Manifest:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if self.mode not in ("plain", "recorded") or self.draws < 1 or (self.mode == "plain" and self.draws != 1):
+        if self.draws < 1 or not (
+            self.mode == "recorded" or (self.mode in ("plain", "unaugmented") and self.draws == 1)
+        ):
             raise UsageError(
                 f"{self.mode!r} with {self.draws} draws is no mode of a store",
-                expected="'plain' with 1, or 'recorded' with the number of augmentations of a sample",
+                expected="'plain' or 'unaugmented' with 1, or 'recorded' with the number of augmentations of a sample",
             )
 
     def differences(self, other: Manifest) -> list[str]:

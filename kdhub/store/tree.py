@@ -57,6 +57,11 @@ class Node(ABC):
         """Whether the value is its one column, with nothing to be joined."""
         return False
 
+    @property
+    def located(self) -> bool:
+        """Whether it says something about places in a sample, as maps, tokens and proposals do: it has axes beyond one."""
+        return False
+
     def to_json(self) -> dict[str, Any]:
         """Return it as what a manifest can hold."""
         content = {entry.name: _to_json(getattr(self, entry.name)) for entry in fields(self)}  # type: ignore[arg-type]
@@ -121,6 +126,11 @@ class Rows(Node):
         """Whether a sample is one row, all of which is kept."""
         return self.times == 1 and not self.classes
 
+    @property
+    def located(self) -> bool:
+        """Whether a row is more than a vector."""
+        return len(self.shape) > 1
+
     def join(self, columns: Iterator[Column], size: int) -> Tensor:
         """Put the rows back where the tap had them."""
         if self.bare:
@@ -173,6 +183,11 @@ class Branch(Node):
             item = [entry[key] for entry in value] if self.each else value[key]
             yield from node.split(item, size, f"{where}[{key!r}]")
 
+    @property
+    def located(self) -> bool:
+        """Whether an item is."""
+        return any(item.located for item in self.items)
+
     def join(self, columns: Iterator[Column], size: int) -> Any:
         """Build it around its items: once, or for each sample."""
         items = [node.join(columns, size) for node in self.items]
@@ -198,6 +213,11 @@ class Each(Node):
         if _kind(value) != self.kind or len(value) != size:
             raise refused(where, f"a {self.kind} with an entry for each of {size} samples", value)
         yield from self.item.split(value, size, where)
+
+    @property
+    def located(self) -> bool:
+        """Whether an entry is."""
+        return self.item.located
 
     def join(self, columns: Iterator[Column], size: int) -> Any:
         """Return the entries in the order of the samples."""
@@ -225,6 +245,11 @@ class Ragged(Node):
                 raise refused(where, f"{self.classes} classes, as in the first batches", entry)
             packed.append(precision.pack(entry, self.classes, where))
         yield from (list(part) for part in zip(*packed, strict=True))
+
+    @property
+    def located(self) -> bool:
+        """True: what differs in length is a list of parts."""
+        return True
 
     def join(self, columns: Iterator[Column], size: int) -> list[Tensor]:
         """Return the tensors."""

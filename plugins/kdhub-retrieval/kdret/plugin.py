@@ -35,6 +35,7 @@ def kdhub_losses() -> Iterable[LossSpec]:
         summary="Distance between the two embeddings of a text: cosine, l2 or mse",
         paper="Kim et al. 2023, EmbedDistill, arXiv 2301.12005",
         tags=("feature",),
+        unaugmented=True,
     )
     yield LossSpec(
         name="MarginMSE",

@@ -1,0 +1,151 @@
+"""The training data as a stored teacher sees them: as the student does, or without augmentation; and what identifies them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader, IterableDataset
+
+from kdhub.distill.stored import StoredTeacher
+from kdhub.engine.identity import digest
+from kdhub.engine.replay import same, some_indices
+from kdhub.engine.rng import preserved_randomness
+from kdhub.errors import UsageError
+
+_LOCATIONS = frozenset({"root", "data_root"})
+"""Where a data set lies is no part of what its samples are, if it has a fingerprint."""
+
+_WHERE = "StoredTeacher.unaugmented"
+
+
+@dataclass(frozen=True)
+class TeacherData:
+    """What a stored teacher answers for.
+
+    Attributes:
+        dataset: Its samples, at the indices that they have in training.
+        config: What the config says about the data set.
+        mode: How augmentation is dealt with; see `kdhub.store.Manifest`.
+        draws: Augmentations of each sample.
+    """
+
+    dataset: Any
+    config: Any
+    mode: str
+    draws: int
+
+    @classmethod
+    def of(cls, stored: StoredTeacher, cfg: Mapping[str, Any], dataset: Any) -> TeacherData:
+        """Take the training data, or build them anew without augmentation.
+
+        Args:
+            stored: The teacher, which says which.
+            cfg: The run's config.
+            dataset: The training data.
+
+        Raises:
+            UsageError: If the data set cannot be built as the teacher wants it, or then has other samples.
+        """
+        config = cfg["train_dataloader"]["dataset"]
+        if stored.unaugmented is not None:
+            config = _changed(config, stored.unaugmented)
+            dataset = _built(config, like=dataset)
+        return cls(dataset, config, stored.mode, stored.draws or 1)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def fingerprint(self) -> str:
+        """Identify the samples."""
+        return data_fingerprint(self.dataset)
+
+    def preprocessing(self, cfg: Mapping[str, Any], student: bool) -> str:
+        """Digest everything between the samples and the teacher that their fingerprint does not cover.
+
+        Args:
+            cfg: The run's config.
+            student: Whether the teacher takes the student's preprocessed batch.
+        """
+        collate = cfg["train_dataloader"].get("collate_fn")
+        found = digest({"dataset": described_dataset(self.config, self.dataset), "collate": collate})
+        if not student:
+            return found
+        model = cfg["model"]
+        own = model["student"].get("data_preprocessor") if isinstance(model["student"], Mapping) else model["student"]
+        return f"{found}.student-{digest([own, model.get('data_preprocessor'), cfg.get('data_preprocessor')])}"
+
+
+def require_keys(loader: DataLoader[Any]) -> None:
+    """See that the samples of a data set can be told apart.
+
+    Raises:
+        UsageError: If the data are a stream.
+    """
+    if isinstance(loader.dataset, IterableDataset):
+        raise UsageError(
+            "the training data are a stream, whose samples no store can tell apart",
+            where="train_dataloader.dataset",
+            expected="a data set with an index and a length",
+            fix="use the live teacher, or write the stream to a data set with an index",
+        )
+
+
+def data_fingerprint(dataset: Any) -> str:
+    """Identify a data set: by its own ``fingerprint()``, otherwise by class and length."""
+    named = f"{type(dataset).__qualname__} of {len(dataset)}"
+    own = getattr(dataset, "fingerprint", None)
+    return f"{named}, {own()}" if callable(own) else named
+
+
+def described_dataset(config: Any, dataset: Any) -> Any:
+    """Return what a config says about its data set; where this lies is left out if it has a fingerprint."""
+    if callable(getattr(dataset, "fingerprint", None)) and isinstance(config, Mapping):
+        return {key: value for key, value in config.items() if key not in _LOCATIONS}
+    return config
+
+
+def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    if not isinstance(config, Mapping):
+        raise UsageError("only a data set of a config can be built anew", where=_WHERE, got=type(config).__name__)
+    whole = Config({"dataset": copy.deepcopy(dict(config))})
+    whole.merge_from_dict({"dataset": copy.deepcopy(dict(changes))})
+    return whole["dataset"]
+
+
+def _built(config: Any, like: Any) -> Any:
+    """Build a data set, and see that its samples are those of another.
+
+    Raises:
+        UsageError: If it has no such parameter, or other samples.
+    """
+    try:
+        with preserved_randomness():  # training finds the generators where a run with the live teacher would
+            dataset = DATASETS.build(copy.deepcopy(config))
+            if hasattr(dataset, "full_init"):
+                dataset.full_init()
+    except TypeError as error:
+        raise UsageError(
+            "the data set cannot be built with these changes",
+            where=_WHERE,
+            expected="keys of train_dataloader.dataset",
+            got=str(error),
+        ) from error
+    mine, theirs = data_fingerprint(dataset), data_fingerprint(like)
+    if mine == theirs and hasattr(dataset, "get_data_info"):
+        other = (i for i in some_indices(dataset) if not same(dataset.get_data_info(i), like.get_data_info(i)))
+        index = next(other, None)
+        mine = mine if index is None else f"another sample {index}"
+    if mine != theirs:
+        raise UsageError(
+            "with these changes the data set has other samples than training",
+            where=_WHERE,
+            expected=theirs,
+            got=mine,
+            fix="change only how samples are loaded, such as the pipeline",
+        )
+    return dataset
