@@ -15,12 +15,16 @@ from torch import Tensor, nn
 
 @DATASETS.register_module(force=True)
 class RandomPoints(tiny.TinyPoints):
-    """Points that are moved by random numbers of Python, numpy and torch whenever they are loaded."""
+    """Points that are moved by random numbers of Python, numpy and torch whenever they are loaded, ``far`` or not at all."""
+
+    def __init__(self, far: float = 0.1, **points: int) -> None:
+        super().__init__(**points)
+        self.far = far
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         sample = super().__getitem__(index)
-        moved = sample["inputs"] + torch.randn(2) * 0.1 + random.gauss(0, 0.1) + float(np.random.normal(0, 0.1))
-        return {**sample, "inputs": moved}
+        way = torch.randn(2) + random.gauss(0, 1) + float(np.random.normal(0, 1))
+        return {**sample, "inputs": sample["inputs"] + self.far * way}
 
 
 @MODELS.register_module(force=True)

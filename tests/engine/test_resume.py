@@ -64,14 +64,18 @@ def test_a_process_that_loses_its_statistics_is_noticed(tmp_path: Path, monkeypa
         assert_resume_exact(cfg, at=7, tmp_path=tmp_path, processes=2)
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> Config:
-    """A run of three passes over the data from a store of two augmentations."""
+STORES: dict[str, dict[str, Any]] = {"recorded": {"draws": 2}, "unaugmented": {"unaugmented": {"far": 0.0}}}
+
+
+@pytest.fixture(params=STORES)
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Config:
+    """A run of three passes over the data from a store of two augmentations, or of the samples themselves."""
     torch.manual_seed(7)
     torch.save({"state_dict": tiny.TinyClassifier(width=8).state_dict()}, tmp_path / "teacher.pth")
     cfg = random_points.config()
     live = {**cfg.model.teacher, "checkpoint": str(tmp_path / "teacher.pth")}
-    cfg.model.teacher = {"type": "kdhub.StoredTeacher", "store": str(tmp_path / "store"), "teacher": live, "draws": 2}
+    cfg.model.teacher = {"type": "kdhub.StoredTeacher", "store": str(tmp_path / "store"), "teacher": live}
+    cfg.model.teacher.update(STORES[request.param])
     cache_teachers(cfg)
     return cfg
 
@@ -81,6 +85,7 @@ def test_a_stored_teacher(stored: Config, tmp_path: Path) -> None:
     assert_resume_exact(stored, at=11, tmp_path=tmp_path / "runs")
 
 
+@pytest.mark.parametrize("stored", ["recorded"], indirect=True)
 def test_another_store_is_refused(stored: Config, tmp_path: Path) -> None:
     """A store of the same teacher with other augmentations would answer for samples that the run never meant."""
     stored.work_dir = str(tmp_path / "run")
