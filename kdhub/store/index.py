@@ -25,7 +25,9 @@ class Index:
     Attributes:
         bases: For each block how many records the blocks before it have, ``(blocks,)``.
         records: How many records all blocks have together.
-        table: For each code how many records stand before its own, or `ABSENT`, ``(samples * draws,)``.
+        table: For each code how many records stand before its own, or `ABSENT`, ``(samples * draws,)``. Codes count the
+            samples of one draw after the other, as `kdhub cache` computes them.
+        ordered: Whether the store is complete and its records lie in the order of their codes, so that the table says nothing.
     """
 
     def __init__(self, blocks: Sequence[Block], manifest: Manifest) -> None:
@@ -35,8 +37,9 @@ class Index:
         self.records = int(lengths.sum())
         self.table: NDArray[np.int64] = np.full(self._samples * self._draws, ABSENT, np.int64)
         for block, base in reversed(list(zip(blocks, self.bases, strict=True))):
-            codes = block.keys[:, 0] * self._draws + block.keys[:, 1]
+            codes = block.keys[:, 1] * self._samples + block.keys[:, 0]
             self.table[codes] = np.arange(base, base + len(block))
+        self.ordered = bool((self.table == np.arange(len(self.table))).all())
 
     def __len__(self) -> int:
         return int((self.table != ABSENT).sum())
@@ -47,11 +50,11 @@ class Index:
         Raises:
             UsageError: For a draw that the store cannot have, or a negative sample.
         """
-        draws = self._draws
+        samples, draws = self._samples, self._draws
         if draws == 1:  # the common case, in half the time
             codes = [index for index, draw in keys if not draw and index >= 0]
         else:
-            codes = [index * draws + draw for index, draw in keys if 0 <= draw < draws and index >= 0]
+            codes = [draw * samples + index for index, draw in keys if 0 <= draw < draws and 0 <= index < samples]
         if len(codes) < len(keys):
             raise self._out_of_range(keys)
         return np.fromiter(codes, np.int64, len(codes))  # np.array takes longer, as it looks for the shape first
@@ -66,6 +69,10 @@ class Index:
             return self.table[self.codes(keys)]
         except (IndexError, OverflowError):
             raise self._out_of_range(keys) from None
+
+    def places(self, spots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the block in which each of some records lies."""
+        return self.bases.searchsorted(spots, side="right") - 1
 
     def _out_of_range(self, keys: Sequence[tuple[int, int]]) -> UsageError:
         """Return the error of keys of which one is none of this store."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kdhub.files import FullDiskError, storage_error
 from kdhub.store.blocks import Block, Rows, block_files, next_number, place, write_block
@@ -51,14 +52,22 @@ def _merge(folder: Path, shard: int, files: Sequence[Path], manifest: Manifest) 
     if len(files) < 2:
         return
     try:
-        sources = _without_doubles([Block(path, manifest.identity) for path in files], manifest)
-        sources = _worth_merging(sources)
+        # a record that two blocks have is taken from the larger one
+        blocks = sorted([Block(path, manifest.identity) for path in files], key=len, reverse=True)
+        index = Index(blocks, manifest)
+        spots = index.table[index.table != ABSENT]
+        places = index.places(spots)
+        used = [blocks[place] for place in np.unique(places).tolist()]
+        _remove_doubles(blocks, used)
+        small = _worth_merging(used)
         # twice the size, as others may be writing too
-        if len(sources) < 2 or shutil.disk_usage(folder).free < 2 * sum(block.size for block, _ in sources):
+        if len(small) < 2 or shutil.disk_usage(folder).free < 2 * sum(block.size for block in small):
             return
+        chosen = np.isin(places, [blocks.index(block) for block in small])
+        sources = _runs(blocks, index, spots[chosen], places[chosen])
         merged = write_block(folder, shard, next_number(folder, shard), manifest.identity, sources)
         _require_sound(Block(merged, manifest.identity))
-        for block, _ in sources:
+        for block in small:
             block.path.unlink()
     except FullDiskError:
         return  # it costs nothing but speed here: what was committed stays in the blocks that it is in
@@ -66,29 +75,31 @@ def _merge(folder: Path, shard: int, files: Sequence[Path], manifest: Manifest) 
         raise storage_error(folder / "blocks", error, WRITE_FIX) from error
 
 
-def _without_doubles(blocks: Sequence[Block], manifest: Manifest) -> list[tuple[Block, Rows]]:
-    """Choose each record once, from the largest block that has it, and remove blocks of which nothing is left."""
-    blocks = sorted(blocks, key=len, reverse=True)
-    index = Index(blocks, manifest)
-    spots = np.sort(index.table[index.table != ABSENT])
-    parts = np.split(spots, spots.searchsorted(index.bases[1:]))
-    chosen = [(block, part - base) for block, base, part in zip(blocks, index.bases, parts, strict=True) if len(part)]
-    if len(chosen) < len(blocks):
-        kept = [block for block, _ in chosen]
-        for block in kept:
+def _remove_doubles(blocks: Sequence[Block], used: Sequence[Block]) -> None:
+    """Remove blocks all of whose records others have, too."""
+    doubles = [block for block in blocks if block not in used]
+    if doubles:
+        for block in used:
             _require_sound(block)
-        for block in blocks:
-            if block not in kept:
-                block.path.unlink()
-    return chosen
+    for block in doubles:
+        block.path.unlink()
 
 
-def _worth_merging(sources: Sequence[tuple[Block, Rows]]) -> list[tuple[Block, Rows]]:
+def _worth_merging(blocks: Sequence[Block]) -> list[Block]:
     """Leave out blocks that are too large to be rewritten for the sake of the others."""
-    rest = sorted(sources, key=lambda source: source[0].size, reverse=True)
-    while rest and rest[0][0].size > REWRITTEN * sum(block.size for block, _ in rest[1:]):
+    rest = sorted(blocks, key=lambda block: block.size, reverse=True)
+    while rest and rest[0].size > REWRITTEN * sum(block.size for block in rest[1:]):
         rest = rest[1:]
     return rest
+
+
+def _runs(
+    blocks: Sequence[Block], index: Index, spots: NDArray[np.int64], places: NDArray[np.int64]
+) -> list[tuple[Block, Rows]]:
+    """Split records in the order of the table where they go on in another block: a merged store needs no table to be read."""
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    rows = np.split(spots - index.bases[places], starts[1:])
+    return [(blocks[place], some) for place, some in zip(places[starts].tolist(), rows, strict=True)]
 
 
 def _require_sound(block: Block) -> None:

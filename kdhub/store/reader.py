@@ -60,7 +60,9 @@ class StoreReader:
         self.manifest = manifest = Manifest.require(self.path)
         self.blocks = open_blocks(self.path, manifest)
         self._index = Index(self.blocks, manifest)
-        self._known = np.full_like(self._index.table, ABSENT)  # the same, of records that were found sound
+        self._known = np.full_like(self._index.table, ABSENT)  # its table, of records that were found sound
+        self._unknown = len(self._index)
+        self._spots = self._known_spots
         takers: dict[str, list[Take]] = {tap: [] for tap in manifest.taps}
         for name in sorted(self.blocks[0].columns) if self.blocks else ():
             columns = [block.columns[name] for block in self.blocks]
@@ -97,7 +99,7 @@ class StoreReader:
         """
         values = self._values if taps is None else self._values_of(taps)
         try:
-            spots = self._known[self._index.codes(keys)]
+            spots = self._spots(keys)
             return {tap: value(spots) for tap, value in values.items()}
         except (IndexError, OverflowError):  # a record not yet seen to be sound, or none of this store
             spots = self._check(keys)
@@ -120,12 +122,20 @@ class StoreReader:
             raise self._missing(self.missing(keys))
         codes = self._index.codes(keys)
         new = self._known[codes] == ABSENT
-        places = self._index.bases.searchsorted(spots[new], side="right") - 1
+        places = self._index.places(spots[new])
         rows = spots[new] - self._index.bases[places]
         for position, row in zip(places.tolist(), rows.tolist(), strict=True):
             self.blocks[position].check(row)
         self._known[codes] = spots
+        self._unknown -= len(np.unique(codes[new]))
+        if not self._unknown and self._index.ordered:
+            self._spots = (
+                self._index.codes
+            )  # they are what the table says, and looking there takes as long as a small copy
         return spots
+
+    def _known_spots(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        return self._known[self._index.codes(keys)]
 
     def _missing(self, keys: list[tuple[int, int]]) -> UsageError:
         index, draw = keys[0]
