@@ -12,13 +12,11 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, IterableDataset
 
 from kdhub.distill.stored import StoredTeacher
+from kdhub.engine.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.identity import digest
 from kdhub.engine.replay import same, some_indices
 from kdhub.engine.rng import preserved_randomness
 from kdhub.errors import UsageError
-
-_LOCATIONS = frozenset({"root", "data_root"})
-"""Where a data set lies is no part of what its samples are, if it has a fingerprint."""
 
 _WHERE = "StoredTeacher.unaugmented"
 
@@ -95,20 +93,6 @@ def require_keys(loader: DataLoader[Any]) -> None:
         )
 
 
-def data_fingerprint(dataset: Any) -> str:
-    """Identify a data set: by its own ``fingerprint()``, otherwise by class and length."""
-    named = f"{type(dataset).__qualname__} of {len(dataset)}"
-    own = getattr(dataset, "fingerprint", None)
-    return f"{named}, {own()}" if callable(own) else named
-
-
-def described_dataset(config: Any, dataset: Any) -> Any:
-    """Return what a config says about its data set; where this lies is left out if it has a fingerprint."""
-    if callable(getattr(dataset, "fingerprint", None)) and isinstance(config, Mapping):
-        return {key: value for key, value in config.items() if key not in _LOCATIONS}
-    return config
-
-
 def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
     if not isinstance(config, Mapping):
         raise UsageError("only a data set of a config can be built anew", where=_WHERE, got=type(config).__name__)
@@ -136,7 +120,7 @@ def _built(config: Any, like: Any) -> Any:
             got=str(error),
         ) from error
     mine, theirs = data_fingerprint(dataset), data_fingerprint(like)
-    if mine == theirs and hasattr(dataset, "get_data_info"):
+    if len(dataset) == len(like) and all(hasattr(one, "get_data_info") for one in (dataset, like)):
         other = (i for i in some_indices(dataset) if not same(dataset.get_data_info(i), like.get_data_info(i)))
         index = next(other, None)
         mine = mine if index is None else f"another sample {index}"

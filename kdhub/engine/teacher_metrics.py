@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader
 
 from kdhub.distill.stored import StoredTeacher
 from kdhub.engine.console import metrics_line
+from kdhub.engine.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.distributed import decided_by_main_process
 from kdhub.engine.evaluation import PARTS, evaluate, keep_only
 from kdhub.engine.identity import digest
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.run_card import now
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.teacher_data import data_fingerprint, described_dataset
 from kdhub.files import plain
 from kdhub.store import StoreReader
 
