@@ -14,7 +14,7 @@ from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
 LEDGER = "checkpoints.json"
 _BLOCK = 1 << 20
-_ZIP = b"PK\x03\x04"
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,9 @@ class Ledger:
             size = path.stat().st_size
             if size == entry.size and _sha256(path) == entry.sha256:
                 return None
-            if _zip_fault(path) is None and _time(path) > _time(self.folder / LEDGER):
-                return (
-                    None  # a run that was killed after it wrote a checkpoint of a former one's name, before its entry
-                )
+            if _begins(path, _ZIP) and _zip_fault(path) is None and _time(path) > _time(self.folder / LEDGER):
+                # a run that was killed after it wrote a checkpoint of a former one's name, before its entry
+                return None
             return f"{size} of {entry.size} bytes" if size < entry.size else "its checksum is not the recorded one"
         except OSError as error:
             return error.strerror or str(error)
@@ -149,11 +148,16 @@ def _time(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
-def _zip_fault(path: Path) -> str | None:
-    """Compare a file of `torch.save` with the checksums that any zip has; nothing is known about other formats."""
+def _begins(path: Path, magic: bytes) -> bool:
     with path.open("rb") as stream:
-        if stream.read(len(_ZIP)) != _ZIP:
-            return None
+        return stream.read(len(magic)) == magic
+
+
+def _zip_fault(path: Path) -> str | None:
+    """Compare a file of `torch.save` with the checksums that any zip has; its former format, a pickle, has none."""
+    if not _begins(path, _ZIP):
+        unknowable = path.suffix != ".pth" or _begins(path, _PICKLE)  # whatever reads another format checks it
+        return None if unknowable else "it does not begin as a checkpoint does"
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()

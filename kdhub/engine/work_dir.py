@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from kdhub.engine.identity import differences
-from kdhub.engine.integrity import LEDGER, read_ledger, require_healthy
+from kdhub.engine.integrity import LEDGER, Ledger, read_ledger, require_healthy
 from kdhub.engine.run_card import FILE_NAME, RunCard
 from kdhub.errors import UsageError, near_matches
 from kdhub.files import storage_error
@@ -99,16 +100,12 @@ def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Pat
                 fix=f"--resume alone goes on from the newest of {work_dir}",
             )
         return chosen, require_healthy(chosen)
-    pointed = _pointed(work_dir)
-    ledger, warnings = read_ledger(pointed.parent if pointed is not None else work_dir)
-    candidates = ledger.resumable()
-    if pointed is not None and pointed.name not in ledger.entries:
-        candidates.insert(0, pointed)
+    candidates, ledger, warnings = _candidates(work_dir)
     if not candidates:
         raise UsageError(
             "there is nothing to resume", where=str(work_dir), expected="a checkpoint", fix="start without --resume"
         )
-    if pointed is None and (work_dir / POINTER).is_file():
+    if (work_dir / POINTER).is_file() and _pointed(work_dir) is None:
         warnings.append(f"{POINTER} names no checkpoint of {work_dir}; going by {LEDGER}")
     faults: list[tuple[Path, str]] = []
     for candidate in candidates:
@@ -127,11 +124,39 @@ def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Pat
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
     """Return the newest checkpoint of a folder, healthy or not, also after the folder was moved; ``None`` if there is none."""
+    return next(iter(_candidates(work_dir)[0]), None)
+
+
+def _candidates(work_dir: Path) -> tuple[list[Path], Ledger, list[str]]:
+    """Return the checkpoints that a run may go on from, the best first, with the ledger of their folder and warnings.
+
+    A ledger that can be read knows all: what it lacks was left behind by a run that started over. Without one (mmengine writes
+    none) the pointer says which is the newest, and the names tell which came before it.
+    """
     pointed = _pointed(work_dir)
-    ledger, _ = read_ledger(pointed.parent if pointed is not None else work_dir)
-    if pointed is not None and pointed.name not in ledger.entries:
-        return pointed
-    return next(iter(ledger.resumable()), None)
+    folder = work_dir if pointed is None else pointed.parent
+    ledger, warnings = read_ledger(folder)
+    listed = ledger.resumable()
+    if pointed is not None and folder != work_dir:
+        # the run began with a checkpoint of another one, which may have gone on since
+        listed = listed[listed.index(pointed) :] if pointed in listed else []
+    known = listed or ([] if pointed is None else [pointed])
+    if pointed is not None and pointed not in known:
+        known.insert(0, pointed)
+    if warnings or (pointed is not None and not (folder / LEDGER).is_file()):
+        known += [path for path in _by_name(folder, before=pointed) if path not in known]
+    return known, ledger, warnings
+
+
+_NUMBERED = re.compile(r"(?:iter|epoch)_(\d+)\.pth")
+
+
+def _by_name(folder: Path, before: Path | None) -> list[Path]:
+    """Return the checkpoints of a folder that were saved at intervals, up to one of them, the newest first."""
+    numbered = {path: int(match[1]) for path in folder.iterdir() if (match := _NUMBERED.fullmatch(path.name))}
+    last = numbered.get(before) if before is not None else None
+    chosen = (path for path, number in numbered.items() if last is None or number <= last)
+    return sorted(chosen, key=lambda path: numbered[path], reverse=True)
 
 
 def _pointed(work_dir: Path) -> Path | None:
@@ -141,7 +166,11 @@ def _pointed(work_dir: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     named = Path(name)
-    return next((path for path in (work_dir / named.name, named) if name and path.is_file()), None)
+    own = work_dir / named.name
+    ledger, damage = read_ledger(work_dir)
+    # one that the ledger does not know: a run went on here from another folder's checkpoint of that name
+    foreign = (work_dir / LEDGER).is_file() and not damage and own.name not in ledger.entries
+    return next((path for path in ((named, own) if foreign else (own, named)) if name and path.is_file()), None)
 
 
 def _without_card(work_dir: Path, error: DamagedFileError, resume: bool | str | Path) -> str:

@@ -23,7 +23,7 @@ class IntegrityHook(Hook):
         self._resumable = True
 
     def before_train(self, runner: Any) -> None:
-        """Forget the checkpoints of a run that is replaced, or those that lie ahead of where this one goes on."""
+        """Forget the checkpoints of a run that is replaced, or those that do not lead to where this one goes on."""
         if not is_main_process():
             return
         work_dir = Path(runner.work_dir)
@@ -32,7 +32,7 @@ class IntegrityHook(Hook):
             return
         start = Path(runner._load_from)
         ledger = self._ledger(runner, work_dir)
-        ledger.forget_after(runner.iter)
+        ledger.forget_after(runner.iter if start.parent == work_dir else -1)
         if start.parent == work_dir and start.name not in ledger.entries:
             ledger.record(start, runner.iter, resumable=True)
         ledger.write()
