@@ -64,6 +64,11 @@ class UsageError(KdhubError):
     def __str__(self) -> str:
         return str(self.args[0])
 
+    def advise(self, fix: str) -> None:
+        """Change what to do about it, for who knows more than the code that raised it."""
+        self.fix = fix
+        self.args = (self._line(),)
+
     def at(self, where: str) -> UsageError:
         """Return the same error with a place."""
         return type(self)(self.what, where=where, expected=self.expected, got=self.got, near=self.near, fix=self.fix)

@@ -13,7 +13,7 @@ from torch import nn
 
 from kdhub.distill.arguments import require_count, require_number
 from kdhub.distill.taps import Tap
-from kdhub.distill.teachers import Teacher
+from kdhub.distill.teachers import CONFIG_MARKER, ModelTeacher, Teacher
 from kdhub.distill.values import map_tensors
 from kdhub.errors import UsageError, near_matches
 from kdhub.registry import build
@@ -46,7 +46,7 @@ class StoredTeacher:
         store: Folder of the store.
         teacher: Config of the live teacher. It is built on the CPU at the start of training too, to see that the store is
             of this teacher and, on a few entries, that it would answer the same today; then it leaves memory. Where
-            its checkpoint is missing, or with ``None``, the store's word is taken for it. Its own ``precision`` is that
+            its checkpoint is missing only its config is compared; with ``None`` the store's word is taken for it. Its own ``precision`` is that
             of its passes, and part of its identity: ``float32`` or ``bfloat16``.
         precision: Form in which floats are kept: ``float32``, ``float16``, ``bfloat16``, or ``topk:K`` for the K largest
             logits of each position and one number for all others (see `kdhub.store.precision.Precision`); or a dict of
@@ -97,6 +97,7 @@ class StoredTeacher:
         # here, where a live teacher would be built: whatever random numbers that draws, what follows finds the
         # generators where it would in the live run
         self.live = _build_live(teacher)
+        self._config_only = None if self.live is not None else _config_fingerprint(teacher)
         self.class_names = self.live.class_names if self.live is not None else None
 
     @cached_property
@@ -117,6 +118,17 @@ class StoredTeacher:
         if self.unaugmented is not None:
             return "unaugmented"
         return "plain" if self.draws is None else "recorded"
+
+    def wanted_fingerprint(self) -> str:
+        """Return what the store's teacher must be, as far as the config and what is on this machine tell.
+
+        Without the live teacher's weights its config is still compared; of what is not known the store's word is taken.
+        """
+        if self.live is not None:
+            return self.live.fingerprint()
+        recorded = self.reader.manifest.teacher
+        weights, marker, _ = recorded.partition(CONFIG_MARKER)
+        return f"{weights}{self._config_only}" if marker and self._config_only else recorded
 
     def release(self) -> None:
         """Let the live teacher go; from here on the store answers."""
@@ -235,6 +247,19 @@ def _require_repeatable(teacher: Mapping[str, Any] | None) -> None:
             got=repr(precision),
             fix="name 'bfloat16' if the teacher bears it (it is measured, and refused if not), or 'float32'",
         )
+
+
+def _config_fingerprint(teacher: Mapping[str, Any] | None) -> str | None:
+    """Return what identifies all but the weights of a live teacher whose checkpoint is not here; ``None`` if nothing tells."""
+    if teacher is None:
+        return None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            live = build("teacher", {**teacher, "checkpoint": None})
+    except Exception as error:  # noqa: BLE001 - its library, too, may be missing where the store replaces it
+        print_log(f"the live teacher's config cannot be compared: {error}", "current")
+        return None
+    return live.config_fingerprint() if isinstance(live, ModelTeacher) else None
 
 
 def _build_live(teacher: Mapping[str, Any] | None) -> Teacher | None:

@@ -24,6 +24,9 @@ from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
 from kdhub.errors import GuardError, UsageError
 
+CONFIG_MARKER = ".config-"
+"""Where the second part of a `ModelTeacher`'s fingerprint begins, which needs no weights."""
+
 
 class Teacher(Protocol):
     """What the `Distiller` asks of a teacher, live or stored.
@@ -185,10 +188,14 @@ class ModelTeacher:
             for name, tensor in sorted(self.model.state_dict().items()):
                 weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            settings = [self._config, self.mode, self.batch, self.precision]
-            config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_name_of).encode())
-            self._fingerprint = f"weights-{weights.hexdigest()[:16]}.config-{config.hexdigest()[:16]}"
+            self._fingerprint = f"weights-{weights.hexdigest()[:16]}{self.config_fingerprint()}"
         return self._fingerprint
+
+    def config_fingerprint(self) -> str:
+        """Identify all but the weights, as the end of `fingerprint`."""
+        settings = [self._config, self.mode, self.batch, self.precision]
+        config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_name_of).encode())
+        return f"{CONFIG_MARKER}{config.hexdigest()[:16]}"
 
     def state(self) -> dict[str, Any]:
         """Return what the run decided on the way, for its checkpoints and run card: the precision and the errors measured.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,7 +30,7 @@ from kdhub.engine.caching_progress import CachingProgress, data_size
 from kdhub.engine.commands import cache_command
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import require_parts
-from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.distributed import agreed, decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
@@ -128,6 +129,7 @@ def _cache(cfg: Any) -> list[CacheResult]:
             where="model.teacher",
             expected="dict(type='kdhub.StoredTeacher', store='stores/NAME', teacher=dict(type='kdhub.ModelTeacher', ...))",
         )
+    _require_folders(stored)
     loader = KdhubRunner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=seed)
     require_keys(loader)
     with ExitStack() as locks:
@@ -138,6 +140,22 @@ def _cache(cfg: Any) -> list[CacheResult]:
         CacheResult(name, str(teacher.store), written[name], store_info(teacher.store))
         for name, teacher in stored.items()
     ]
+
+
+def _require_folders(stored: Mapping[str, StoredTeacher]) -> None:
+    """See that each teacher has a folder of its own.
+
+    Raises:
+        UsageError: If two share one.
+    """
+    for (name, one), (other, two) in itertools.combinations(stored.items(), 2):
+        if one.store.resolve() == two.store.resolve():
+            raise UsageError(
+                f"teachers {name!r} and {other!r} have one store",
+                where=f"model.teachers.{other}.store",
+                got=str(two.store),
+                fix="give each a folder of its own; objectives that read one teacher name that teacher",
+            )
 
 
 def _fill(
@@ -166,15 +184,14 @@ def _fill(
     decided_by_main_process(lambda: require_replayable(data.dataset, seed, data.mode))
     source = TeacherSource.of(model, name, live, data, loader, seed)
     source.to(torch.device(get_device()))
-    with _told_once(), placed(f"teacher {name!r}"), preserved_randomness():
-        manifest = _manifest(cfg, stored, live, source, seed)
+    with placed(f"teacher {name!r}"), preserved_randomness():
+        manifest = agreed(lambda: _manifest(cfg, stored, live, source, seed))
     writer = _open(stored.store, manifest, locks)
     keys = [(index, draw) for draw in range(data.draws) for index in range(len(data))]
     missing = writer.missing(keys)
     barrier()  # before anybody writes: all must see the same samples missing
-    with _told_once():
-        _tell_what_is_missing(writer, source, name, len(missing), len(keys))
-    _write(writer, source, keys, loader.batch_size or _PROBED, name)
+    agreed(lambda: _tell_what_is_missing(writer, source, name, len(missing), len(keys)))
+    _write(writer, source, keys, source.batch_size, name)
     barrier()  # all shards are whole
     decided_by_main_process(lambda: merge_store(stored.store, writer.manifest))
     return len(missing)
@@ -237,9 +254,11 @@ def _tell_what_is_missing(writer: StoreWriter, source: TeacherSource, name: str,
 def _write(
     writer: StoreWriter, source: TeacherSource, keys: Sequence[tuple[int, int]], batch_size: int, name: str
 ) -> None:
-    # the same batches whatever is missing: sums have other last bits in a batch of another size
-    whole = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
-    batches = [batch for batch in whole if writer.missing(batch)]
+    if writer.manifest.batch_size in (batch_size, None):
+        # the same batches whatever is missing: sums have other last bits in a batch of another size
+        batches = [batch for batch in _cut(keys, batch_size) if writer.missing(batch)]
+    else:
+        batches = _cut(writer.missing(keys), batch_size)
     records = sum(map(len, batches))
     batches = batches[get_rank() :: get_world_size()]
     caching = CachingProgress(f"caching teacher {name!r}", records, get_world_size())
@@ -254,12 +273,17 @@ def _write(
             raise
 
 
+def _cut(keys: Sequence[tuple[int, int]], size: int) -> list[Sequence[tuple[int, int]]]:
+    return [keys[first : first + size] for first in range(0, len(keys), size)]
+
+
 def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSource, seed: int) -> Manifest:
     data = source.data
-    count = min(max(3, min(source.loader.batch_size or _PROBED, _PROBED)), len(data))
+    count = min(max(3, min(source.batch_size, _PROBED)), len(data))
     if count < 3:
         raise UsageError("too few samples to store a teacher for", where="train_dataloader.dataset", got=str(count))
     whole = [(index, 0) for index in range(count)]
+    source.require_no_chance(whole)
     parts = [whole, whole[: count // 2 + 1], whole[count // 2 + 1 :]]
     answers = source.answers(parts)
     observed = {
@@ -285,6 +309,7 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
         trees={tap: tree.to_json() for tap, tree in trees.items()},
         errors={tap: measured_errors(tree, observed[tap], precisions[tap], tap) for tap, tree in trees.items()},
         class_names=live.class_names,
+        batch_size=source.batch_size,
         model=None if live.model is None else described_model(live.model),
     )
 
@@ -352,14 +377,3 @@ def _interruptible(cfg: Any) -> Iterator[None]:
     except KeyboardInterrupt:
         stopped = Interrupted("stopped; what was computed is stored", fix=f"to go on: {cache_command(cfg)}")
         raise (stopped if is_main_process() else ToldElsewhereError(str(stopped))) from None
-
-
-@contextmanager
-def _told_once() -> Iterator[None]:
-    """Let the main process alone tell an error that every process has met."""
-    try:
-        yield
-    except UsageError as error:
-        if is_main_process():
-            raise
-        raise ToldElsewhereError(str(error)) from error

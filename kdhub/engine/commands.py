@@ -6,13 +6,17 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kdhub.engine.work_dir import latest_checkpoint
+from kdhub.errors import UsageError
 
 _RESUME = "--resume"
 _OVERRIDES = "--cfg-options"
+_CACHE = "kdhub cache CONFIG"
 _COMMANDS = ("train", "test", "cache")
 _RECIPE = re.compile(r"[\w-]+:[\w.-]+")
 
@@ -44,6 +48,17 @@ def cache_command(cfg: Any) -> str:
     filename = getattr(cfg, "filename", None)
     config = recipe or (_seen_from_here(Path(filename)) if filename else "CONFIG")
     return shlex.join(["kdhub", "cache", config, *_overrides(training)])
+
+
+@contextmanager
+def naming_cache_command(cfg: Any) -> Iterator[None]:
+    """Put what to type in the place of ``kdhub cache CONFIG``, which is all that a store can say, in errors of a block."""
+    try:
+        yield
+    except UsageError as error:
+        if _CACHE in (error.fix or ""):
+            error.advise(str(error.fix).replace(_CACHE, cache_command(cfg)))
+        raise
 
 
 def _overrides(arguments: list[str]) -> list[str]:

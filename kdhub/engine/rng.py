@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+
+from kdhub.engine.comparison import same
 
 _CPUStates = tuple[Any, Any, torch.Tensor]
 
@@ -33,6 +35,13 @@ def untouched_generators() -> Iterator[None]:
         yield
     finally:
         _set_cpu_states(before)
+
+
+def draws_nothing(run: Callable[[], Any]) -> bool:
+    """Run something, and say whether it left all generators where they were."""
+    before = generator_states()
+    run()
+    return same(before, generator_states())
 
 
 def seed_generators(*key: int) -> None:

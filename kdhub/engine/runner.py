@@ -110,7 +110,8 @@ class KdhubRunner(Runner):
         replay = open_stores(unwrapped(self.model), self.cfg, loader)
         if replay is None:
             return keyed_loader(loader, seed)
-        return keyed_loader(loader, seed if replay.seed is None else replay.seed, replay.draws, expose=True)
+        seed = seed if replay.seed is None else replay.seed
+        return keyed_loader(loader, seed, replay.draws, expose=True, fixed=replay.fixed)
 
     @staticmethod
     def build_dataloader(

@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
+from kdhub.engine.comparison import same
 from kdhub.engine.rng import RandomStream, preserved_randomness, seed_generators, untouched_generators
 from kdhub.errors import UsageError
 
@@ -154,10 +155,29 @@ class KeyedDataset(Dataset[Any]):
         seed: Seed of the run, equal in all processes.
         draws: Number of different draws of a sample, after which they come again; ``None`` for no end.
         attach: Whether a sample travels as ``(key, sample)``, for `KeyedCollate`.
+        fixed: Whether the data set must give the same samples throughout a run, as a teacher store answers for them.
     """
 
-    def __init__(self, dataset: Any, seed: int, draws: int | None = None, attach: bool = False) -> None:
-        vars(self).update(dataset=dataset, seed=seed, draws=draws, attach=attach)
+    _before: list[Any] | None
+
+    def __init__(
+        self, dataset: Any, seed: int, draws: int | None = None, attach: bool = False, fixed: bool = False
+    ) -> None:
+        vars(self).update(dataset=dataset, seed=seed, draws=draws, attach=attach, fixed=fixed, _before=None)
+
+    def require_unchanged(self) -> None:
+        """See that a fixed data set is what it was when this was called first; called before each pass.
+
+        Raises:
+            UsageError: If a sample of the same key is another one now.
+        """
+        if not self.fixed:
+            return
+        now = [self[SampleKey(index, 0)] for index in {0, len(self) // 2}]
+        if self._before is None:
+            self._before = now
+        elif not same(self._before, now):
+            raise _changed("a sample is another one than when training began", "train_dataloader.dataset")
 
     def __getitem__(self, key: int) -> Any:
         """Load one sample."""
@@ -188,12 +208,14 @@ class KeyedDataset(Dataset[Any]):
         """Set an attribute of the data set, as hooks do that switch its pipeline."""
         if name in vars(self):
             vars(self)[name] = value
+        elif self.fixed:
+            raise _changed(f"something set {name!r} of the training data", f"train_dataloader.dataset.{name}")
         else:
             setattr(self.dataset, name, value)
 
     def __reduce__(self) -> tuple[type[KeyedDataset], tuple[Any, ...]]:
         """Travel to a worker that does not inherit memory."""
-        return KeyedDataset, (self.dataset, self.seed, self.draws, self.attach)
+        return KeyedDataset, (self.dataset, self.seed, self.draws, self.attach, self.fixed)
 
 
 class KeyedCollate:
@@ -232,7 +254,9 @@ class KeyedCollate:
         return {**batch, "sample_keys": keys}
 
 
-def keyed_loader(loader: DataLoader[Any], seed: int, draws: int | None = None, expose: bool = False) -> DataLoader[Any]:
+def keyed_loader(
+    loader: DataLoader[Any], seed: int, draws: int | None = None, expose: bool = False, fixed: bool = False
+) -> DataLoader[Any]:
     """Rebuild a data loader so that its samples are keyed and it can be entered anywhere.
 
     Args:
@@ -240,6 +264,7 @@ def keyed_loader(loader: DataLoader[Any], seed: int, draws: int | None = None, e
         seed: Seed of the run, equal in all processes.
         draws: As for `KeyedDataset`.
         expose: As for `KeyedCollate`.
+        fixed: As for `KeyedDataset`.
 
     Raises:
         UsageError: If the loader does not make batches.
@@ -250,7 +275,7 @@ def keyed_loader(loader: DataLoader[Any], seed: int, draws: int | None = None, e
         raise UsageError("training needs batches", where="train_dataloader.batch_size", expected="a number", got="None")
     workers = loader.num_workers > 0
     return DataLoader(
-        KeyedDataset(loader.dataset, seed, draws, attach=True),
+        KeyedDataset(loader.dataset, seed, draws, attach=True, fixed=fixed),
         batch_sampler=SkippingBatches(loader.batch_sampler, seed),
         collate_fn=KeyedCollate(loader.collate_fn, seed, expose),
         num_workers=loader.num_workers,
@@ -276,10 +301,20 @@ def start(loader: DataLoader[Any], epoch: int, skip: int) -> Iterator[Any]:
     if isinstance(loader.batch_sampler, SkippingBatches):
         loader.batch_sampler.start_at(epoch, skip)
     with preserved_randomness():
+        if isinstance(loader.dataset, KeyedDataset):
+            loader.dataset.require_unchanged()
         batches: Iterator[Any] = iter(loader)
         if not keyed:  # a stream can only be read
             next(itertools.islice(batches, skip, skip), None)
     return batches
+
+
+def _changed(what: str, where: str) -> UsageError:
+    return UsageError(
+        f"{what}, and the teacher store answers for what its teacher saw",
+        where=where,
+        fix="take out of custom_hooks what switches the pipeline, or use the live teacher",
+    )
 
 
 def _apart() -> AbstractContextManager[None]:

@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch import nn
 from torch.utils.data import DataLoader
@@ -17,11 +16,12 @@ from kdhub.distill.precision import relative_error
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.engine.commands import cache_command
-from kdhub.engine.replay import same
+from kdhub.engine.comparison import same
+from kdhub.engine.distributed import agreed
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.teacher_data import TeacherData, require_keys
 from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers
-from kdhub.errors import ToldElsewhereError, UsageError
+from kdhub.errors import UsageError
 from kdhub.store import Manifest
 
 
@@ -31,10 +31,12 @@ class Replay(NamedTuple):
     Attributes:
         seed: Their seed; ``None`` where any will do.
         draws: After how many draws of a sample they come again; ``None`` where there is only one.
+        fixed: Whether the samples must stay as they are: a store answers for what the teacher saw of them.
     """
 
     seed: int | None
     draws: int | None
+    fixed: bool
 
 
 def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay | None:
@@ -56,15 +58,14 @@ def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any
     stored = stored_teachers(model)
     if not stored or not isinstance(model, Distiller):
         return None
-    try:
+
+    def open_all() -> Replay:
         require_keys(loader)
         for name, teacher in stored.items():
             _open(model, name, teacher, cfg, loader)
-        return _replay(stored)
-    except UsageError as error:
-        if is_main_process():
-            raise
-        raise ToldElsewhereError(str(error)) from error
+        return _replay(stored, cfg)
+
+    return agreed(open_all)
 
 
 def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> None:
@@ -101,7 +102,7 @@ def _require_fitting(
     student = live.batch == "student" if live is not None else ".student-" in manifest.preprocessing
     present = dataclasses.replace(
         manifest,
-        teacher=live.fingerprint() if live is not None else manifest.teacher,
+        teacher=stored.wanted_fingerprint(),
         taps=taps,
         mode=data.mode,
         draws=data.draws,
@@ -154,17 +155,16 @@ def _nothing(_tensor: Any) -> Any:
     return None
 
 
-def _replay(stored: Mapping[str, StoredTeacher]) -> Replay:
-    recorded = {
-        name: Replay(manifest.seed, manifest.draws)
-        for name, manifest in ((name, teacher.reader.manifest) for name, teacher in stored.items())
-        if manifest.mode == "recorded"
-    }
-    if len(set(recorded.values())) > 1:
+def _replay(stored: Mapping[str, StoredTeacher], cfg: Mapping[str, Any]) -> Replay:
+    manifests = {name: teacher.reader.manifest for name, teacher in stored.items()}
+    recorded = {name: one for name, one in manifests.items() if one.mode == "recorded"}
+    if len({(one.seed, one.draws) for one in recorded.values()}) > 1:
         raise UsageError(
             "the stores of this run want different augmentations of the same samples",
             where="model.teachers",
             got="; ".join(f"{name}: seed {one.seed}, draws {one.draws}" for name, one in recorded.items()),
-            fix="give all stored teachers the same draws, and fill their stores with one `kdhub cache CONFIG`",
+            fix=f"give all stored teachers the same draws, and fill their stores with one: {cache_command(cfg)}",
         )
-    return next(iter(recorded.values()), Replay(None, None))
+    fixed = any(one.mode != "unaugmented" for one in manifests.values())
+    one = next(iter(recorded.values()), None)
+    return Replay(None, None, fixed) if one is None else Replay(one.seed, one.draws, fixed)

@@ -12,9 +12,10 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader, IterableDataset
 
 from kdhub.distill.stored import StoredTeacher
+from kdhub.engine.comparison import same
 from kdhub.engine.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.identity import digest
-from kdhub.engine.replay import same, some_indices
+from kdhub.engine.replay import some_indices
 from kdhub.engine.rng import preserved_randomness
 from kdhub.errors import UsageError
 
@@ -112,12 +113,12 @@ def _built(config: Any, like: Any) -> Any:
             dataset = DATASETS.build(copy.deepcopy(config))
             if hasattr(dataset, "full_init"):
                 dataset.full_init()
-    except TypeError as error:
+    except (TypeError, LookupError, ValueError, OSError) as error:  # a wrong key, name, value or path
         raise UsageError(
             "the data set cannot be built with these changes",
             where=_WHERE,
-            expected="keys of train_dataloader.dataset",
-            got=str(error),
+            expected="keys and values of train_dataloader.dataset",
+            got=f"{type(error).__name__}: {error.args[0] if error.args else error}"[:300],
         ) from error
     mine, theirs = data_fingerprint(dataset), data_fingerprint(like)
     if len(dataset) == len(like) and all(hasattr(one, "get_data_info") for one in (dataset, like)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.taps import Tap, resolved
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import map_tensors
+from kdhub.engine.rng import draws_nothing, preserved_randomness
 from kdhub.engine.sampling import KeyedCollate, KeyedDataset, SampleKey
 from kdhub.engine.teacher_data import TeacherData
+from kdhub.errors import UsageError
 
 
 def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
@@ -27,6 +29,10 @@ def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
     if not isinstance(model, Distiller):
         return {}
     return {name: one for name, one in model.teachers.items() if isinstance(one, StoredTeacher)}
+
+
+_BATCH = 8
+"""Samples of a batch where training has a batch sampler of its own."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class TeacherSource:
         taps = {tap.identity: resolved(tap, teacher.model) for tap in model.taps_of(name)}
         return cls(model, teacher, taps, data, loader, seed)
 
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch: as many as in training."""
+        return self.loader.batch_size or _BATCH
+
     def batches(self, keys: Sequence[Sequence[tuple[int, int]]], workers: bool = True) -> Iterator[Any]:
         """Load batches.
 
@@ -82,15 +93,41 @@ class TeacherSource:
             )
         )
 
+    def require_no_chance(self, keys: Sequence[tuple[int, int]]) -> None:
+        """See that nothing is left to chance between a sample and the teacher: in training's batches it would fall otherwise.
+
+        Args:
+            keys: Samples of a batch to try it on.
+
+        Raises:
+            UsageError: If collating or preprocessing draws random numbers.
+        """
+        dataset = KeyedDataset(self.data.dataset, self.seed, self.data.draws)
+        samples = [dataset[SampleKey(*key)] for key in keys]
+        made: list[Any] = []
+        parts: dict[str, Callable[[], Any]] = {
+            "train_dataloader.collate_fn": lambda: made.append(self.loader.collate_fn(samples)),
+            "the data_preprocessor": lambda: self._preprocessed(made[0]),
+        }
+        for place, part in parts.items():
+            with preserved_randomness():
+                if not draws_nothing(part):
+                    raise UsageError(
+                        "random numbers are drawn for a batch as a whole, and the same samples come in other batches in training",
+                        where=place,
+                        fix="augment in the data set's pipeline, sample by sample, or use the live teacher",
+                    )
+
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Run the teacher on a batch, preprocessed as in training; return tap to value."""
         raw = {name: value for name, value in batch.items() if name != SAMPLE_KEYS}
-        if self.teacher.batch == "student":
-            own = self.model.student.data_preprocessor(raw, True)
-        else:
-            own = self.teacher.preprocess(raw, True)
-        self.teacher.values(own, list(self.taps.values()), check_mode=True)
+        self.teacher.values(self._preprocessed(raw), list(self.taps.values()), check_mode=True)
         return {identity: map_tensors(torch.detach, tap.read()) for identity, tap in self.taps.items()}
+
+    def _preprocessed(self, raw: Any) -> Any:
+        if self.teacher.batch == "student":
+            return self.model.student.data_preprocessor(raw, True)
+        return self.teacher.preprocess(raw, True)
 
     def answers(self, keys: Sequence[Sequence[tuple[int, int]]]) -> list[dict[str, Any]]:
         """Load a few batches and run the teacher on each."""

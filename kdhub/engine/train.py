@@ -15,7 +15,7 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
-from kdhub.engine.commands import resume_command
+from kdhub.engine.commands import naming_cache_command, resume_command
 from kdhub.engine.console import say
 from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
@@ -168,7 +168,7 @@ def _run(runner: KdhubRunner) -> None:
         return resume_command(runner.work_dir)
 
     try:
-        with told_faults(again):  # here already, so that the card has it in the same words
+        with told_faults(again), naming_cache_command(runner.cfg):  # here already, so that the card has the same words
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")

@@ -17,7 +17,7 @@ FILE_NAME = "manifest.json"
 FORMAT = 1
 """Counts changes of the format that an older reader would misread."""
 
-_NOTES = ("errors", "class_names", "model", "metrics")
+_NOTES = ("errors", "class_names", "batch_size", "model", "metrics")
 """What a store tells besides, and does not depend on."""
 
 WRITE_FIX = "free some space or see why it is not writable, or choose another folder for the store: nothing in it is computed again"
@@ -41,6 +41,7 @@ class Manifest:
         trees: What the value of each tap is made of; empty until the teacher has run.
         errors: What the form of each tap costs; see `measured_errors`. No part of the identity.
         class_names: The teacher's classes in order, if it has classes. No part of the identity.
+        batch_size: Samples of a batch in which the teacher ran when the store was begun. No part of the identity.
         model: ``type`` and ``parameters`` of the teacher, if it is a module. No part of the identity.
         metrics: What the teacher reached on validation data, by what the validation depends on: ``metrics``, ``data`` and
             ``recorded``, the time. No part of the identity.
@@ -59,6 +60,7 @@ class Manifest:
     trees: Mapping[str, Any] = field(default_factory=dict)
     errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
+    batch_size: int | None = None
     model: Mapping[str, Any] | None = None
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
@@ -143,9 +145,10 @@ class Manifest:
                 fix="write it anew into another folder with `kdhub cache CONFIG`",
             )
         classes = content.get("class_names")
+        known = {entry.name for entry in fields(cls)}  # a later kdhub of this format may note more
         return cls(
             **{
-                **content,
+                **{name: value for name, value in content.items() if name in known},
                 "taps": tuple(content["taps"]),
                 "class_names": None if classes is None else tuple(classes),
             }

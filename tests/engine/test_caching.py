@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.model import BaseDataPreprocessor
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.engine.caching import cache_teachers
@@ -38,13 +41,13 @@ class NoisyPoints(tiny.TinyPoints):
 
 @DATASETS.register_module(force=True)
 class DeadlyPoints(tiny.TinyPoints):
-    """Points of which one kills the process that loads it after the two looks of the replay check, if it is told to."""
+    """Points of which one kills the process that loads it after the three looks of the replay check, if it is told to."""
 
     loaded = 0
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         self.loaded += index == 9
-        if self.loaded == 3 and "KDHUB_TEST_DEADLY" in os.environ:
+        if self.loaded == 4 and "KDHUB_TEST_DEADLY" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__getitem__(index)
 
@@ -143,6 +146,100 @@ def test_a_pipeline_that_augments_needs_draws(config: Callable[..., Config]) -> 
     """One augmentation of each sample, stored once, would be answered for all the others."""
     with pytest.raises(UsageError, match=r"the data pipeline augments.*draws=n"):
         cache_teachers(config({}, "NoisyPoints"))
+
+
+@DATASETS.register_module(force=True)
+class SeldomPoints(tiny.TinyPoints):
+    """Points that are mirrored once in 20 times."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = super().__getitem__(index)
+        return {**sample, "inputs": -sample["inputs"]} if random.random() < 0.05 else sample
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rare_augmentation_is_found_too(config: Callable[..., Config], seed: int) -> None:
+    """Of 16 samples that are drawn twice, one in 20 is mirrored in neither run more often than not."""
+    with pytest.raises(UsageError, match="the data pipeline augments"):
+        cache_teachers(config({}, "SeldomPoints", randomness={"seed": seed}))
+
+
+@FUNCTIONS.register_module(force=True)
+def mirroring_collate(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mirror some batches as a whole."""
+    batch: dict[str, Tensor] = default_collate(samples)
+    return batch | {"inputs": batch["inputs"] * random.choice((-1, 1))}
+
+
+@MODELS.register_module(force=True)
+class MirroringPreprocessor(BaseDataPreprocessor):
+    """Mirrors some batches as a whole."""
+
+    def forward(self, data: Any, training: bool = False) -> Any:
+        """Mirror or not."""
+        data = super().forward(data, training)
+        return data | {"inputs": data["inputs"] * random.choice((-1, 1))}
+
+
+@MODELS.register_module(force=True)
+class MirroredClassifier(tiny.TinyClassifier):
+    """A student that mirrors its batches."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.data_preprocessor = MirroringPreprocessor()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("part", ["collate_fn", "data_preprocessor"])
+@pytest.mark.parametrize("draws", [None, 2])
+def test_chance_in_whole_batches_is_refused(
+    config: Callable[..., Config], part: str, seed: int, draws: int | None
+) -> None:
+    """Training shuffles samples into other batches, so it would fall otherwise there than in the store."""
+    cfg = config({"draws": draws}, randomness={"seed": seed})
+    if part == "collate_fn":
+        cfg.train_dataloader.collate_fn.type = "mirroring_collate"
+    else:
+        cfg.model.student.type = "MirroredClassifier"
+        cfg.model.teacher.teacher.batch = "student"
+    with pytest.raises(UsageError, match=rf"{part}: random numbers are drawn for a batch as a whole"):
+        cache_teachers(cfg)
+
+
+def test_two_teachers_need_two_stores(config: Callable[..., Config]) -> None:
+    """The second one met the first one's lock: "another kdhub cache is filling this store", which was itself."""
+    cfg = config({})
+    one = cfg.model.pop("teacher")
+    cfg.model.teachers = {"one": one, "two": {**copy.deepcopy(one), "store": one.store + "/"}}
+    cfg.model.objectives.logits.teacher = "one:head"
+    with pytest.raises(UsageError, match=r"teachers\.two\.store: teachers 'one' and 'two' have one store"):
+        cache_teachers(cfg)
+
+
+@pytest.mark.parametrize(("size", "computed"), [(4, 4), (3, 1)])
+def test_batches_of_another_size_compute_nothing_twice(
+    config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, computed: int
+) -> None:
+    """One record is missing: its batch is computed as it was, for the same bits; with other batches there are none."""
+    cache_teachers(config({}))
+    (block,) = (tmp_path / "store").glob("*.safetensors")
+    content = bytearray(block.read_bytes())
+    content[-1] ^= 1
+    block.write_bytes(content)
+    seen: list[int] = []
+    answer = TeacherSource.answer
+
+    def counted(self: TeacherSource, batch: Any) -> dict[str, Any]:
+        seen.append(len(batch["labels"]))
+        return answer(self, batch)
+
+    monkeypatch.setattr(TeacherSource, "answer", counted)
+    cfg = config({}, default_hooks={"baseline": None})
+    cfg.train_dataloader.batch_size = size
+    (result,) = cache_teachers(cfg)
+    assert (result.written, result.info.missing) == (1, 0)
+    assert seen[3:] == [computed]  # after the batch and its two parts that the values are looked at in
 
 
 @pytest.mark.parametrize(

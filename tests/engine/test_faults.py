@@ -28,6 +28,7 @@ from kdhub.engine.train import train
 from kdhub.engine.work_dir import POINTER
 from kdhub.errors import ToldElsewhereError, UsageError
 from kdhub.files import atomic_file
+from kdhub.store import DamagedStoreError
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -235,6 +236,31 @@ def test_a_mistake_is_told_by_the_main_process_only(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(distributed, "broadcast_object_list", other_process)
     with pytest.raises(ToldElsewhereError, match="the work_dir is taken"):
         distributed.decided_by_main_process(lambda: pytest.fail("asked in the wrong process"))
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_what_another_process_met_is_told_by_the_main_one(monkeypatch: pytest.MonkeyPatch, main: bool) -> None:
+    """A damaged record that only one of two processes reads was told by nobody, and the other waited for it."""
+
+    def gathered(mine: str | None) -> list[str | None]:
+        return [mine, "a record is damaged"] if main else ["a record is damaged", mine]
+
+    monkeypatch.setattr(distributed, "is_main_process", lambda: main)
+    monkeypatch.setattr(distributed, "all_gather_object", gathered)
+    with pytest.raises(UsageError, match="^a record is damaged$") as caught:
+        distributed.agreed(lambda: 1)
+    assert isinstance(caught.value, ToldElsewhereError) is not main
+
+
+def test_one_s_own_mistake_keeps_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who calls `train` from Python tells a damaged store from a missing one by the class."""
+
+    def damaged() -> None:
+        raise DamagedStoreError(Path("store/block"), "changed")
+
+    with pytest.raises(DamagedStoreError):
+        distributed.agreed(damaged)
+    assert distributed.agreed(lambda: 7) == 7
 
 
 def test_two_processes_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from kdhub.engine.caching import cache_teachers
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
 from kdhub.errors import GuardError, UsageError
+from kdhub.store import DamagedStoreError
 
 
 @DATASETS.register_module(force=True)
@@ -29,6 +32,10 @@ class MovablePoints(tiny.TinyPoints):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         sample = super().__getitem__(index)
         return {**sample, "inputs": sample["inputs"] + self.moved}
+
+    def move(self, distance: float) -> None:
+        """Move all points."""
+        self.moved = distance
 
 
 def save_teacher(path: Path, seed: int) -> None:
@@ -109,6 +116,92 @@ def test_without_the_checkpoint_the_store_is_taken_at_its_word(
     card = RunCard.read(tmp_path / "run")
     assert card is not None
     assert ".store-" in card.content["teachers"]["teacher"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda teacher: teacher.model.update(dropout=0.5),
+        lambda teacher: teacher.update(precision="bfloat16"),
+        lambda teacher: teacher.update(mode="predict"),
+    ],
+)
+def test_without_the_checkpoint_the_config_is_compared_nevertheless(
+    cfg: Config, tmp_path: Path, change: Callable[[Config], None]
+) -> None:
+    """With a misspelt path of the checkpoint, a store of any other teacher passed with a warning."""
+    (tmp_path / "teacher.pth").unlink()
+    change(cfg.model.teacher.teacher)
+    with pytest.raises(UsageError, match=r"teacher: '(weights-\w+)\.config-\w+', not '\1\.config-"):
+        train(cfg)
+
+
+def test_a_live_teacher_that_cannot_be_built_here_is_no_obstacle(
+    cfg: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its library may be missing where a store is to stand in for it."""
+    (tmp_path / "teacher.pth").unlink()
+    cfg.model.teacher.teacher.model.type = "elsewhere.Network"
+    train(cfg)
+    assert "the live teacher's config cannot be compared" in capfd.readouterr().err
+
+
+class Switch(Hook):
+    """Changes the training data before the second epoch, as hooks do that end strong augmentation."""
+
+    def __init__(self, by_method: bool) -> None:
+        self.by_method = by_method
+
+    def before_train_epoch(self, runner: Any) -> None:
+        """Move all points."""
+        data = runner.train_dataloader.dataset
+        if runner.epoch == 1:
+            data.move(5.0) if self.by_method else setattr(data, "moved", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("by_method", "said"),
+    [
+        (False, r"dataset\.moved: something set 'moved' of the training data"),
+        (True, r"a sample is another one than when"),
+    ],
+)
+def test_training_data_that_are_changed_meanwhile_are_refused(cfg: Config, by_method: bool, said: str) -> None:
+    """Mmdet's PipelineSwitchHook gives the student other images from then on, and the store answered for the former ones."""
+    for key, part in tiny.by_epoch().items():
+        cfg[key] = part
+    cfg.train_dataloader.dataset = {"type": "MovablePoints"}
+    cfg.custom_hooks = [{"type": Switch, "by_method": by_method}]
+    with pytest.raises(UsageError, match=said + r".*the teacher store answers for what its teacher saw.*custom_hooks"):
+        train(cfg)
+
+
+def test_with_a_live_teacher_training_data_may_change(cfg: Config) -> None:
+    """It sees what the student sees."""
+    for key, part in tiny.by_epoch().items():
+        cfg[key] = part
+    cfg.train_dataloader.dataset = {"type": "MovablePoints"}
+    cfg.custom_hooks = [{"type": Switch, "by_method": False}]
+    cfg.model.teacher = cfg.model.teacher.teacher
+    train(cfg)
+
+
+def test_a_store_that_is_damaged_or_gone_says_what_to_type(cfg: Config, tmp_path: Path) -> None:
+    """A store does not know the config; "kdhub cache CONFIG" leaves it to memory which one, with which overrides."""
+    cfg.dump(tmp_path / "my.py")
+    cfg = Config.fromfile(tmp_path / "my.py")
+    (block,) = (tmp_path / "store").glob("*.safetensors")
+    content = bytearray(block.read_bytes())
+    content[-1] ^= 1
+    block.write_bytes(content)
+    cfg.model.teacher.verify = 0
+    cfg.train_cfg.max_iters = 4
+    with pytest.raises(DamagedStoreError, match=r"`kdhub cache \S*my\.py`: it computes again"):
+        train(cfg)
+    shutil.rmtree(tmp_path / "store")
+    cfg.work_dir += "-2"
+    with pytest.raises(UsageError, match=r"no teacher store here .* write it: kdhub cache \S*my\.py$"):
+        train(cfg)
 
 
 def test_the_recorded_classes_are_compared_without_the_teacher(cfg: Config, tmp_path: Path) -> None:

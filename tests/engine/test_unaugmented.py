@@ -151,6 +151,10 @@ CHANGES: dict[str, tuple[Callable[[Config], Any], str]] = {
         lambda cfg: cfg.model.teacher.unaugmented.update(noize=0.0),
         r"StoredTeacher.unaugmented: the data set cannot be built with these changes.*unexpected keyword.*'noize'",
     ),
+    "a type that is none": (
+        lambda cfg: cfg.model.teacher.unaugmented.update(type="Nope"),
+        r"StoredTeacher.unaugmented: the data set cannot be built with these changes.*KeyError.*Nope",
+    ),
 }
 
 

@@ -15,8 +15,10 @@ from small_store import VALUES, fill, logits, make_manifest, tokens
 from torch import Tensor
 
 from kdhub.errors import UsageError
-from kdhub.store import Node, StoreReader, StoreWriter, find_tree
+from kdhub.sealed import read_sealed, write_sealed
+from kdhub.store import Manifest, Node, StoreReader, StoreWriter, find_tree
 from kdhub.store.columns import Varying
+from kdhub.store.manifest import FILE_NAME
 
 KEYS = [(7, 1), (0, 0), (3, 1), (3, 0), (9, 1)]
 
@@ -262,3 +264,11 @@ def test_a_key_out_of_range_is_no_other_sample(store: Path, key: tuple[int, int]
     """Draw 2 of sample 0 is not draw 0 of sample 1, and sample -1 not the last."""
     with pytest.raises(UsageError, match=rf"no such sample.*got sample {key[0]}, draw {key[1]}"):
         StoreReader(store).read([(0, 0), key])
+
+
+def test_a_later_note_is_no_obstacle(tmp_path: Path) -> None:
+    """A kdhub that notes one thing more about a store counts no new format, so this one must pass it over."""
+    folder = fill(tmp_path, VALUES)
+    content = read_sealed(folder / FILE_NAME)
+    write_sealed(folder / FILE_NAME, {**content, "weather": "fine"})
+    assert Manifest.read(folder) == make_manifest(VALUES)
