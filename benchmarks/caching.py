@@ -38,6 +38,7 @@ from mmengine.runner import Runner  # noqa: E402
 from recipes import RECIPES, add_arguments, begin, load  # noqa: E402
 
 from kdhub.distill.precision import relative_error  # noqa: E402
+from kdhub.engine.teacher_data import TeacherData  # noqa: E402
 from kdhub.engine.teacher_source import TeacherSource  # noqa: E402
 from kdhub.store import StoreReader, store_info  # noqa: E402
 
@@ -57,10 +58,12 @@ def source_of(name: str) -> tuple[TeacherSource, list[Keys]]:
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
-    keys = [(index, 0) for index in range(len(loader.dataset))]
-    size = loader.batch_size
-    source = TeacherSource.of(model, "teacher", model.teachers["teacher"], loader, 0, RECIPES[name].draws or 1)
-    return source, [keys[first : first + size] for first in range(0, len(keys), size)]
+    draws = RECIPES[name].draws
+    mode = "plain" if draws is None else "recorded"
+    data = TeacherData(loader.dataset, cfg.train_dataloader.dataset, mode, draws or 1)
+    source = TeacherSource.of(model, "teacher", model.teachers["teacher"], data, loader, 0)
+    keys = [(index, 0) for index in range(len(data))]
+    return source, [keys[first : first + source.batch_size] for first in range(0, len(keys), source.batch_size)]
 
 
 def repetition(source: TeacherSource, batches: Sequence[Keys], folder: Path, chance: random.Random) -> Totals:

@@ -126,16 +126,20 @@ def _differences(unbroken: Mapping[str, Any], resumed: Mapping[str, Any]) -> Ite
             continue
         one, other = unbroken[name], resumed[name]
         if isinstance(one, _ARRAYS) and isinstance(other, _ARRAYS):
-            yield from _array_differences(name, np.asarray(one), np.asarray(other))
+            yield from _array_differences(name, torch.as_tensor(one), torch.as_tensor(other))
         elif repr(one) != repr(other):  # unlike ==, it finds two NaN equal, and 1 and 1.0 not
             yield f"{name}: {one!r}, resumed {other!r}"
 
 
-def _array_differences(name: str, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Iterator[str]:
+def _array_differences(name: str, one: torch.Tensor, other: torch.Tensor) -> Iterator[str]:
     if one.shape != other.shape or one.dtype != other.dtype:
-        yield f"{name}: {one.dtype} {one.shape}, resumed {other.dtype} {other.shape}"
-    elif one.tobytes() != other.tobytes():
-        flat, others = one.reshape(-1), other.reshape(-1)
-        places = np.flatnonzero(flat != others)
-        first = int(places[0]) if len(places) else 0
-        yield f"{name}: {len(places)} of {flat.size} values, number {first + 1} is {flat[first]}, resumed {others[first]}"
+        yield f"{name}: {one.dtype} {tuple(one.shape)}, resumed {other.dtype} {tuple(other.shape)}"
+        return
+    flat, others = one.reshape(-1), other.reshape(-1)
+    # bits: a NaN equals itself, and -0.0 is not 0.0
+    width = max(1, one.element_size())
+    bits, other_bits = (values.contiguous().view(torch.uint8).reshape(-1, width) for values in (flat, others))
+    places = (bits != other_bits).any(dim=1).nonzero()
+    if len(places):
+        first = int(places[0])
+        yield f"{name}: {len(places)} of {len(flat)} values, number {first + 1} is {flat[first]}, resumed {others[first]}"

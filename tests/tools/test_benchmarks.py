@@ -1,14 +1,18 @@
-"""The benchmarks: each runs as its page says, and stops where its variants do not compute the same."""
+"""The benchmarks: each can be called, those that reach into the engine run, and they stop where variants do not compute the same."""
 
 import ast
 import importlib
 import json
+import random
 import runpy
 import statistics
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from kdhub.store import StoreReader
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if "__main__" in path.read_text(encoding="utf-8"))
@@ -48,6 +52,50 @@ def test_a_benchmark_runs(monkeypatch, capsys, tmp_path):
     assert set(found["added"]) == {"interval", "iterations", "checkpoint"}
     assert all(ms > 0 for ms in found["ms"].values())
     assert {share["kind"] for share in found["added"].values()} == {"range of 1"}
+
+
+@pytest.fixture(params=["CamVid logits", "MiniLM embeddings"])
+def recipe(request, monkeypatch, tmp_path):
+    """Both recipes of the benchmarks of the store, which differ in whether samples are augmented, on toy data."""
+    monkeypatch.syspath_prepend(FOLDER.parent / "tests" / "engine")
+    tiny = importlib.import_module("tiny")
+
+    def load(_name):
+        cfg = tiny.config(tmp_path / "run")
+        cfg.model = tiny.distiller(checkpoint=str(tmp_path / "teacher.pth"))
+        cfg.train_dataloader.dataset.size = 24
+        return cfg
+
+    torch.save({"state_dict": tiny.TinyClassifier(width=8).state_dict()}, tmp_path / "teacher.pth")
+
+    for user in ("caching", "stored_training"):
+        monkeypatch.setattr(importlib.import_module(user), "load", load)
+    return request.param
+
+
+def test_writing_is_measured(recipe, tmp_path):
+    """This one broke unseen when what it measures got another argument."""
+    caching = importlib.import_module("caching")
+    source, batches = caching.source_of(recipe)
+    found = caching.repetition(source, batches, tmp_path, random.Random(0))
+    assert set(found) == {"dropped", *caching.PRECISIONS, *(f"in the writer, {one}" for one in caching.PRECISIONS)}
+    assert all(seconds > 0 for seconds in found.values())
+
+
+def test_training_from_a_store_is_measured(recipe, tmp_path):
+    """It takes its data from inside of the engine, where names change."""
+    rounds = importlib.import_module("stored_training").measure(recipe, 2, tmp_path)
+    assert len(rounds) == 2
+    assert {"live", "ready", "store float32", "store float16", "answer float32", "answer float16"} == set(rounds[0])
+
+
+def test_reading_is_measured(tmp_path):
+    """Readers are processes of their own, whose death the benchmark would wait for."""
+    store = importlib.import_module("store")
+    store.write(tmp_path / "store", (3,), 64, 2, "float32")
+    store.raw_array(tmp_path / "store", StoreReader(tmp_path / "store"), 64)
+    found = store.compete(tmp_path / "store", 64, 8, 3, 1)
+    assert all(value > 0 for value in found.values())
 
 
 def test_a_benchmark_stops_if_its_variants_differ():
