@@ -62,8 +62,7 @@ Round = Mapping[str, float]
 def batches(cfg: Config, model: Distiller) -> Iterator[dict[str, Any]]:
     """Give the batches that a training with the store of a model would have, pass after pass."""
     loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
-    replay = open_stores(model, cfg, loader)
-    loader = keyed_loader(loader, replay.seed or 0, replay.draws, expose=True)
+    loader = keyed_loader(loader, 0, open_stores(model, cfg, loader))
     return itertools.chain.from_iterable(start(loader, epoch, 0) for epoch in itertools.count())
 
 

@@ -29,6 +29,7 @@ from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import Switches
+from kdhub.plugins.switches import typed_switches
 
 if TYPE_CHECKING:
     from kdhub.store import StoreInfo
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     if args.what in _LOOKS:
         if args.store is None:
             raise UsageError(f"kdhub cache {args.what}: no STORE", expected="the folder of a store")
-        return _info(args.store, args.json) if args.what == "info" else _verify(args.store, args.json)
+        store = os.path.expanduser(args.store)
+        return _info(store, args.json) if args.what == "info" else _verify(store, args.json)
     if args.store is not None:
         raise UsageError(
             f"kdhub cache: unexpected argument {args.store!r} after {args.what!r}",
@@ -95,7 +97,8 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
             _print_info(result.path, result.info)
         # the teacher's batch size is no other training's business
         options = [one for one in args.cfg_options if not one.startswith("train_dataloader.batch_size=")]
-        print("next:", shlex.join(["kdhub", "train", args.what, *(["--cfg-options", *options] if options else [])]))
+        overrides = ["--cfg-options", *options] if options else []
+        print("next:", shlex.join(["kdhub", "train", args.what, *typed_switches(sys.argv[1:]), *overrides]))
     return 0
 
 
@@ -174,18 +177,20 @@ def _print_info(path: str, info: StoreInfo) -> None:
     each = data_size(info.bytes / max(1, info.records))
     print(f"{path}: {info.records} records, {state}; {data_size(info.bytes)}, {each} each, {_count(info.shards)}")
     for tap in info.manifest.taps:
-        precision, cost = info.manifest.precision[tap], _cost(info.manifest.errors.get(tap, {}))
+        precision = info.manifest.precision[tap]
+        cost = _cost(precision, info.manifest.errors.get(tap, {}))
         print(f"  {tap}: {precision}, {data_size(info.record_bytes[tap])} each, {cost}")
 
 
-def _cost(errors: Mapping[str, float]) -> str:
-    """Say what a precision costs, as measured on the first batches."""
-    if not errors.get("max_abs"):
+def _cost(precision: str, errors: Mapping[str, float]) -> str:
+    """Say what a precision costs, as measured when the store was begun."""
+    off = errors.get("max_abs", 0.0)
+    if not off and precision == "float32":
         return "exact"
-    told = f"off by at most {errors['max_abs']:.2g}"
+    told = f"off by at most {off:.2g}" if off else "exact"
     if "kl_mean" in errors:
         told += f"; softmax off by {errors['kl_mean']:.2g} nats on average, {errors['kl_max']:.2g} at most"
-    return told
+    return f"{told}, in {errors['samples']:g} samples spread over the data" if "samples" in errors else told
 
 
 def _count(shards: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, get_rank, get_world_size, init_dist, is_main_process
+from mmengine.dist import all_gather_object, barrier, get_rank, get_world_size, init_dist, is_main_process
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
@@ -36,7 +36,7 @@ from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import Words, folder_lock
 from kdhub.engine.models import described_model
-from kdhub.engine.replay import require_replayable
+from kdhub.engine.replay import require_replayable, spread_indices
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.teacher_data import TeacherData, require_keys
@@ -181,11 +181,13 @@ def _fill(
         raise UsageError("the store is a file", where=str(stored.store), expected="a folder, or a name for a new one")
     require_allowed(model, name, stored)
     data = TeacherData.of(stored, cfg, loader.dataset)
+    seed = seed if data.mode == "recorded" else 0  # one store serves the runs of all seeds
     decided_by_main_process(lambda: require_replayable(data.dataset, seed, data.mode))
     source = TeacherSource.of(model, name, live, data, loader, seed)
     source.to(torch.device(get_device()))
     with placed(f"teacher {name!r}"), preserved_randomness():
         manifest = agreed(lambda: _manifest(cfg, stored, live, source, seed))
+        _require_alike(manifest)
     writer = _open(stored.store, manifest, locks)
     keys = [(index, draw) for draw in range(data.draws) for index in range(len(data))]
     missing = writer.missing(keys)
@@ -195,6 +197,21 @@ def _fill(
     barrier()  # all shards are whole
     decided_by_main_process(lambda: merge_store(stored.store, writer.manifest))
     return len(missing)
+
+
+def _require_alike(manifest: Manifest) -> None:
+    """See that all processes have the same teacher and data: the manifest stands for what each of them writes.
+
+    Raises:
+        UsageError: If one differs from the main process.
+    """
+    for rank, other in enumerate(all_gather_object(manifest)):
+        if different := manifest.differences(other):
+            raise UsageError(
+                f"process {rank} has another teacher or other data than process {get_rank()}",
+                got="; ".join(different),
+                fix="give every machine the same files",
+            )
 
 
 def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
@@ -282,8 +299,8 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
     count = min(max(3, min(source.batch_size, _PROBED)), len(data))
     if count < 3:
         raise UsageError("too few samples to store a teacher for", where="train_dataloader.dataset", got=str(count))
-    whole = [(index, 0) for index in range(count)]
-    source.require_no_chance(whole)
+    whole = [(index, 0) for index in spread_indices(len(data), count)]
+    source.require_plain_collate(whole)
     parts = [whole, whole[: count // 2 + 1], whole[count // 2 + 1 :]]
     answers = source.answers(parts)
     observed = {
@@ -304,7 +321,7 @@ def _manifest(cfg: Any, stored: StoredTeacher, live: Teacher, source: TeacherSou
         seed=seed if data.mode == "recorded" else None,
         samples=len(data),
         data=data.fingerprint(),
-        preprocessing=data.preprocessing(cfg, live.batch == "student"),
+        preprocessing=data.preprocessing(cfg, source.student_preprocessor),
         precision=precisions,
         trees={tap: tree.to_json() for tap, tree in trees.items()},
         errors={tap: measured_errors(tree, observed[tap], precisions[tap], tap) for tap, tree in trees.items()},
@@ -348,7 +365,7 @@ def _require_independent(tap: str, observed: Sequence[tuple[int, Any]], limit: f
         "tap what it is computed from, one value a sample (embeddings instead of their similarities), and leave the rest"
         " to the loss; or use the live teacher"
     )
-    if all(any(size in tensor.shape[1:] for tensor in tensors_in(value)) for size, value in observed):
+    if _has_axis_of_samples(observed):
         shapes = [tuple(tensor.shape) for tensor in tensors_in(observed[0][1])]
         raise UsageError(
             "the value compares the samples of a batch with each other, so it cannot be stored",
@@ -363,10 +380,19 @@ def _require_independent(tap: str, observed: Sequence[tuple[int, Any]], limit: f
         raise UsageError(
             "a sample's value depends on the other samples of the batch, so it cannot be stored",
             where=tap,
-            expected=f"at most {limit:g} of its norm between one batch and another",
+            expected=f"at most {limit:g} of what samples differ by, between one batch and another",
             got=f"{error:.2g}",
             fix=fix,
         )
+
+
+def _has_axis_of_samples(observed: Sequence[tuple[int, Any]]) -> bool:
+    """Whether a tensor has an axis besides the first that is always as long as the batch."""
+    shapes = [[tensor.shape[1:] for tensor in tensors_in(value)] for _, value in observed]
+    sizes = tuple(size for size, _ in observed)
+    return any(
+        axis == sizes for tensor in zip(*shapes, strict=False) for axis in zip(*tensor, strict=False) if len(axis) > 2
+    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 from kdhub.engine.work_dir import latest_checkpoint
 from kdhub.errors import UsageError
+from kdhub.plugins.switches import typed_switches
 
 _RESUME = "--resume"
 _OVERRIDES = "--cfg-options"
@@ -35,7 +36,7 @@ def resume_command(work_dir: str | Path) -> str:
 
 
 def cache_command(cfg: Any) -> str:
-    """Return what to type to fill the stores of a config, with the overrides that were typed: one may name the store.
+    """Return what to type to fill the stores of a config, with overrides and plugins as typed: one may name the store.
 
     Args:
         cfg: The config of this process's run.
@@ -44,10 +45,13 @@ def cache_command(cfg: Any) -> str:
     if typed is not None:
         return f"{_launcher()}{shlex.join(typed)}"
     training = _typed("train", "train.py") or []
-    recipe = next(filter(_RECIPE.fullmatch, training), None)
+    switches = typed_switches(training)
+    recipe = next(
+        (one for one in training if _RECIPE.fullmatch(one) and one not in switches), None
+    )  # -p no:NAME is none
     filename = getattr(cfg, "filename", None)
     config = recipe or (_seen_from_here(Path(filename)) if filename else "CONFIG")
-    return shlex.join(["kdhub", "cache", config, *_overrides(training)])
+    return shlex.join(["kdhub", "cache", config, *switches, *_overrides(training)])
 
 
 @contextmanager

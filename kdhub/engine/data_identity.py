@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from kdhub.engine.identity import described_value
 
 _LOCATIONS = frozenset({"root", "data_root"})
 """Where a data set lies is no part of what its samples are, if these can be told apart otherwise."""
@@ -26,13 +25,15 @@ def data_fingerprint(dataset: Any) -> str:
 
     mmengine's data sets tell the paths, labels and other facts of each sample (``get_data_info``). All of that counts, with
     the sizes of the files that are named so, but not the folder that they lie in (``data_root``). Other data sets that have no
-    ``fingerprint()`` are identified by class and length alone.
+    ``fingerprint()`` are identified by class and length alone. Of a wrapper the data sets within it count as well.
     """
     named = f"{type(dataset).__qualname__} of {len(dataset)}"
     own = getattr(dataset, "fingerprint", None)
     if callable(own):
         return f"{named}, {own()}"
-    return f"{named}, {_told(dataset)}" if _tells(dataset) else named
+    inner = [data_fingerprint(one) for one in _within(dataset) if callable(getattr(one, "fingerprint", None))]
+    told = [_told(dataset)] if _tells(dataset) else []
+    return ", ".join([named, *told, *inner])
 
 
 def described_dataset(config: Any, dataset: Any) -> Any:
@@ -46,7 +47,7 @@ def _tells(dataset: Any) -> bool:
 
 def _told(dataset: Any) -> str:
     digest = hashlib.sha256()
-    roots = sorted(map(_in_json, _roots(dataset)), key=len, reverse=True)
+    roots = sorted({_in_json(root) for root in _roots(dataset)}, key=len, reverse=True)
     step = max(1, -(-len(dataset) // _SIZES))
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -59,20 +60,24 @@ def _told(dataset: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def _within(dataset: Any) -> Iterator[Any]:
+    for name in _WRAPPED:
+        inner = getattr(dataset, name, ())
+        yield from inner if isinstance(inner, list | tuple) else (inner,)
+
+
 def _roots(dataset: Any) -> Iterator[str]:
     """Find the folders that a data set and those within it lie in."""
     root = getattr(dataset, "data_root", None)
     if isinstance(root, str | Path) and str(root):
         yield str(root)
-    for name in _WRAPPED:
-        inner = getattr(dataset, name, ())
-        for one in inner if isinstance(inner, list | tuple) else (inner,):
-            yield from _roots(one)
+    for one in _within(dataset):
+        yield from _roots(one)
 
 
 def _in_json(root: str) -> str:
-    """Return how JSON writes the begin of a text that begins so."""
-    return json.dumps(root)[:-1]
+    """Return how JSON writes the begin of the path of a file in a folder."""
+    return json.dumps(root.rstrip("/") + "/")[:-1]
 
 
 def _sizes(info: Any) -> Iterator[int | None]:
@@ -87,23 +92,15 @@ def _sizes(info: Any) -> Iterator[int | None]:
 
 def _text(info: Any) -> str:
     try:
-        return json.dumps(info, default=_plain)
-    except (TypeError, ValueError):  # keys that are no text, or a value within itself
-        return json.dumps(sorted(map(str, info)))
+        return json.dumps(info, default=described_value)
+    except TypeError:  # keys that are no text
+        return json.dumps(_with_text_keys(info), default=described_value)
 
 
-def _plain(value: Any) -> Any:
-    """Write for JSON what it has no form for; an object counts by class, as its ``repr`` may hold an address."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return [str(value.dtype), *value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    owner = value if hasattr(value, "__qualname__") else type(value)
-    return f"{owner.__module__}.{owner.__qualname__}"
+def _with_text_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(entry) for key, entry in value.items()}
+    return [_with_text_keys(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _without_places(config: Any) -> Any:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 _PARTS = (
     "model",
@@ -43,8 +47,8 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, 
 
 
 def digest(value: Any) -> str:
-    """Return the first 12 digits of the SHA-256 of a part of a config; classes and functions count by name."""
-    text = json.dumps(_canonical(value), sort_keys=True, default=_name)
+    """Return the first 12 digits of the SHA-256 of a part of a config; classes, functions and objects count by name."""
+    text = json.dumps(_canonical(value), sort_keys=True, default=described_value)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -56,7 +60,15 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def _name(value: Any) -> str:
-    """Name a class or function; an object's ``repr`` holds its address, which would make every run another one."""
+def described_value(value: Any) -> Any:
+    """Write for JSON what it has no form for; an object counts by class, as its ``repr`` holds an address."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return [str(value.dtype), *value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
     owner = value if hasattr(value, "__qualname__") else type(value)
     return f"{owner.__module__}.{owner.__qualname__}"

@@ -64,7 +64,12 @@ def _draws(dataset: Any, index: int) -> bool:
         return not draws_nothing(lambda: dataset[index])
 
 
-def some_indices(dataset: Any) -> range:
+def some_indices(dataset: Any) -> list[int]:
     """Return indices spread over a data set, for a trial."""
-    step = max(1, len(dataset) // _SAMPLES)
-    return range(0, min(len(dataset), step * _SAMPLES), step)
+    return spread_indices(len(dataset), _SAMPLES)
+
+
+def spread_indices(size: int, count: int) -> list[int]:
+    """Return so many indices below a size, as far apart as may be: neighbours tend to be alike, where data are sorted."""
+    count = min(count, size)
+    return [number * size // count for number in range(count)]

@@ -120,14 +120,15 @@ def _data_facts(loader: Any) -> dict[str, Any]:
     if not isinstance(loader.dataset, KeyedDataset):
         return {"seed": None, "sampler_seed": None, "batches": None}
     sampler_seed = getattr(getattr(loader.batch_sampler, "sampler", None), "seed", None)
-    return {"seed": loader.dataset.seed, "sampler_seed": sampler_seed, "batches": len(loader.batch_sampler)}
+    return {"seed": loader.batch_sampler.seed, "sampler_seed": sampler_seed, "batches": len(loader.batch_sampler)}
 
 
 def _restore_seeds(loader: Any, data: Mapping[str, Any]) -> None:
     if not isinstance(loader.batch_sampler, SkippingBatches) or data["seed"] is None:
         return
-    for keyed in (loader.dataset, loader.collate_fn, loader.batch_sampler):
-        keyed.seed = data["seed"]
+    loader.batch_sampler.seed = data["seed"]
+    if not loader.dataset.fixed:  # otherwise a store says with which seed
+        loader.dataset.seed = loader.collate_fn.seed = data["seed"]
     if data["sampler_seed"] is not None:
         loader.batch_sampler.sampler.sampler.seed = data["sampler_seed"]
 

@@ -107,11 +107,7 @@ class KdhubRunner(Runner):
         loader = self.build_dataloader(self._train_dataloader, seed=self.seed, diff_rank_seed=different)
         # what a sample looks like must not depend on the process that happens to load it
         seed = self.seed - self.rank if different else self.seed
-        replay = open_stores(unwrapped(self.model), self.cfg, loader)
-        if replay is None:
-            return keyed_loader(loader, seed)
-        seed = seed if replay.seed is None else replay.seed
-        return keyed_loader(loader, seed, replay.draws, expose=True, fixed=replay.fixed)
+        return keyed_loader(loader, seed, open_stores(unwrapped(self.model), self.cfg, loader))
 
     @staticmethod
     def build_dataloader(

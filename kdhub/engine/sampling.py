@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
@@ -40,6 +40,18 @@ class SampleKey(int):
     def __reduce__(self) -> tuple[type[SampleKey], tuple[int, int]]:
         """Keep the draw on the way to a data worker."""
         return SampleKey, (int(self), self.draw)
+
+
+class Replay(NamedTuple):
+    """What the training data must show where stored teachers answer for them.
+
+    Attributes:
+        seed: Seed of the augmentations; ``None`` for the run's own, where a store answers whatever the student sees.
+        draws: After how many draws of a sample they come again; ``None`` for no end.
+    """
+
+    seed: int | None
+    draws: int | None
 
 
 class KeyedSampler(Sampler[int]):
@@ -254,17 +266,13 @@ class KeyedCollate:
         return {**batch, "sample_keys": keys}
 
 
-def keyed_loader(
-    loader: DataLoader[Any], seed: int, draws: int | None = None, expose: bool = False, fixed: bool = False
-) -> DataLoader[Any]:
+def keyed_loader(loader: DataLoader[Any], seed: int, replay: Replay | None = None) -> DataLoader[Any]:
     """Rebuild a data loader so that its samples are keyed and it can be entered anywhere.
 
     Args:
         loader: What mmengine built. One over an `IterableDataset` is returned as it is: it has no keys.
         seed: Seed of the run, equal in all processes.
-        draws: As for `KeyedDataset`.
-        expose: As for `KeyedCollate`.
-        fixed: As for `KeyedDataset`.
+        replay: What stored teachers want; batches then hold their keys.
 
     Raises:
         UsageError: If the loader does not make batches.
@@ -274,10 +282,13 @@ def keyed_loader(
     if loader.batch_sampler is None:
         raise UsageError("training needs batches", where="train_dataloader.batch_size", expected="a number", got="None")
     workers = loader.num_workers > 0
+    shown, draws = (seed, None) if replay is None else replay
+    fixed = replay is not None and shown is not None
+    shown = seed if shown is None else shown
     return DataLoader(
-        KeyedDataset(loader.dataset, seed, draws, attach=True, fixed=fixed),
+        KeyedDataset(loader.dataset, shown, draws, attach=True, fixed=fixed),
         batch_sampler=SkippingBatches(loader.batch_sampler, seed),
-        collate_fn=KeyedCollate(loader.collate_fn, seed, expose),
+        collate_fn=KeyedCollate(loader.collate_fn, shown, expose=replay is not None),
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
         timeout=loader.timeout,

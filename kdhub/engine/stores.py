@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 from torch.utils.data import DataLoader
 
 from kdhub.distill.distiller import Distiller
-from kdhub.distill.precision import relative_error
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.engine.commands import cache_command
 from kdhub.engine.comparison import same
 from kdhub.engine.distributed import agreed
 from kdhub.engine.rng import preserved_randomness
+from kdhub.engine.sampling import Replay
 from kdhub.engine.teacher_data import TeacherData, require_keys
-from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers
+from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers, worst_difference
 from kdhub.errors import UsageError
 from kdhub.store import Manifest
-
-
-class Replay(NamedTuple):
-    """Which augmentations the training data must show.
-
-    Attributes:
-        seed: Their seed; ``None`` where any will do.
-        draws: After how many draws of a sample they come again; ``None`` where there is only one.
-        fixed: Whether the samples must stay as they are: a store answers for what the teacher saw of them.
-    """
-
-    seed: int | None
-    draws: int | None
-    fixed: bool
 
 
 def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay | None:
@@ -108,7 +95,7 @@ def _require_fitting(
         draws=data.draws,
         samples=len(data),
         data=data.fingerprint(),
-        preprocessing=data.preprocessing(cfg, student),
+        preprocessing=data.preprocessing(cfg, model.student.data_preprocessor if student else None),
         precision=stored.precisions(taps, manifest.taps),
     )
     if shortcomings := present.shortcomings(manifest):
@@ -134,21 +121,26 @@ def _verify(model: Distiller, name: str, stored: StoredTeacher, data: TeacherDat
     nodes, before = manifest.nodes(), stored.reader.read(keys, taps=answer.keys())
     for tap, value in answer.items():
         now = nodes[tap].join(nodes[tap].split(value, len(keys), tap), len(keys))
-        error = _difference(before[tap], now)
+        error = _difference(before[tap], now, len(keys))
         if error > stored.max_error:
             raise UsageError(
                 f"the live teacher {name!r} answers otherwise than its store",
                 where=str(stored.store),
-                expected=f"{tap} to differ by at most {stored.max_error:g} of its norm",
+                expected=f"{tap} to differ by at most {stored.max_error:g} of what its samples differ by",
                 got=f"{error:.2g} in samples {', '.join(str(index) for index, _ in keys)}",
                 fix="see what has changed in the data or the libraries, delete the store and fill it again",
             )
 
 
-def _difference(stored: Any, now: Any) -> float:
+def _difference(stored: Any, now: Any, size: int) -> float:
     if not same(map_tensors(_nothing, stored), map_tensors(_nothing, now)):
-        return float("inf")
-    return relative_error(stored, now) if any(True for _ in tensors_in(now)) else 0.0
+        return math.inf
+    pairs = [(one.double(), other.double()) for one, other in zip(tensors_in(stored), tensors_in(now), strict=True)]
+    columns = [(list(one), list(other)) for one, other in pairs if len(other.shape) and len(other) == size]
+    single = [pair for pair in pairs if not (len(pair[1].shape) and len(pair[1]) == size)]  # one sample's own token set
+    if single:
+        columns.append(([one for one, _ in single], [other for _, other in single]))
+    return worst_difference([one for one, _ in columns], [other for _, other in columns])
 
 
 def _nothing(_tensor: Any) -> Any:
@@ -157,7 +149,8 @@ def _nothing(_tensor: Any) -> Any:
 
 def _replay(stored: Mapping[str, StoredTeacher], cfg: Mapping[str, Any]) -> Replay:
     manifests = {name: teacher.reader.manifest for name, teacher in stored.items()}
-    recorded = {name: one for name, one in manifests.items() if one.mode == "recorded"}
+    shown = {name: one for name, one in manifests.items() if one.mode != "unaugmented"}
+    recorded = {name: one for name, one in shown.items() if one.mode == "recorded"}
     if len({(one.seed, one.draws) for one in recorded.values()}) > 1:
         raise UsageError(
             "the stores of this run want different augmentations of the same samples",
@@ -165,6 +158,7 @@ def _replay(stored: Mapping[str, StoredTeacher], cfg: Mapping[str, Any]) -> Repl
             got="; ".join(f"{name}: seed {one.seed}, draws {one.draws}" for name, one in recorded.items()),
             fix=f"give all stored teachers the same draws, and fill their stores with one: {cache_command(cfg)}",
         )
-    fixed = any(one.mode != "unaugmented" for one in manifests.values())
-    one = next(iter(recorded.values()), None)
-    return Replay(None, None, fixed) if one is None else Replay(one.seed, one.draws, fixed)
+    if not shown:
+        return Replay(None, None)
+    one = next(iter((recorded or shown).values()))
+    return Replay(one.seed or 0, one.draws)

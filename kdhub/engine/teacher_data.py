@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from kdhub.distill.stored import StoredTeacher
@@ -63,20 +66,30 @@ class TeacherData:
         """Identify the samples."""
         return data_fingerprint(self.dataset)
 
-    def preprocessing(self, cfg: Mapping[str, Any], student: bool) -> str:
-        """Digest everything between the samples and the teacher that their fingerprint does not cover.
+    def preprocessing(self, cfg: Mapping[str, Any], student: nn.Module | None) -> str:
+        """Digest everything between the samples and the teacher that their fingerprint does not cover, part by part.
 
         Args:
             cfg: The run's config.
-            student: Whether the teacher takes the student's preprocessed batch.
+            student: The student's preprocessor if the teacher takes what it gives, as it was built: a config does not tell
+                what a model gives its preprocessor by itself.
         """
-        collate = cfg["train_dataloader"].get("collate_fn")
-        found = digest({"dataset": described_dataset(self.config, self.dataset), "collate": collate})
-        if not student:
-            return found
-        model = cfg["model"]
-        own = model["student"].get("data_preprocessor") if isinstance(model["student"], Mapping) else model["student"]
-        return f"{found}.student-{digest([own, model.get('data_preprocessor'), cfg.get('data_preprocessor')])}"
+        parts = {
+            "dataset": described_dataset(self.config, self.dataset),
+            "collate": cfg["train_dataloader"].get("collate_fn"),
+        }
+        if student is not None:
+            parts["student"] = [_described_module(name, one) for name, one in student.named_modules()]
+        return ".".join(f"{name}-{digest(part)}" for name, part in parts.items())
+
+
+_NO_SETTINGS = frozenset({*vars(nn.Module()), "_device"})
+
+
+def _described_module(name: str, module: nn.Module) -> list[Any]:
+    settings = {key: value for key, value in vars(module).items() if key not in _NO_SETTINGS}
+    tensors = dict(itertools.chain(module.named_buffers(recurse=False), module.named_parameters(recurse=False)))
+    return [name, type(module), settings, tensors]
 
 
 def require_keys(loader: DataLoader[Any]) -> None:
@@ -121,6 +134,11 @@ def _built(config: Any, like: Any) -> Any:
             got=f"{type(error).__name__}: {error.args[0] if error.args else error}"[:300],
         ) from error
     mine, theirs = data_fingerprint(dataset), data_fingerprint(like)
+    if mine == f"{type(dataset).__qualname__} of {len(dataset)}":
+        print_log(
+            f"warning: {mine} tells nothing of its samples: that {_WHERE} leaves them the same is not checked",
+            "current",
+        )
     if len(dataset) == len(like) and all(hasattr(one, "get_data_info") for one in (dataset, like)):
         other = (i for i in some_indices(dataset) if not same(dataset.get_data_info(i), like.get_data_info(i)))
         index = next(other, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kdhub.config.objectives import unaugmented_problem
@@ -93,41 +93,39 @@ class TeacherSource:
             )
         )
 
-    def require_no_chance(self, keys: Sequence[tuple[int, int]]) -> None:
-        """See that nothing is left to chance between a sample and the teacher: in training's batches it would fall otherwise.
+    def require_plain_collate(self, keys: Sequence[tuple[int, int]]) -> None:
+        """See that collating leaves nothing to chance.
 
         Args:
             keys: Samples of a batch to try it on.
 
         Raises:
-            UsageError: If collating or preprocessing draws random numbers.
+            UsageError: If it draws random numbers.
         """
         dataset = KeyedDataset(self.data.dataset, self.seed, self.data.draws)
         samples = [dataset[SampleKey(*key)] for key in keys]
-        made: list[Any] = []
-        parts: dict[str, Callable[[], Any]] = {
-            "train_dataloader.collate_fn": lambda: made.append(self.loader.collate_fn(samples)),
-            "the data_preprocessor": lambda: self._preprocessed(made[0]),
-        }
-        for place, part in parts.items():
-            with preserved_randomness():
-                if not draws_nothing(part):
-                    raise UsageError(
-                        "random numbers are drawn for a batch as a whole, and the same samples come in other batches in training",
-                        where=place,
-                        fix="augment in the data set's pipeline, sample by sample, or use the live teacher",
-                    )
+        _require_no_draw(lambda: self.loader.collate_fn(samples), "train_dataloader.collate_fn")
 
     def answer(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the teacher on a batch, preprocessed as in training; return tap to value."""
+        """Run the teacher on a batch, preprocessed as in training; return tap to value.
+
+        Raises:
+            UsageError: If preprocessing draws random numbers.
+        """
         raw = {name: value for name, value in batch.items() if name != SAMPLE_KEYS}
         self.teacher.values(self._preprocessed(raw), list(self.taps.values()), check_mode=True)
         return {identity: map_tensors(torch.detach, tap.read()) for identity, tap in self.taps.items()}
 
+    @property
+    def student_preprocessor(self) -> nn.Module | None:
+        """The student's preprocessor, if the teacher takes what it gives."""
+        return self.model.student.data_preprocessor if self.teacher.batch == "student" else None
+
     def _preprocessed(self, raw: Any) -> Any:
-        if self.teacher.batch == "student":
-            return self.model.student.data_preprocessor(raw, True)
-        return self.teacher.preprocess(raw, True)
+        student, made = self.student_preprocessor, []
+        prepare = self.teacher.preprocess if student is None else student
+        _require_no_draw(lambda: made.append(prepare(raw, True)), "the data_preprocessor")
+        return made[0]
 
     def answers(self, keys: Sequence[Sequence[tuple[int, int]]]) -> list[dict[str, Any]]:
         """Load a few batches and run the teacher on each."""
@@ -152,15 +150,30 @@ def require_allowed(model: Distiller, name: str, stored: StoredTeacher) -> None:
             raise problem
 
 
+def _require_no_draw(run: Callable[[], Any], where: str) -> None:
+    with preserved_randomness():
+        if not draws_nothing(run):
+            raise UsageError(
+                "random numbers are drawn for a batch as a whole, and the same samples come in other batches in training",
+                where=where,
+                fix="augment in the data set's pipeline, sample by sample, or use the live teacher",
+            )
+
+
+LEAST_SPREAD = 0.05
+"""By what part of their norm samples are taken to differ at least; below, rounding would count as a difference."""
+
+
 def worst_difference(one: Sequence[Tensor | list[Tensor]], other: Sequence[Tensor | list[Tensor]]) -> float:
-    """Compare the columns of two values sample by sample.
+    """Compare the columns of two values sample by sample, by how much samples differ from each other.
 
     Args:
         one: Columns of a value, as `kdhub.store.Node.split` yields them.
         other: Columns that it is compared with.
 
     Returns:
-        The largest norm of a sample's difference, over the root mean square norm of the samples of its column; infinite for
+        The largest norm of a sample's difference, over the root mean square norm by which the samples of its column differ from
+        their mean (*why not over their norm:* with an offset that all share, one sample would pass for another); infinite for
         shapes or exact values that differ.
     """
     return max((_column_difference(list(a), list(b)) for a, b in zip(one, other, strict=True)), default=0.0)
@@ -174,8 +187,17 @@ def _column_difference(one: list[Tensor], other: list[Tensor]) -> float:
     pairs = [(a.double(), b.double()) for a, b in zip(one, other, strict=True)]
     # a class ruled out by -inf is no difference where both rule it out
     differences = [torch.linalg.vector_norm(torch.where(a == b, 0.0, a - b)) for a, b in pairs]
-    sizes = [torch.linalg.vector_norm(torch.where(b.isfinite(), b, 0.0)) for _, b in pairs]
-    worst, size = float(torch.stack(differences).max()), float(torch.stack(sizes).square().mean().sqrt())
+    worst = float(torch.stack(differences).max()) if differences else 0.0
     if worst == 0:
         return 0.0
-    return worst / size if size and math.isfinite(worst) else math.inf
+    spread = _spread([torch.where(b.isfinite(), b, 0.0) for _, b in pairs])
+    return worst / spread if spread and math.isfinite(worst) else math.inf
+
+
+def _spread(samples: list[Tensor]) -> float:
+    sizes = float(torch.stack([torch.linalg.vector_norm(sample) for sample in samples]).square().mean().sqrt())
+    if len(samples) < 2 or len({sample.shape for sample in samples}) > 1:
+        return sizes
+    stacked = torch.stack(samples)
+    apart = (stacked - stacked.mean(0)).flatten(1)
+    return max(float(torch.linalg.vector_norm(apart, dim=1).square().mean().sqrt()), LEAST_SPREAD * sizes)

@@ -99,6 +99,20 @@ class Switches:
         return None
 
 
+def typed_switches(argv: Sequence[str]) -> list[str]:
+    """Return the plugin switches of a command line as they were typed, for a command that is to be typed next."""
+    kept = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == "--":
+            break
+        if argument == "-p":
+            kept += [argument, next(arguments, "")]
+        elif argument == "--no-plugins":
+            kept.append(argument)
+    return kept
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 

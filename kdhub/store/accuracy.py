@@ -23,7 +23,7 @@ def measured_errors(tree: Node, observed: Sequence[tuple[int, Any]], precision: 
         where: The tap, for errors.
 
     Returns:
-        ``max_abs``, the largest difference; where classes were left out also ``kl_mean`` and ``kl_max``, the divergence
+        ``samples``, how many were measured; ``max_abs``, the largest difference; where classes were left out also ``kl_mean`` and ``kl_max``, the divergence
         of the restored softmax from the teacher's at temperature 1, in nats.
     """
     form = Precision.parse(precision, where)
@@ -39,10 +39,11 @@ def measured_errors(tree: Node, observed: Sequence[tuple[int, Any]], precision: 
             largest = max(largest, float(difference.max()))
             if form.kept:
                 divergences.append(_divergence(exact, kept, form.axis).flatten())
+    measured = {"samples": max(size for size, _ in observed), "max_abs": largest}
     if not divergences:
-        return {"max_abs": largest}
+        return measured
     nats = torch.cat(divergences)
-    return {"max_abs": largest, "kl_mean": float(nats.mean()), "kl_max": float(nats.max())}
+    return {**measured, "kl_mean": float(nats.mean()), "kl_max": float(nats.max())}
 
 
 def _divergence(teacher: Tensor, restored: Tensor, axis: int) -> Tensor:

@@ -49,9 +49,9 @@ class Precision:
         Raises:
             UsageError: If it is none of the forms above.
         """
-        if name in _DTYPES:
+        if isinstance(name, str) and name in _DTYPES:
             return cls(name, _DTYPES[name])
-        match = _TOP.fullmatch(name)
+        match = _TOP.fullmatch(name) if isinstance(name, str) else None
         if match is None:
             raise UsageError(
                 f"unknown precision {name!r}", where=where, expected="float32, float16, bfloat16, topk:K or topk:K@AXIS"

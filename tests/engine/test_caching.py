@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -16,18 +16,17 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseDataPreprocessor
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS
+from mmengine.registry import DATASETS
 from torch import Tensor
-from torch.utils.data import default_collate
 
 from kdhub.checkpoint import read_checkpoint
+from kdhub.engine import caching
 from kdhub.engine.caching import cache_teachers
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.teacher_source import TeacherSource
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
-from kdhub.store import StoreReader
+from kdhub.store import Manifest, StoreReader
 
 
 @DATASETS.register_module(force=True)
@@ -50,68 +49,6 @@ class DeadlyPoints(tiny.TinyPoints):
         if self.loaded == 4 and "KDHUB_TEST_DEADLY" in os.environ:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__getitem__(index)
-
-
-@MODELS.register_module(force=True)
-class Classmates(tiny.TinyClassifier):
-    """A teacher whose ``norm`` looks at the other samples of the batch, and whose ``similar`` compares them."""
-
-    def __init__(self, width: int = 4) -> None:
-        super().__init__(width)
-        self.norm = Centred()
-        self.similar = Similar()
-
-    def forward(self, inputs: Tensor, labels: Tensor, mode: str = "tensor") -> Any:
-        """Run on points (B, 2)."""
-        logits = super().forward(inputs, labels, mode)
-        self.similar(logits)
-        return logits
-
-
-class Centred(torch.nn.Module):
-    def forward(self, value: Tensor) -> Tensor:
-        return value - value.mean(0)
-
-
-class Similar(torch.nn.Module):
-    def forward(self, value: Tensor) -> Tensor:
-        return value @ value.T
-
-
-@pytest.fixture
-def teacher(tmp_path: Path) -> dict[str, Any]:
-    """A live teacher with weights of its own, which do not depend on the run."""
-    torch.manual_seed(7)
-    torch.save({"state_dict": tiny.TinyClassifier(width=8).state_dict()}, tmp_path / "teacher.pth")
-    return {
-        "type": "kdhub.ModelTeacher",
-        "model": {"type": "TinyClassifier", "width": 8},
-        "checkpoint": str(tmp_path / "teacher.pth"),
-    }
-
-
-@pytest.fixture
-def config(tmp_path: Path, teacher: dict[str, Any]) -> Callable[..., Config]:
-    """Describe a run from a store; ``None`` for its arguments gives the run with the live teacher."""
-
-    def make(stored: dict[str, Any] | None, dataset: str = "TinyPoints", name: str = "run", **changes: Any) -> Config:
-        cfg = tiny.config(tmp_path / name, **changes)
-        model = tiny.distiller()
-        model["student"]["dropout"] = 0.5
-        model["teacher"] = copy.deepcopy(teacher)
-        if stored is not None:
-            model["teacher"] = {
-                "type": "kdhub.StoredTeacher",
-                "store": str(tmp_path / "store"),
-                "teacher": model["teacher"],
-                **stored,
-            }
-        cfg.model = model
-        cfg.train_dataloader.dataset = {"type": dataset}
-        cfg.train_dataloader.collate_fn = {"type": "default_collate"}
-        return cfg
-
-    return make
 
 
 def weights(cfg: Config) -> dict[str, Tensor]:
@@ -146,65 +83,6 @@ def test_a_pipeline_that_augments_needs_draws(config: Callable[..., Config]) -> 
     """One augmentation of each sample, stored once, would be answered for all the others."""
     with pytest.raises(UsageError, match=r"the data pipeline augments.*draws=n"):
         cache_teachers(config({}, "NoisyPoints"))
-
-
-@DATASETS.register_module(force=True)
-class SeldomPoints(tiny.TinyPoints):
-    """Points that are mirrored once in 20 times."""
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        sample = super().__getitem__(index)
-        return {**sample, "inputs": -sample["inputs"]} if random.random() < 0.05 else sample
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_rare_augmentation_is_found_too(config: Callable[..., Config], seed: int) -> None:
-    """Of 16 samples that are drawn twice, one in 20 is mirrored in neither run more often than not."""
-    with pytest.raises(UsageError, match="the data pipeline augments"):
-        cache_teachers(config({}, "SeldomPoints", randomness={"seed": seed}))
-
-
-@FUNCTIONS.register_module(force=True)
-def mirroring_collate(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Mirror some batches as a whole."""
-    batch: dict[str, Tensor] = default_collate(samples)
-    return batch | {"inputs": batch["inputs"] * random.choice((-1, 1))}
-
-
-@MODELS.register_module(force=True)
-class MirroringPreprocessor(BaseDataPreprocessor):
-    """Mirrors some batches as a whole."""
-
-    def forward(self, data: Any, training: bool = False) -> Any:
-        """Mirror or not."""
-        data = super().forward(data, training)
-        return data | {"inputs": data["inputs"] * random.choice((-1, 1))}
-
-
-@MODELS.register_module(force=True)
-class MirroredClassifier(tiny.TinyClassifier):
-    """A student that mirrors its batches."""
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.data_preprocessor = MirroringPreprocessor()
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("part", ["collate_fn", "data_preprocessor"])
-@pytest.mark.parametrize("draws", [None, 2])
-def test_chance_in_whole_batches_is_refused(
-    config: Callable[..., Config], part: str, seed: int, draws: int | None
-) -> None:
-    """Training shuffles samples into other batches, so it would fall otherwise there than in the store."""
-    cfg = config({"draws": draws}, randomness={"seed": seed})
-    if part == "collate_fn":
-        cfg.train_dataloader.collate_fn.type = "mirroring_collate"
-    else:
-        cfg.model.student.type = "MirroredClassifier"
-        cfg.model.teacher.teacher.batch = "student"
-    with pytest.raises(UsageError, match=rf"{part}: random numbers are drawn for a batch as a whole"):
-        cache_teachers(cfg)
 
 
 def test_two_teachers_need_two_stores(config: Callable[..., Config]) -> None:
@@ -242,19 +120,17 @@ def test_batches_of_another_size_compute_nothing_twice(
     assert seen[3:] == [computed]  # after the batch and its two parts that the values are looked at in
 
 
-@pytest.mark.parametrize(
-    ("tap", "said"),
-    [("norm", r"norm: a sample's value depends on the other samples"), ("similar", r"similar: the value compares")],
-)
-def test_values_that_depend_on_the_batch_are_refused(
-    config: Callable[..., Config], teacher: dict[str, Any], tap: str, said: str
-) -> None:
-    """A stored similarity to yesterday's batch says nothing about today's, and has the right shape."""
-    teacher |= {"model": {"type": "Classmates"}, "checkpoint": None}
-    cfg = config({})
-    cfg.model.objectives.logits.teacher = tap
-    with pytest.raises(UsageError, match=said + r".*tap what it is computed from"):
-        cache_teachers(cfg)
+def test_processes_that_differ_fill_no_store(config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest is the main process's: what another one computed of other data would stand under its name."""
+
+    def gathered(manifest: Manifest) -> list[Manifest]:
+        return [manifest, dataclasses.replace(manifest, data="other points")]
+
+    monkeypatch.setattr(caching, "all_gather_object", gathered)
+    with pytest.raises(
+        UsageError, match=r"process 1 has another teacher or other data.*data: '.*', not 'other points'"
+    ):
+        cache_teachers(config({}))
 
 
 def test_a_killed_run_goes_on_where_it_stopped(config: Callable[..., Config], tmp_path: Path) -> None:

@@ -92,6 +92,45 @@ def test_where_wrapped_data_lie_is_left_out_of_their_config(tmp_path: Path) -> N
     assert described_dataset(config, TinyPoints()) == config  # nothing else tells its samples apart
 
 
+class Fingerprinted(Listed):
+    """A data set that knows what it holds, and tells nothing else of it."""
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+        super().__init__(infos())
+
+    def fingerprint(self) -> str:
+        return self.content
+
+
+def test_what_a_wrapper_holds_counts_as_well() -> None:
+    """ConcatDataset tells the paths of its samples, and hides that the data set within would know their content."""
+    one, other = (data_fingerprint(ConcatDataset([Fingerprinted(name)])) for name in "ab")
+    assert one != other
+    assert one.startswith("ConcatDataset of 6, ")
+
+
+@pytest.mark.parametrize("key", [np.int64(4), ("a", 4)])
+def test_keys_that_are_no_text_hide_nothing(key: Any) -> None:
+    """A label map by numpy's integers made everything else about the samples count for nothing."""
+    told = [{**info, "map": {key: 1}} for info in infos()]
+    relabelled = [{**info, "label": 9} for info in told]
+    assert data_fingerprint(Listed(told)) != data_fingerprint(Listed(relabelled))
+
+
+def test_the_spelling_of_the_folder_does_not_count(tmp_path: Path) -> None:
+    """``data_root="data/x/"`` is no other data set than ``"data/x"``; nor is one in a folder called as a key begins."""
+    images(tmp_path / "label")
+    told = []
+    for root in (tmp_path / "label", f"{tmp_path}/label/"):
+        dataset = Listed(infos(), tmp_path / "label")
+        dataset.data_root = str(root)
+        told.append(data_fingerprint(dataset))
+    one, other = Listed(infos(), "label"), Listed(infos(), "elsewhere")
+    assert told[0] == told[1]
+    assert data_fingerprint(one) == data_fingerprint(other)
+
+
 class Odd:
     """Neither JSON nor an array."""
 

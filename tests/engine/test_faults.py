@@ -364,6 +364,10 @@ def test_what_was_typed_is_what_to_type(
         ),
         ("tools/train.py FOLDER/b.py --amp", "kdhub cache FOLDER/b.py"),
         ("/bin/kdhub train FOLDER/b.py --work-dir cache", "kdhub cache FOLDER/b.py"),
+        (
+            "/bin/kdhub train -p no:other FOLDER/b.py -p ./mine.py --no-plugins --amp",
+            "kdhub cache FOLDER/b.py -p no:other -p ./mine.py --no-plugins",
+        ),
         ("my_script.py cache --cfg-options x=1", "kdhub cache FOLDER/b.py"),
     ],
 )

@@ -61,12 +61,12 @@ def draw() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def loader(sampler: Sampler[int] | None = None, workers: int = 0, **options: Any) -> DataLoader[Any]:
+def loader(sampler: Sampler[int] | None = None, workers: int = 0) -> DataLoader[Any]:
     """Build a keyed loader of batches of three."""
     dataset = Noise()
     sampler = sampler or DefaultSampler(dataset, shuffle=True, seed=5)
     plain = DataLoader(dataset, batch_size=3, sampler=sampler, num_workers=workers, collate_fn=list)
-    return keyed_loader(plain, seed=7, **options)
+    return keyed_loader(plain, seed=7)
 
 
 def test_a_key_travels_as_an_index_with_its_draw() -> None:
@@ -158,7 +158,7 @@ class Lazy(Sampler[int]):
 def test_a_pass_entered_in_the_middle_goes_on_alike(kind: str) -> None:
     """The order must not depend on what training drew since, and draws of unknown samplers must never come again."""
     samplers = {"default": None, "random": RandomSampler(Noise()), "lazy": Lazy()}
-    whole = loader(samplers[kind], expose=False)
+    whole = loader(samplers[kind])
     batches = [[sample["noise"] for sample in batch] for batch in start(whole, 2, 0)]
     torch.rand(5)
     entered = [[sample["noise"] for sample in batch] for batch in start(whole, 2, 2)]

@@ -176,6 +176,30 @@ def test_training_data_that_are_changed_meanwhile_are_refused(cfg: Config, by_me
         train(cfg)
 
 
+@DATASETS.register_module(force=True)
+class WanderingPoints(tiny.TinyPoints):
+    """Points of which one cannot be loaded: another one comes in its place, as mmengine's data sets do it, by chance."""
+
+    seen: list[tuple[int, Tensor]] = []  # noqa: RUF012 - what training loaded, for the test to look at
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = super().__getitem__(int(torch.randint(len(self), ())) if index == 17 else index)
+        self.seen.append((index, sample["inputs"]))
+        return sample
+
+
+def test_a_sample_that_is_replaced_by_chance_is_the_same_in_each_pass(unfilled: Config) -> None:
+    """The one in 50 that the check of a plain pipeline misses was another sample in each pass, and the store's in none."""
+    unfilled.train_dataloader.dataset = {"type": "WanderingPoints", "size": 50}
+    unfilled.train_dataloader.batch_size = 25
+    unfilled.train_cfg.max_iters = 4
+    cache_teachers(unfilled)
+    WanderingPoints.seen.clear()
+    train(unfilled)
+    shown = {tuple(inputs.tolist()) for index, inputs in WanderingPoints.seen if index == 17}
+    assert len(shown) == 1
+
+
 def test_with_a_live_teacher_training_data_may_change(cfg: Config) -> None:
     """It sees what the student sees."""
     for key, part in tiny.by_epoch().items():

@@ -168,6 +168,14 @@ def test_what_does_not_fit_is_refused(cfg: Config, change: str) -> None:
         train(cfg)
 
 
+def test_samples_that_cannot_be_compared_are_told_of(cfg: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    """A wrong seed of a split gives other samples; where nothing can tell, at least that must be said."""
+    cfg.train_dataloader.dataset = {"type": "TinyPoints"}
+    cfg.model.teacher.unaugmented = {"seed": 0}
+    cache_teachers(cfg)
+    assert "warning: TinyPoints of 16 tells nothing of its samples" in capfd.readouterr().err
+
+
 def test_samples_without_a_fingerprint_are_held_against_what_the_data_set_tells(cfg: Config) -> None:
     """The data sets of mmseg and mmdet have no fingerprint, but name the file of each sample."""
     cfg.train_dataloader.dataset = {"type": "InformedPoints"}

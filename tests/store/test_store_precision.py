@@ -33,7 +33,7 @@ def test_halved_values_are_the_nearest_that_there_are(tmp_path: Path, name: str,
     assert str(got.dtype) == f"torch.{name}"
     assert ((got.float() - exact).abs() <= exact.abs() * 2.0**-bits).all()
     errors = measured_errors(find_tree([(2, exact), (1, exact[:1])], name), [(2, exact)], name, "head")
-    assert errors == {"max_abs": pytest.approx(float((got.double() - exact.double()).abs().max()))}
+    assert errors == {"samples": 2, "max_abs": pytest.approx(float((got.double() - exact.double()).abs().max()))}
 
 
 def test_top_classes_come_back_with_the_probability_left_spread_over_the_rest(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_classes_that_are_ruled_out_stay_ruled_out() -> None:
     assert torch.equal(restored[0], logits[0])
     assert restored[1].softmax(0)[[1, 3]].sum() == pytest.approx(float(logits[1].softmax(0)[1]))
     found = measured_errors(find_tree([(2, logits), (1, logits[:1])], "topk:2"), [(1, logits[:1])], "topk:2", "head")
-    assert found == {"max_abs": 0.0, "kl_mean": 0.0, "kl_max": 0.0}
+    assert found == {"samples": 1, "max_abs": 0.0, "kl_mean": 0.0, "kl_max": 0.0}
 
 
 def test_classes_may_be_on_the_last_axis_and_of_varying_tokens(tmp_path: Path) -> None:
@@ -119,3 +119,10 @@ def test_a_precision_that_means_nothing_is_refused(name: str, message: str) -> N
     """A K that keeps everything, or an axis without classes, would cost space and gain none."""
     with pytest.raises(UsageError, match=message):
         find_tree([(2, torch.ones(2, 3)), (1, torch.ones(1, 3))], name)
+
+
+@pytest.mark.parametrize("name", [16, None, ["float16"], "fp16"])
+def test_what_is_no_precision_is_told(name: object) -> None:
+    """``--cfg-options model.teacher.precision=16`` ended in a traceback out of a regular expression."""
+    with pytest.raises(UsageError, match=r"unknown precision .* \(expected float32, float16"):
+        Precision.parse(name)  # type: ignore[arg-type]
