@@ -83,7 +83,7 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     if not report.ok:
         if is_main_process():
             print_findings(report, sys.stderr)
-        return 1
+        return 2
     run_custom_imports(cfg.get("custom_imports"))
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
         if not report.ok:
             if is_main_process():
                 print(f"kdhub: not training ({args.config}); --skip-check trains nevertheless", file=sys.stderr)
-            return 1
+            return 2
     run_custom_imports(cfg.get("custom_imports"))
     prepare_run(cfg, args)
     from kdhub.engine.train import train

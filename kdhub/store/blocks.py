@@ -31,7 +31,7 @@ from kdhub.store.tensor_file import Layout, begin
 _NAME = re.compile(r"shard-(?P<shard>\d+)-(?P<number>\d+)-(?P<digest>[0-9a-f]{16})\.safetensors")
 _KEYS, _CHECKS = "keys", "checks"
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 """Rows of the records that are meant, among those of a block."""
 
 
@@ -117,7 +117,9 @@ class Block(Records):
         return place(self.path)[0]
 
 
-def write_block(folder: Path, shard: int, number: int, identity: str, sources: Sequence[tuple[Records, Rows]]) -> Path:
+def write_block(
+    folder: Path, shard: int, number: int, identity: str, sources: Sequence[tuple[Records, RowNumbers]]
+) -> Path:
     """Write records as a block, one after the other and checked on the way. When this returns they are on the disk.
 
     Args:
@@ -155,7 +157,7 @@ def write_block(folder: Path, shard: int, number: int, identity: str, sources: S
     return path
 
 
-def _copy(sources: Sequence[tuple[Records, Rows]], stream: BinaryIO, starts: Mapping[str, int]) -> None:
+def _copy(sources: Sequence[tuple[Records, RowNumbers]], stream: BinaryIO, starts: Mapping[str, int]) -> None:
     """Copy records column by column, and see in the end that each was sound."""
     checks = array("L", [0]) * sum(len(rows) for _, rows in sources)
     for name in sorted(starts):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdhub.files import FullDiskError, storage_error
-from kdhub.store.blocks import Block, Rows, block_files, next_number, place, write_block
+from kdhub.store.blocks import Block, RowNumbers, block_files, next_number, place, write_block
 from kdhub.store.index import ABSENT, Index
 from kdhub.store.manifest import WRITE_FIX, Manifest
 
@@ -95,7 +95,7 @@ def _worth_merging(blocks: Sequence[Block]) -> list[Block]:
 
 def _runs(
     blocks: Sequence[Block], index: Index, spots: NDArray[np.int64], places: NDArray[np.int64]
-) -> list[tuple[Block, Rows]]:
+) -> list[tuple[Block, RowNumbers]]:
     """Split records in the order of the table where they go on in another block: a merged store needs no table to be read."""
     starts = np.flatnonzero(np.diff(places, prepend=-1))
     rows = np.split(spots - index.bases[places], starts[1:])

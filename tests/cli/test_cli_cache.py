@@ -120,7 +120,7 @@ def test_a_store_that_is_a_file_is_found_by_the_check(kdhub: Callable[..., Any],
     """The check knows before anything is built, and builds nothing."""
     Path("store").write_text("precious", encoding="utf-8")
     outcome = kdhub("cache", stored_config)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "model.teacher.store: the store is a file (expected a folder, got store)" in outcome.err
 
 

@@ -180,7 +180,7 @@ def test_train_stops_at_errors_and_tells_all(kdhub, toy_config, asked):
     """Nothing may be loaded, written or overwritten by a run whose config is wrong."""
     toy_config.write_text(toy_config.read_text().replace("batch_size", "batchsize").replace("max_epochs", "max_epoch"))
     outcome = kdhub("train", toy_config)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert "batchsize" in outcome.err
     assert "max_epoch" in outcome.err
     assert not asked

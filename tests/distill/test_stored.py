@@ -25,10 +25,9 @@ def logits(keys: list[tuple[int, int]]) -> torch.Tensor:
     return torch.stack([torch.full((4, 8, 8), 10.0 * draw + index) for index, draw in keys])
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """Two augmentations of four samples."""
-    tree = find_tree([(3, logits(KEYS[:3])), (2, logits(KEYS[:2]))])
+def fill(folder: Path, precision: str = "float32") -> Path:
+    """Store two augmentations of four samples."""
+    tree = find_tree([(3, logits(KEYS[:3])), (2, logits(KEYS[:2]))], precision)
     manifest = Manifest(
         teacher="weights-a.config-b",
         taps=("head",),
@@ -38,13 +37,19 @@ def store(tmp_path: Path) -> Path:
         samples=4,
         data="four",
         preprocessing="none",
-        precision={"head": "float32"},
+        precision={"head": precision},
         trees={"head": tree.to_json()},
         class_names=("road", "sky"),
     )
-    with StoreWriter.open(tmp_path, manifest) as writer:
+    with StoreWriter.open(folder, manifest) as writer:
         writer.add(KEYS, {"head": logits(KEYS)})
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Two augmentations of four samples."""
+    return fill(tmp_path / "store")
 
 
 def test_it_answers_for_sample_and_augmentation(store: Path) -> None:
@@ -84,10 +89,12 @@ def test_it_has_no_values_of_another_tap(store: Path) -> None:
         StoredTeacher(str(store)).values([SampleKey(0, 0)], [ModuleInput("head")], check_mode=True)
 
 
-def test_its_identity_is_the_teachers_and_the_stores(store: Path) -> None:
+def test_its_identity_is_the_teachers_and_the_stores(store: Path, tmp_path: Path) -> None:
     """Without it a run could be resumed with another teacher's answers, or with coarser ones of the same."""
     teacher = StoredTeacher(str(store))
     assert teacher.fingerprint().startswith("weights-a.config-b.store-")
+    assert teacher.fingerprint() == StoredTeacher(str(fill(tmp_path / "again"))).fingerprint()
+    assert teacher.fingerprint() != StoredTeacher(str(fill(tmp_path / "coarse", "float16"))).fingerprint()
     assert teacher.class_names == ("road", "sky")
     assert copy.deepcopy(teacher) is teacher
 
@@ -152,13 +159,14 @@ def test_precisions_are_by_tap() -> None:
 
 def test_the_precision_of_the_passes_is_part_of_the_identity() -> None:
     """Answers in bfloat16 and in float32 in one store would be of two teachers."""
+    model = ToySegmentor()
     made = [
-        StoredTeacher("nowhere", {"type": "kdhub.ModelTeacher", "model": ToySegmentor(), "precision": precision}).live
+        StoredTeacher("nowhere", {"type": "kdhub.ModelTeacher", "model": model, "precision": precision}).live
         for precision in ("float32", "bfloat16")
     ]
     weights, configs = zip(*(one.fingerprint().split(".") for one in made if one is not None), strict=True)
     assert configs[0] != configs[1]
-    assert len(weights) == 2
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("several", [False, True])

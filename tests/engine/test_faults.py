@@ -378,19 +378,3 @@ def test_stores_are_filled_with_the_overrides_that_were_typed(
     monkeypatch.setattr(sys, "argv", typed.split())
     (tmp_path / "b.py").touch()
     assert cache_command(Config({}, filename=tmp_path / "b.py")) == told.replace("FOLDER", str(tmp_path))
-
-
-@pytest.mark.timeout(310)
-def test_under_fire_in_short() -> None:
-    """The whole of it, with real processes: whoever recovers wrongly here does so for users, some day."""
-    faults = ["killed_while_saving", "flipped_byte", "killed_worker", "second_run"]
-    done = subprocess.run(
-        [sys.executable, str(TOOLS / "under_fire.py"), "4", "--only", *faults, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    tally = json.loads(done.stdout)["tally"]
-    assert tally == {name: {"times": 1, "recovered": 1, "exact": 1} for name in faults}
