@@ -18,7 +18,7 @@ from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.taps import Tap, resolved
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import map_tensors
-from kdhub.engine.rng import draws_nothing, preserved_randomness
+from kdhub.engine.rng import draws_nothing
 from kdhub.engine.sampling import KeyedCollate, KeyedDataset, SampleKey
 from kdhub.engine.teacher_data import TeacherData
 from kdhub.errors import UsageError
@@ -151,13 +151,12 @@ def require_allowed(model: Distiller, name: str, stored: StoredTeacher) -> None:
 
 
 def _require_no_draw(run: Callable[[], Any], where: str) -> None:
-    with preserved_randomness():
-        if not draws_nothing(run):
-            raise UsageError(
-                "random numbers are drawn for a batch as a whole, and the same samples come in other batches in training",
-                where=where,
-                fix="augment in the data set's pipeline, sample by sample, or use the live teacher",
-            )
+    if not draws_nothing(run):
+        raise UsageError(
+            "random numbers are drawn for a batch as a whole, and the same samples come in other batches in training",
+            where=where,
+            fix="augment in the data set's pipeline, sample by sample, or use the live teacher",
+        )
 
 
 LEAST_SPREAD = 0.05
