@@ -94,6 +94,9 @@ class _Resumable:
     evaluated_at = 0
     """Iteration of the last evaluation that was begun, so that a checkpoint tells whether one was still due."""
 
+    left_generators: dict[str, Any] | None = None
+    """Where training left the random number generators, while an evaluation draws from them; ``None`` otherwise."""
+
     _iter: int
     _decide_current_val_interval: Callable[[], None]
     _evaluation_is_due: Callable[[], bool]
@@ -108,8 +111,11 @@ class _Resumable:
         if self.runner.val_loop is None or self.evaluated_at == self._iter or not self._evaluation_is_due():
             return
         self.evaluated_at = self._iter
-        with preserved_randomness():
-            self.runner.val_loop.run()
+        with preserved_randomness() as self.left_generators:
+            try:
+                self.runner.val_loop.run()
+            finally:
+                self.left_generators = None
 
     def _make_up_for_evaluation(self) -> None:
         """Evaluate if the process died between a checkpoint and the end of the evaluation that followed."""

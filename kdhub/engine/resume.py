@@ -31,7 +31,7 @@ def collect_state(runner: Any) -> dict[str, Any]:
         model differs from the main process's. Without a loop of kdhub's, ``processes`` is all there is.
     """
     loop = runner.train_loop
-    state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(unwrapped(runner.model)))}
+    state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(runner))}
     if isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
         state["evaluated_at"] = loop.evaluated_at
         state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop.dataloader)}
@@ -86,8 +86,11 @@ def accumulating(optim_wrapper: Any) -> bool:
     return not all(wrapper.should_update() for wrapper in _wrappers(optim_wrapper))
 
 
-def _state_of_process(model: nn.Module) -> dict[str, Any]:
-    state: dict[str, Any] = {"generators": generator_states()}
+def _state_of_process(runner: Any) -> dict[str, Any]:
+    model = unwrapped(runner.model)
+    # a checkpoint written within an evaluation must not hold what that drew
+    generators = getattr(runner.train_loop, "left_generators", None) or generator_states()
+    state: dict[str, Any] = {"generators": generators}
     if isinstance(model, Distiller):
         state["guards"] = model.guard_state()
     if get_world_size() > 1:

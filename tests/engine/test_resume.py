@@ -22,6 +22,7 @@ from kdhub.errors import UsageError
 from kdhub.testing import assert_resume_exact
 
 EVERY_THREE = {"default_hooks.checkpoint": {"interval": 3, "by_epoch": False}}
+SAVE_BEST = {"default_hooks.checkpoint": {"interval": 4, "by_epoch": False, "save_best": "tiny/accuracy"}}
 PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
 
 
@@ -38,6 +39,8 @@ PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
         # resumes in the middle of an epoch
         pytest.param(8, {"epochs": True, "accumulation": 2, **EVERY_THREE}, id="epoch-accumulation-within"),
         pytest.param(7, {"custom_hooks": [{"type": "EMAHook"}]}, id="iter-averaged-weights"),
+        # the best score is saved within the evaluation, which draws random numbers that training does not
+        pytest.param(6, SAVE_BEST, id="iter-checkpoint-within-evaluation"),
     ],
 )
 def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:
@@ -118,11 +121,12 @@ def test_every_ingredient_is_needed(
         assert_resume_exact(cfg, at=at, tmp_path=tmp_path)
 
 
-def test_ctrl_c_goes_on_within_the_epoch(tmp_path: Path) -> None:
-    """Beginning the epoch again throws work away, and trains on some samples more often than on others."""
-    signal = [{"type": "TinySignal", "iteration": 6}]
+@pytest.mark.parametrize(("iteration", "evaluating"), [(6, False), (4, True)], ids=["training", "evaluating"])
+def test_ctrl_c_goes_on_within_the_epoch(tmp_path: Path, iteration: int, evaluating: bool) -> None:
+    """Beginning the epoch again throws work away; random numbers of the evaluation that was finished first are not training's."""
+    signal = [{"type": "TinySignal", "iteration": iteration, "evaluating": evaluating}]
     cfg = random_points.config(tmp_path / "stopped", epochs=True)
-    with pytest.raises(Interrupted, match="iteration 6 of 12"):
+    with pytest.raises(Interrupted, match=f"iteration {iteration} of 12"):
         train(random_points.config(tmp_path / "stopped", epochs=True, custom_hooks=signal))
     train(cfg, resume=True)
     train(random_points.config(tmp_path / "unbroken", epochs=True))
