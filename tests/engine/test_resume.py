@@ -23,6 +23,10 @@ from kdhub.testing import assert_resume_exact
 
 EVERY_THREE = {"default_hooks.checkpoint": {"interval": 3, "by_epoch": False}}
 SAVE_BEST = {"default_hooks.checkpoint": {"interval": 4, "by_epoch": False, "save_best": "tiny/accuracy"}}
+THREE_TERMS = {
+    f"model.objectives.{name}": {"loss": {"type": f"kdhub.{name}"}, "student": "head", "teacher": "head"}
+    for name in ("MSE", "SmoothL1")
+}
 PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
 
 
@@ -41,6 +45,8 @@ PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
         pytest.param(7, {"custom_hooks": [{"type": "EMAHook"}]}, id="iter-averaged-weights"),
         # the best score is saved within the evaluation, which draws random numbers that training does not
         pytest.param(6, SAVE_BEST, id="iter-checkpoint-within-evaluation"),
+        # in which order their gradients are summed depends on whether the tap copies
+        pytest.param(7, THREE_TERMS, id="iter-three-terms-at-one-tap"),
     ],
 )
 def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:
@@ -108,6 +114,7 @@ def test_another_store_is_refused(stored: Config, tmp_path: Path) -> None:
         ("keys", 7, "train/loss"),
         ("evaluation", 8, "val/tiny/accuracy"),
         ("guards", 7, "guards.steps"),
+        ("copies", 7, "train/"),
     ],
 )
 def test_every_ingredient_is_needed(
@@ -115,7 +122,7 @@ def test_every_ingredient_is_needed(
 ) -> None:
     """A comparison that finds nothing where something is missing proves nothing."""
     monkeypatch.setenv(forgetting.VARIABLE, forgotten)
-    cfg = random_points.config(workers=2 * (forgotten == "keys"))
+    cfg = random_points.config(workers=2 * (forgotten == "keys"), **(THREE_TERMS if forgotten == "copies" else {}))
     cfg.custom_imports = {"imports": ["random_points", "forgetting"]}
     with pytest.raises(AssertionError, match=rf"killed after iteration {at} and resumed .* first in .*{first}"):
         assert_resume_exact(cfg, at=at, tmp_path=tmp_path)
