@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from kdhub.distill.distiller import Distiller
+from kdhub.engine.buffers import buffer_digests, restore_buffers, unsaved_buffers
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import unwrapped
 from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
@@ -27,8 +26,8 @@ def collect_state(runner: Any) -> dict[str, Any]:
 
     Returns:
         Plain values and tensors: ``data`` (position, seeds and number of batches), ``evaluated_at``, ``backward_passes``
-        of each optimizer, and for each process under ``processes`` its generators, guards and the buffers in which its
-        model differs from the main process's. Without a loop of kdhub's, ``processes`` is all there is.
+        of each optimizer, and for each process under ``processes`` its generators, its guards, and the buffers in which
+        its model differs from the main process's or which training changed and no state dict holds. Without a loop of kdhub's, ``processes`` is all there is.
     """
     loop = runner.train_loop
     state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(runner))}
@@ -67,7 +66,7 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
     if len(processes) != get_world_size():
         _warn(runner, f"{len(processes)} processes wrote the checkpoint and {get_world_size()} go on")
     own = processes[get_rank()] if get_rank() < len(processes) else {}
-    _restore_model(unwrapped(runner.model), own)
+    _restore_model(runner, own)
     loop.finish_resuming = functools.partial(_finish_resuming, runner, own.get("generators"), state["backward_passes"])
 
 
@@ -93,29 +92,29 @@ def _state_of_process(runner: Any) -> dict[str, Any]:
     state: dict[str, Any] = {"generators": generators}
     if isinstance(model, Distiller):
         state["guards"] = model.guard_state()
-    if get_world_size() > 1:
-        buffers = dict(model.named_buffers())
-        digests = {name: _digest(buffer) for name, buffer in buffers.items()}
-        main = all_gather_object(digests)[0]
-        state["buffers"] = {
-            name: buffer.detach().cpu() for name, buffer in buffers.items() if digests[name] != main.get(name)
-        }
+    state["buffers"] = {name: buffer.detach().cpu() for name, buffer in _buffers_to_save(model, runner).items()}
     return state
 
 
-def _restore_model(model: nn.Module, own: Mapping[str, Any]) -> None:
+def _buffers_to_save(model: nn.Module, runner: Any) -> dict[str, Tensor]:
+    """Find what training changed outside of the state dict, and what differs from the main process."""
+    unsaved = unsaved_buffers(model)
+    # constants stay those of the config, which may change on resume
+    changed = {name for name, digest in buffer_digests(unsaved).items() if runner.first_buffers.get(name) != digest}
+    buffers = dict(model.named_buffers())
+    if get_world_size() > 1:
+        digests = buffer_digests(buffers)
+        main = all_gather_object(digests)[0]
+        changed |= {name for name in buffers if digests[name] != main.get(name)}
+    return {name: buffer for name, buffer in buffers.items() if name in changed}
+
+
+def _restore_model(runner: Any, own: Mapping[str, Any]) -> None:
+    model = unwrapped(runner.model)
     if "guards" in own and isinstance(model, Distiller):
         model.load_guard_state(own["guards"])
-    buffers = dict(model.named_buffers())
-    with torch.no_grad():
-        for name, value in own.get("buffers", {}).items():
-            if name in buffers:
-                buffers[name].copy_(value)
-
-
-def _digest(buffer: Tensor) -> bytes:
-    content = buffer.detach().cpu().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(content.numpy().data, digest_size=16).digest()
+    for name in restore_buffers(model, own.get("buffers", {})):
+        _warn(runner, f"the buffer {name} has another shape now, so it begins anew")
 
 
 def _data_facts(loader: Any) -> dict[str, Any]:

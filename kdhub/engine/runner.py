@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
+from kdhub.engine.buffers import buffer_digests, unsaved_buffers
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
@@ -52,10 +54,12 @@ class KdhubRunner(Runner):
     Attributes:
         run_card: Facts about the run; `RunCardHook` fills it.
         resuming: Whether the checkpoint that is being loaded is one to go on from.
+        first_buffers: What buffers that no state dict holds were before anything was loaded.
     """
 
     run_card: RunCard
     resuming: bool = False
+    first_buffers: Mapping[str, bytes] = MappingProxyType({})
     _resumed_state: dict[str, Any] | None = None
 
     def __init__(self, *arguments: Any, experiment_name: str | None = None, **options: Any) -> None:
@@ -143,6 +147,11 @@ class KdhubRunner(Runner):
         """Write the resolved config, from which the run can be repeated and resumed."""
         if is_main_process() and self._train_loop is not None:
             write_text(Path(self.work_dir, "config.py"), self.config_text)
+
+    def load_or_resume(self) -> None:
+        """Load weights or go on from a checkpoint, as the config says."""
+        self.first_buffers = buffer_digests(unsaved_buffers(unwrapped(self.model)))
+        super().load_or_resume()
 
     def resume(
         self,

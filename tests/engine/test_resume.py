@@ -27,6 +27,7 @@ THREE_TERMS = {
     f"model.objectives.{name}": {"loss": {"type": f"kdhub.{name}"}, "student": "head", "teacher": "head"}
     for name in ("MSE", "SmoothL1")
 }
+BANK = {"model.student.type": "BankClassifier"}
 PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
 
 
@@ -47,6 +48,7 @@ PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
         pytest.param(6, SAVE_BEST, id="iter-checkpoint-within-evaluation"),
         # in which order their gradients are summed depends on whether the tap copies
         pytest.param(7, THREE_TERMS, id="iter-three-terms-at-one-tap"),
+        pytest.param(7, BANK, id="iter-memory-bank"),
     ],
 )
 def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:
@@ -126,6 +128,17 @@ def test_every_ingredient_is_needed(
     cfg.custom_imports = {"imports": ["random_points", "forgetting"]}
     with pytest.raises(AssertionError, match=rf"killed after iteration {at} and resumed .* first in .*{first}"):
         assert_resume_exact(cfg, at=at, tmp_path=tmp_path)
+
+
+def test_buffers_of_the_config_stay_those_of_the_config(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A constant that was corrected in the config would come back from the checkpoint, and a bank of another size break."""
+    train(random_points.config(tmp_path, **BANK))
+    saved = read_checkpoint(tmp_path / "iter_8.pth")["kdhub"]["processes"][0]["buffers"]
+    assert set(saved) == {"student.bank", "student.late"}
+    cfg = random_points.config(tmp_path, **BANK)
+    cfg.model.student.update(scale=3.0, size=1)
+    train(cfg, resume=tmp_path / "iter_8.pth")
+    assert "the buffer student.bank has another shape now, so it begins anew" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("iteration", "evaluating"), [(6, False), (4, True)], ids=["training", "evaluating"])
