@@ -88,6 +88,18 @@ def test_resume_goes_on(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "iter_9.pth")["meta"]["iter"] == 9
 
 
+def test_the_student_of_a_resumed_run_is_its_own(tmp_path: Path) -> None:
+    """Where no checkpoint is saved at the end, the student of the former end was taken for this one's."""
+    hooks = {"checkpoint": {"interval": 4, "by_epoch": False, "save_last": False}}
+    train(tiny.config(tmp_path, default_hooks=hooks))
+    former = load_file(tmp_path / "student" / "model.safetensors")
+    other = {"type": "TinyClassifier", "dropout": 0.5}
+    train(tiny.config(tmp_path, default_hooks=hooks, model=other), resume=tmp_path / "iter_4.pth")
+    student = load_file(tmp_path / "student" / "model.safetensors")
+    assert not torch.equal(student["head.weight"], former["head.weight"])
+    assert card(tmp_path)["student"]["iteration"] == 6
+
+
 def test_resume_from_the_resolved_config_of_a_moved_folder(tmp_path: Path) -> None:
     """The line that tells how to go on names config.py; and people rename folders."""
     train(tiny.config(tmp_path / "a"))

@@ -89,6 +89,9 @@ class RunCardHook(Hook):
 
 
 def _forget_after(content: dict[str, Any], iteration: int) -> None:
+    """Drop what lies ahead of a run that goes on from ``iteration``: it will be made anew."""
+    if content.get("student", {}).get("iteration", 0) > iteration:
+        del content["student"]
     content["evaluations"] = [one for one in content.get("evaluations", []) if one["iteration"] <= iteration]
 
 
