@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdhub.distill.distiller import Distiller
 from kdhub.engine.buffers import buffer_digests, restore_buffers, unsaved_buffers
-from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
+from kdhub.engine.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.models import unwrapped
 from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
 from kdhub.engine.sampling import KeyedDataset, SkippingBatches
@@ -25,15 +25,16 @@ def collect_state(runner: Any) -> dict[str, Any]:
     """Gather what resuming exactly needs; all processes must call it together.
 
     Returns:
-        Plain values and tensors: ``data`` (position, seeds and number of batches), ``evaluated_at``, ``backward_passes``
-        of each optimizer, and for each process under ``processes`` its generators, its guards, and the buffers in which
-        its model differs from the main process's or which training changed and no state dict holds. Without a loop of kdhub's, ``processes`` is all there is.
+        Plain values and tensors: ``data`` (position, seeds, and what would change it), ``evaluated_at``,
+        ``backward_passes`` of each optimizer, and for each process under ``processes`` its generators, its guards, and
+        the buffers in which its model differs from the main process's or which training changed and no state dict holds.
+        Without a loop of kdhub's, ``data`` and ``evaluated_at`` are missing.
     """
     loop = runner.train_loop
     state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(runner))}
-    if isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
+    if isinstance(loop, Resumable):
         state["evaluated_at"] = loop.evaluated_at
-        state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop.dataloader)}
+        state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop)}
     state["backward_passes"] = [wrapper._inner_count for wrapper in _wrappers(runner.optim_wrapper)]
     return state
 
@@ -48,7 +49,7 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
         state: What `collect_state` gave; ``None`` for a checkpoint that has none.
     """
     loop = runner.train_loop
-    if not isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
+    if not isinstance(loop, Resumable):
         _warn(runner, f"{type(loop).__name__} is not a loop of kdhub's: where it stood in its data is not known")
         return
     if state is None or "data" not in state:
@@ -58,10 +59,12 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
         loop.batches.enter(passes, done)
         return
     loop.evaluated_at = state["evaluated_at"]
-    loop.batches.enter(state["data"]["passes"], state["data"]["done"])
-    _restore_seeds(loop.dataloader, state["data"])
-    if _data_facts(loop.dataloader)["batches"] != state["data"]["batches"]:
-        _warn(runner, "the number of training batches has changed, so the data goes on at another sample")
+    data = state["data"]
+    same_loop = data["counts"] == loop.counts
+    loop.batches.enter(*((data["passes"], data["done"]) if same_loop else _guessed_position(loop)))
+    _restore_seeds(loop.dataloader, data)
+    for change in _changes(data, _data_facts(loop)):
+        _warn(runner, change)
     processes = state["processes"]
     if len(processes) != get_world_size():
         _warn(runner, f"{len(processes)} processes wrote the checkpoint and {get_world_size()} go on")
@@ -117,12 +120,37 @@ def _restore_model(runner: Any, own: Mapping[str, Any]) -> None:
         _warn(runner, f"the buffer {name} has another shape now, so it begins anew")
 
 
-def _data_facts(loader: Any) -> dict[str, Any]:
-    """Tell the seeds and size of training data; a run without a seed in its config drew them when it began."""
+def _data_facts(loop: Resumable) -> dict[str, Any]:
+    """Tell what training data are and how they come; a run without a seed in its config drew its seeds when it began."""
+    loader: Any = loop.dataloader
+    facts = {"counts": loop.counts, "described": loop.data_facts, "seed": None, "sampler_seed": None}
     if not isinstance(loader.dataset, KeyedDataset):
-        return {"seed": None, "sampler_seed": None, "batches": None}
+        return {**facts, "batches": None, "batch_size": loader.batch_size}
     sampler_seed = getattr(getattr(loader.batch_sampler, "sampler", None), "seed", None)
-    return {"seed": loader.dataset.seed, "sampler_seed": sampler_seed, "batches": len(loader.batch_sampler)}
+    return {
+        **facts,
+        "seed": loader.dataset.seed,
+        "sampler_seed": sampler_seed,
+        "batches": len(loader.batch_sampler),
+        "batch_size": getattr(loader.batch_sampler, "batch_size", None),
+    }
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Say what keeps training data from going on as they would have."""
+    if before["described"] != now["described"]:
+        yield f"the training data were {_in_words(before['described'])} and are now {_in_words(now['described'])}"
+    if before["batch_size"] != now["batch_size"]:
+        yield f"a batch had {before['batch_size']} samples and has {now['batch_size']} now, so other samples come together"
+    if before["batches"] != now["batches"]:
+        yield "the number of training batches has changed, so the data goes on at another sample"
+    if before["counts"] != now["counts"]:
+        yield f"the checkpoint counted {before['counts']} and this run counts {now['counts']}"
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    size = f" of {facts['size']} samples" if "size" in facts else ""
+    return f"{facts['type']}{size}" + (f" ({facts['fingerprint']})" if "fingerprint" in facts else "")
 
 
 def _restore_seeds(loader: Any, data: Mapping[str, Any]) -> None:
@@ -134,10 +162,10 @@ def _restore_seeds(loader: Any, data: Mapping[str, Any]) -> None:
         loader.batch_sampler.sampler.sampler.seed = data["sampler_seed"]
 
 
-def _guessed_position(loop: KdhubIterLoop | KdhubEpochLoop) -> tuple[int, int]:
+def _guessed_position(loop: Resumable) -> tuple[int, int]:
     if isinstance(loop, KdhubEpochLoop):
         return loop.epoch, 0
-    batches = _data_facts(loop.dataloader)["batches"]
+    batches = _data_facts(loop)["batches"]
     return divmod(loop.iter, batches) if batches else (0, loop.iter)
 
 

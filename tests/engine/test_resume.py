@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import test_stopping  # noqa: F401 - registers TinySignal
 import tiny
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.engine.caching import cache_teachers
@@ -176,13 +178,36 @@ def test_a_checkpoint_of_an_older_version(tmp_path: Path, capfd: pytest.CaptureF
     assert [one["iteration"] for one in run["evaluations"]] == [3, 6]
 
 
-def test_changed_data_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Another batch size moves every later sample, while the iterations go on counting as if nothing had happened."""
-    train(tiny.config(tmp_path))
+@DATASETS.register_module(force=True)
+class NamedPoints(tiny.TinyPoints):
+    """Points that tell a fingerprint, as a data set should whose files may change."""
+
+    def fingerprint(self) -> str:
+        return f"{self.points[0, 0]:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train_dataloader.batch_size": 2}, "the number of training batches has changed"),
+        ({"train_dataloader.batch_size": 5}, "a batch had 4 samples and has 5 now"),
+        ({"train_dataloader.dataset.size": 15}, r"were NamedPoints of 16 samples \(.*\) and are now NamedPoints of 15"),
+        ({"train_dataloader.dataset.seed": 1}, r"were NamedPoints of 16 samples \(-1\.13\) and are now .* \(-1\.53\)"),
+        (tiny.by_epoch(), "the checkpoint counted iterations and this run counts epochs"),
+    ],
+)
+def test_changed_data_is_said(
+    tmp_path: Path, changes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Other data or batches move every later sample, while the iterations go on counting as if nothing had happened."""
     cfg = tiny.config(tmp_path)
-    cfg.train_dataloader.batch_size = 2
+    cfg.train_dataloader.dataset.type = "NamedPoints"
+    train(cfg)
+    if "train_cfg" in changes:
+        cfg.pop("train_cfg")
+    cfg.merge_from_dict(changes)
     train(cfg, resume=tmp_path / "iter_3.pth")
-    assert "the number of training batches has changed" in capfd.readouterr().err
+    assert re.search(told, capfd.readouterr().err)
 
 
 def test_a_run_too_short_to_save(tmp_path: Path) -> None:
