@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdhub.distill.distiller import Distiller
 from kdhub.engine.buffers import buffer_digests, restore_buffers, unsaved_buffers
+from kdhub.engine.fitness import left_out, optimizer_types, require_resumable
 from kdhub.engine.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.models import unwrapped
 from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
@@ -26,7 +27,7 @@ def collect_state(runner: Any) -> dict[str, Any]:
 
     Returns:
         Plain values and tensors: ``data`` (position, seeds, and what would change it), ``evaluated_at``,
-        ``backward_passes`` of each optimizer, and for each process under ``processes`` its generators, its guards, and
+        ``optimizers`` (their classes), ``backward_passes`` of each, and for each process under ``processes`` its generators, its guards, and
         the buffers in which its model differs from the main process's or which training changed and no state dict holds.
         Without a loop of kdhub's, ``data`` and ``evaluated_at`` are missing.
     """
@@ -35,8 +36,20 @@ def collect_state(runner: Any) -> dict[str, Any]:
     if isinstance(loop, Resumable):
         state["evaluated_at"] = loop.evaluated_at
         state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop)}
+    state["optimizers"] = optimizer_types(runner.optim_wrapper)
     state["backward_passes"] = [wrapper._inner_count for wrapper in _wrappers(runner.optim_wrapper)]
     return state
+
+
+def check_checkpoint(runner: Any, checkpoint: Mapping[str, Any], where: str) -> None:
+    """See, before anything is loaded, that a run can go on from a checkpoint, and say what of it will begin anew.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    require_resumable(runner.optim_wrapper, checkpoint, where, checkpoint.get(KEY, {}).get("optimizers", {}))
+    for part in left_out(runner, checkpoint):
+        _warn(runner, part)
 
 
 def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
@@ -52,6 +65,7 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
     if not isinstance(loop, Resumable):
         _warn(runner, f"{type(loop).__name__} is not a loop of kdhub's: where it stood in its data is not known")
         return
+    _say_if_over(runner, loop)
     if state is None or "data" not in state:
         _warn(runner, "the checkpoint does not say where random numbers and training data stood")
         loop.evaluated_at = loop.iter
@@ -71,6 +85,14 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
     own = processes[get_rank()] if get_rank() < len(processes) else {}
     _restore_model(runner, own)
     loop.finish_resuming = functools.partial(_finish_resuming, runner, own.get("generators"), state["backward_passes"])
+
+
+def _say_if_over(runner: Any, loop: Resumable) -> None:
+    epochs = loop.counts == "epochs"
+    done, end = (runner.epoch, runner.max_epochs) if epochs else (runner.iter, runner.max_iters)
+    if done > end:
+        limit = f"train_cfg.max_{'epochs' if epochs else 'iters'}={end}"
+        runner.logger.warning(f"nothing is left to train: the checkpoint has {done} {loop.counts} and {limit}")
 
 
 def _finish_resuming(runner: Any, generators: dict[str, Any] | None, backward_passes: list[int]) -> None:

@@ -25,7 +25,7 @@ from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import student_of, unwrapped
-from kdhub.engine.resume import KEY, restore_state
+from kdhub.engine.resume import KEY, check_checkpoint, restore_state
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
@@ -185,6 +185,8 @@ class KdhubRunner(Runner):
         """
         with safe_loading():
             checkpoint: dict[str, Any] = CheckpointLoader.load_checkpoint(filename, map_location, logger=self.logger)
+        if self.resuming:
+            check_checkpoint(self, checkpoint, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         weights = weights_of(checkpoint, filename)
         model = best_fit((unwrapped(self.model), student_of(self.model)), weights)
