@@ -168,9 +168,23 @@ def _pointed(work_dir: Path) -> Path | None:
     named = Path(name)
     own = work_dir / named.name
     ledger, damage = read_ledger(work_dir)
-    # one that the ledger does not know: a run went on here from another folder's checkpoint of that name
-    foreign = (work_dir / LEDGER).is_file() and not damage and own.name not in ledger.entries
-    return next((path for path in ((named, own) if foreign else (own, named)) if name and path.is_file()), None)
+    if own.name in ledger.entries:  # in a copy whose own file is gone, the original's is another run's
+        places = [own]
+    elif (
+        work_dir / LEDGER
+    ).is_file() and not damage:  # a run went on here from another folder's checkpoint of that name
+        places = [named, own]
+    else:
+        places = [own, named]
+    return next((path for path in places if name and _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a damaged pointer may hold what no file system takes for a name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _without_card(work_dir: Path, error: DamagedFileError, resume: bool | str | Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from mmengine.registry import METRICS
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.cli.main import main
@@ -23,6 +25,16 @@ from kdhub.errors import UsageError
 from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
 SAVING = {"checkpoint": {"interval": 2, "by_epoch": False}}
+
+
+@METRICS.register_module(force=True)
+class TinyProgress(tiny.TinyAccuracy):
+    """Finds each student better than the one before."""
+
+    steps = itertools.count()
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        return {**super().compute_metrics(results), "steps": float(next(self.steps))}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +136,9 @@ def test_no_healthy_checkpoint_is_a_refusal(work_dir: Path) -> None:
         train(tiny.config(work_dir), resume=True)
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00")])
+@pytest.mark.parametrize(
+    "damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00"), lambda path: path.write_bytes(b"x" * 5000)]
+)
 @pytest.mark.parametrize("name", ["last_checkpoint", "run.json", LEDGER])
 def test_damaged_books_do_not_stop_a_resume(work_dir: Path, name: str, damage) -> None:
     """A traceback of a JSON parser, or a resume from the wrong file, for one byte in a file nobody ever looks at."""
@@ -246,6 +260,36 @@ def test_a_copied_work_dir_is_resumed_from_its_own_checkpoint(work_dir: Path, tm
     """The pointer holds an absolute path: a copy took the original's checkpoint, which may be another run's by now."""
     copy = Path(shutil.copytree(work_dir, tmp_path / "other"))
     assert checkpoint_to_resume(copy, True)[0] == copy / "iter_6.pth"
+
+
+def test_a_copy_without_its_newest_checkpoint_leaves_the_original_alone(work_dir: Path, tmp_path: Path) -> None:
+    """The pointer's absolute path took the original's, which the copy was perhaps made to go another way than."""
+    copy = Path(shutil.copytree(work_dir, tmp_path / "other"))
+    (copy / "iter_6.pth").unlink()
+    path, (warning,) = checkpoint_to_resume(copy, True)
+    assert path == copy / "iter_4.pth"
+    assert "last_checkpoint names no checkpoint" in warning
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("branch", [False, True])
+def test_a_copied_run_removes_none_of_the_originals_files(tmp_path: Path, several: bool, branch: bool) -> None:
+    """The best student of the original was deleted when the copy, or a run from its checkpoint, found a better one."""
+    keys = ["tiny/accuracy", "tiny/steps"] if several else "tiny/steps"
+    hooks = {"checkpoint": {"interval": 1, "by_epoch": False, "save_best": keys, "rule": "greater"}}
+    changes = {"val_evaluator": {"type": "TinyProgress"}, "default_hooks": hooks}
+    train(
+        tiny.config(tmp_path / "original", train_cfg={"max_iters": 3, "by_epoch": False, "val_interval": 1}, **changes)
+    )
+    before = {path: path.read_bytes() for path in (tmp_path / "original").glob("*.pth")}
+    other = tmp_path / "other"
+    if not branch:
+        shutil.copytree(tmp_path / "original", other)
+    train(tiny.config(other, **changes), resume=tmp_path / "original" / "iter_3.pth" if branch else True)
+    assert {path: path.read_bytes() for path in (tmp_path / "original").glob("*.pth")} == before
+    assert [path.name for path in other.glob("best_tiny_steps*")] == ["best_tiny_steps_iter_6.pth"]
+    hub = read_checkpoint(other / "iter_6.pth")["message_hub"]["runtime_info"]
+    assert {Path(hub[key]).parent for key in hub if "_ckpt" in key and "keep" not in key} <= {other}
 
 
 @pytest.mark.parametrize("former", [False, True])
