@@ -144,7 +144,7 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
     saved = read_ledger(checkpoint.parent)[0].entries.get(checkpoint.name)
     if card is None or saved is None or card.content.get("status") != "finished":
         return None
-    if not (work_dir / REPORT).is_file():  # killed before it was written
+    if not _is_complete(work_dir, card):  # killed before all was written
         return None
     if saved.iteration != card.content["iterations"] or differences(card.content["experiment"], experiment(cfg)):
         return None
@@ -153,6 +153,14 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
         f" train_cfg.{'max_epochs' if counts_epochs(cfg) else 'max_iters'} goes on"
     )
     return card.last_metrics
+
+
+def _is_complete(work_dir: Path, card: RunCard) -> bool:
+    """Whether the report is of the card, and the student that the card names is there."""
+    report, student = work_dir / REPORT, card.content.get("student")
+    if not report.is_file() or report.stat().st_mtime_ns < card.path.stat().st_mtime_ns:
+        return False
+    return student is None or (work_dir / student["path"]).is_dir()
 
 
 def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:

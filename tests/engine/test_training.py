@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -210,12 +211,20 @@ def test_a_finished_run_is_not_resumed(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_a_finished_run_without_its_report_is_ended_properly(tmp_path: Path) -> None:
-    """A run killed between its last two files names a report that is not there, and nothing would ever write it."""
-    report = train(tiny.config(tmp_path)).report_path
-    report.unlink()
-    assert train(tiny.config(tmp_path), resume=True).report_path == report
-    assert report.is_file()
+@pytest.mark.parametrize("lost", ["report.html", "student", "time"])
+def test_a_finished_run_that_is_not_complete_is_ended_properly(tmp_path: Path, lost: str) -> None:
+    """A run killed between its last files has a report that is not there, or one of when it was interrupted, for ever."""
+    result = train(tiny.config(tmp_path))
+    if lost == "time":
+        result.report_path.write_text("interrupted")
+        os.utime(result.report_path, ns=(0, (tmp_path / "run.json").stat().st_mtime_ns - 1))
+    elif lost == "student":
+        shutil.rmtree(tmp_path / lost)
+    else:
+        (tmp_path / lost).unlink()
+    assert train(tiny.config(tmp_path), resume=True) == result
+    assert (tmp_path / "student" / "model.safetensors").is_file()
+    assert "finished" in result.report_path.read_text()
 
 
 def test_resume_with_another_teacher_is_refused(tmp_path: Path) -> None:
