@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from kdhub.distill.distiller import Distiller
 from kdhub.engine.buffers import buffer_digests, restore_buffers, unsaved_buffers
+from kdhub.engine.comparison import same
 from kdhub.engine.fitness import left_out, optimizer_types, require_resumable
 from kdhub.engine.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.models import unwrapped
+from kdhub.engine.readable import readable
 from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
 from kdhub.engine.sampling import KeyedDataset, SkippingBatches
+from kdhub.engine.saving import METAINFO, metainfo_of, to_cpu
 
 KEY = "kdhub"
 """Where a checkpoint holds this state, beside mmengine's own keys."""
@@ -50,6 +53,10 @@ def check_checkpoint(runner: Any, checkpoint: Mapping[str, Any], where: str) -> 
     require_resumable(runner.optim_wrapper, checkpoint, where, checkpoint.get(KEY, {}).get("optimizers", {}))
     for part in left_out(runner, checkpoint):
         _warn(runner, part)
+    meta = checkpoint["meta"]
+    if same(to_cpu(meta.get("dataset_meta") or {}), to_cpu(readable(metainfo_of(runner), METAINFO))):
+        # mmengine compares pickles, and would warn of what was saved in another form
+        meta["dataset_meta"] = getattr(runner.train_dataloader.dataset, "metainfo", None)
 
 
 def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:

@@ -30,6 +30,7 @@ THREE_TERMS = {
     for name in ("MSE", "SmoothL1")
 }
 BANK = {"model.student.type": "BankClassifier"}
+ONE_CYCLE = {"param_scheduler": [{"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 12, "by_epoch": False}]}
 PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
 
 
@@ -51,6 +52,8 @@ PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
         # in which order their gradients are summed depends on whether the tap copies
         pytest.param(7, THREE_TERMS, id="iter-three-terms-at-one-tap"),
         pytest.param(7, BANK, id="iter-memory-bank"),
+        # keeps a function of its own, which safe loading refuses
+        pytest.param(7, ONE_CYCLE, id="iter-one-cycle"),
     ],
 )
 def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:

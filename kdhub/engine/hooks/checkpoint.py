@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
 from kdhub.engine.resume import KEY, accumulating, collect_state
-from kdhub.engine.saving import point_to
+from kdhub.engine.saving import point_to, require_readable
 
 INTERRUPTED = "interrupted.pth"
 """The checkpoint of a stopped run; the next one in the ordinary course replaces it."""
@@ -29,8 +29,13 @@ class CheckpointHook(MMEngineCheckpointHook):
     """Whether a checkpoint is due as soon as accumulated gradients are applied."""
 
     def before_train(self, runner: Any) -> None:
-        """Find the folder, and which checkpoints are there."""
+        """Find the folder, which checkpoints are there, and whether what they will hold can be read again.
+
+        Raises:
+            UsageError: If it cannot.
+        """
         super().before_train(runner)
+        require_readable(runner)
         if runner.resuming:
             self._take_over(runner)
             # without it, the best score of the first evaluation would not reach the checkpoint
