@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.engine.train import train
@@ -103,3 +105,26 @@ def test_an_end_that_is_past_is_said(
     train(cfg, resume=True)
     limit = "3 epochs and train_cfg.max_epochs=1" if parts else "6 iterations and train_cfg.max_iters=2"
     assert f"nothing is left to train: the checkpoint has {limit}" in capfd.readouterr().err
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
+class TinyTwo:
+    """Builds two optimizers for the two layers of the student, as for a generator and its critic."""
+
+    def __init__(self, optim_wrapper_cfg: Any, paramwise_cfg: Any = None) -> None:
+        pass
+
+    def __call__(self, model: Any) -> OptimWrapperDict:
+        layers = {"body": model.student.body, "head": model.student.head}
+        return OptimWrapperDict(
+            **{name: OptimWrapper(torch.optim.SGD(layer.parameters(), lr=0.1)) for name, layer in layers.items()}
+        )
+
+
+def test_two_optimizers_for_one_step_are_refused(tmp_path: Path) -> None:
+    """Mmengine says ``optim_context should be called by each optimizer`` in a traceback, where the config is to blame."""
+    cfg = tiny.config(tmp_path, model=tiny.distiller(), optim_wrapper={"constructor": "TinyTwo"})
+    with pytest.raises(
+        UsageError, match=r"optim_wrapper: Distiller trains .* \(expected one optimizer, got body, head\)"
+    ):
+        train(cfg)

@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 from safetensors.torch import load_file
 
 from kdhub.checkpoint import read_checkpoint
@@ -66,6 +66,34 @@ def test_the_exported_student_is_the_trained_one(tmp_path: Path) -> None:
     assert set(student) == {"body.weight", "body.bias", "head.weight", "head.bias"}
     assert all(torch.equal(tensor, saved[f"student.{name}"]) for name, tensor in student.items())
     assert Config.fromfile(tmp_path / "student" / "model.py").model == {"type": "TinyClassifier"}
+
+
+@MODELS.register_module(force=True)
+class CountingClassifier(tiny.TinyClassifier):
+    """Saves something that is no tensor with its weights."""
+
+    calls = 0
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        self.calls += self.training
+        return super().forward(*inputs, **options)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+def test_a_student_with_more_than_tensors_is_exported(tmp_path: Path) -> None:
+    """The run failed at its first checkpoint: ``'dict' object has no attribute 'detach'``."""
+    cfg = tiny.config(tmp_path, model={"type": "CountingClassifier"})
+    train(cfg)
+    assert set(load_file(tmp_path / "student" / "model.safetensors")) == set(tiny.TinyClassifier().state_dict())
+    assert card(tmp_path)["student"]["load"].endswith("('model.safetensors'), strict=False)  # without _extra_state")
+    assert weights(tmp_path / "iter_6.pth")["_extra_state"] == {"calls": 6}
+    train(cfg, resume=tmp_path / "iter_3.pth")
+    assert weights(tmp_path / "iter_6.pth")["_extra_state"] == {"calls": 6}
 
 
 def test_teacher_and_student_are_measured_before_training_without_a_trace(tmp_path: Path) -> None:
