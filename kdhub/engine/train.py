@@ -30,7 +30,7 @@ from kdhub.engine.report import FILE_NAME as REPORT
 from kdhub.engine.report import write_report
 from kdhub.engine.run_card import RunCard, now
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
+from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir, remove_partial
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
 
@@ -130,6 +130,8 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
     """Take the work_dir for this run, until ``lock`` is closed."""
     make_work_dir(work_dir)
     unguarded = lock.enter_context(folder_lock(work_dir))
+    if not unguarded:
+        remove_partial(work_dir)
     # first the checkpoint: where there is none to go on from, nothing is changed
     checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
     decisions = guard_work_dir(work_dir, experiment(cfg), resume)

@@ -93,6 +93,21 @@ def test_weights_alone_are_no_run(work_dir: Path, name: str) -> None:
         train(tiny.config(work_dir), resume=work_dir / name)
 
 
+@pytest.mark.parametrize("changed", ["optim_wrapper", "model"])
+def test_settings_that_a_change_does_not_reach_are_said(
+    work_dir: Path, changed: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Who lowers the learning rate and resumes trains on with the former one, under a config that says otherwise."""
+    cfg = tiny.config(work_dir, optim_wrapper=ADAM)
+    cfg.merge_from_dict({"optim_wrapper.optimizer.lr": 0.5, "model.dropout": 0.1})
+    if changed == "model":
+        cfg.optim_wrapper = ADAM
+    train(cfg, resume=work_dir / "iter_3.pth")
+    (line,) = [one for one in capfd.readouterr().err.splitlines() if "resuming although" in one]
+    assert ("learning rates, other settings of the optimizer and schedules stay" in line) is (changed != "model")
+    assert read_checkpoint(work_dir / "iter_6.pth")["optimizer"]["param_groups"][0]["lr"] == 0.01
+
+
 @pytest.mark.parametrize("changes", [{"max_iters": 2}, {"by_epoch": True, "max_epochs": 1}])
 def test_an_end_that_is_past_is_said(
     tmp_path: Path, changes: dict[str, Any], capfd: pytest.CaptureFixture[str]

@@ -18,6 +18,7 @@ from mmengine.registry import METRICS
 from kdhub.checkpoint import read_checkpoint
 from kdhub.cli.main import main
 from kdhub.engine.integrity import LEDGER, Ledger, require_healthy
+from kdhub.engine.lock import folder_lock
 from kdhub.engine.test import test as evaluate
 from kdhub.engine.train import train
 from kdhub.engine.work_dir import checkpoint_to_resume, latest_checkpoint
@@ -243,11 +244,26 @@ def test_killed_between_checkpoint_and_ledger(work_dir: Path) -> None:
 
 
 def test_a_run_that_starts_over_forgets_the_former_checkpoints(work_dir: Path) -> None:
-    """If it is killed early, --resume would go on from the run that it replaced."""
+    """If it is killed early, --resume would go on from the run that it replaced, or have those that are left overwritten."""
     hooks = {"checkpoint": None, "export_student": None}
     train(tiny.config(work_dir, default_hooks=hooks))
-    with pytest.raises(UsageError, match="nothing to resume"):
+    named = r"nothing to resume that the last run .* a former one: iter_6\.pth, iter_4\.pth, iter_2\.pth\)"
+    with pytest.raises(
+        UsageError, match=rf"{named} -> to go on from one of them: --resume {work_dir}/iter_6\.pth; a start"
+    ):
         chosen(work_dir)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(work_dir: Path) -> None:
+    """Nobody knows what ``.iter_4.pth.partial`` is, and each killed write leaves one, of a checkpoint's size."""
+    (work_dir / ".iter_4.pth.partial").write_bytes(b"half")
+    (work_dir / ".student.partial").mkdir()
+    (work_dir / ".student.partial" / "model").write_bytes(b"half")
+    with folder_lock(work_dir), pytest.raises(UsageError, match="another run"):
+        train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    assert len(list(work_dir.glob(".*.partial"))) == 2
+    train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    assert not list(work_dir.glob(".*.partial"))
 
 
 def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_the_later_ones(work_dir: Path) -> None:

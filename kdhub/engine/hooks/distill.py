@@ -75,7 +75,10 @@ class DistillHook(Hook):
 
 def _require_one_optimizer(runner: Any) -> None:
     model = unwrapped(runner.model)
-    if isinstance(runner.optim_wrapper, OptimWrapperDict) and getattr(type(model), "train_step", None) is BaseModel.train_step:
+    if (
+        isinstance(runner.optim_wrapper, OptimWrapperDict)
+        and getattr(type(model), "train_step", None) is BaseModel.train_step
+    ):
         raise UsageError(
             f"{type(model).__name__} trains all of its parameters in one step, and here are several optimizers",
             where="optim_wrapper",
