@@ -15,6 +15,9 @@ from typing import Any, BinaryIO
 
 from kdhub.errors import UsageError
 
+PARTIAL = ".{name}.partial"
+"""Name of a file or folder of that name while it is written; a process that is killed leaves it behind."""
+
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a user's quota, and a limit to the size of one file."""
@@ -59,7 +62,7 @@ def atomic_file(path: Path, fix: str | None = None) -> Iterator[BinaryIO]:
     Raises:
         UsageError: If the disk is full or the folder cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(PARTIAL.format(name=path.name))
     try:
         with partial.open("wb") as stream:
             yield stream
@@ -68,7 +71,7 @@ def atomic_file(path: Path, fix: str | None = None) -> Iterator[BinaryIO]:
         partial.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
-        _discard(partial)
+        discard(partial)
         cause = _os_error(error)
         if cause is None:
             raise
@@ -85,20 +88,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: If the disk is full or the folder cannot be written.
     """
-    partial, former = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.former")
+    partial, former = path.with_name(PARTIAL.format(name=path.name)), path.with_name(f".{path.name}.former")
     try:
         if former.exists() and not path.exists():
             former.rename(path)
-        _discard(partial)
+        discard(partial)
         partial.mkdir(parents=True)
         yield partial
-        _discard(former)
+        discard(former)
         if path.exists():
             path.rename(former)
         partial.rename(path)
-        _discard(former)
+        discard(former)
     except BaseException as error:
-        _discard(partial)
+        discard(partial)
         cause = _os_error(error)
         if cause is None:
             raise
@@ -142,7 +145,8 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file or a folder, as far as that can be."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import re
@@ -59,6 +60,19 @@ def read_checkpoint(path: str | Path, trust: bool = False, map_location: Any = "
             fix="save model.state_dict() instead",
         )
     return content
+
+
+def reads_back(value: Any) -> bool:
+    """Whether `read_checkpoint` would rebuild a value from a file that holds it."""
+    stream = io.BytesIO()
+    try:
+        torch.save(value, stream)
+        stream.seek(0)
+        with torch.serialization.safe_globals(safe_globals()):
+            torch.load(stream, weights_only=True)
+    except Exception:  # noqa: BLE001 - pickling runs somebody else's code, which may raise anything
+        return False
+    return True
 
 
 def _read(file: Path, trust: bool, map_location: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -215,12 +215,19 @@ class Distiller(BaseModel):
                 check_class_names(classes, theirs, name)
 
     def guard_state(self) -> dict[str, Any]:
-        """Return what guards remember of earlier steps, for a checkpoint."""
-        return self._watch.state()
+        """Return what guards and taps remember of earlier steps, for a checkpoint."""
+        return {**self._watch.state(), "copies": {name: tap.copies for name, tap in self._named_taps()}}
 
     def load_guard_state(self, state: Mapping[str, Any]) -> None:
-        """Let guards remember what `guard_state` gave."""
+        """Let guards and taps remember what `guard_state` gave."""
         self._watch.restore(state)
+        for name, tap in self._named_taps():
+            tap.copies = state["copies"].get(name)
+
+    def _named_taps(self) -> Iterator[tuple[str, Tap]]:
+        for objective in self._objectives():
+            yield from ((f"{objective.name}.student.{name}", tap) for name, tap in objective.student_taps.items())
+            yield from ((f"{objective.name}.teacher.{name}", tap) for name, (_, tap) in objective.teacher_taps.items())
 
     def _set_device(self, device: torch.device) -> None:
         super()._set_device(device)

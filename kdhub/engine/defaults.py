@@ -63,6 +63,8 @@ def add_common_defaults(cfg: Any) -> None:
     """Complete what training and testing share: work_dir, scope, processes and a visualizer that writes files."""
     cfg.setdefault("work_dir", str(Path("work_dirs", Path(cfg.get("filename") or "run").stem)))
     cfg.setdefault("default_scope", "mmengine")
+    if "randomness" in cfg:  # mmengine takes none without a seed
+        _section(cfg, "randomness").setdefault("seed", None)
     environment = _section(cfg, "env_cfg")
     environment.setdefault("cudnn_benchmark", False)
     environment.setdefault("mp_cfg", {"mp_start_method": "fork", "opencv_num_threads": 0})

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 
 def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> str:
@@ -22,11 +22,17 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> st
         cfg: The run's config, whose ``model`` is the student's own or holds it; no ``model.py`` if it was built elsewhere.
 
     Returns:
-        A line of Python that loads the weights without kdhub.
+        A line of Python that loads the weights without kdhub; it names what of the student is no tensor, which is not written.
     """
-    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in student.state_dict().items()}
+    state = student.state_dict()
+    # a module's extra state may be anything, and the format holds tensors alone
+    weights = {
+        name: value.detach().cpu().clone().contiguous() for name, value in state.items() if isinstance(value, Tensor)
+    }
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     model = cfg.get("model")
     if isinstance(model, Mapping):
         Config({"model": model.get("student", model)}).dump(str(path / "model.py"))
-    return "model.load_state_dict(safetensors.torch.load_file('model.safetensors'))"
+    without = [name for name in state if name not in weights]
+    strict = f", strict=False)  # without {', '.join(without)}" if without else ")"
+    return f"model.load_state_dict(safetensors.torch.load_file('model.safetensors'){strict}"

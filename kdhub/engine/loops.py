@@ -6,12 +6,14 @@ random numbers; neither does an evaluation; and an evaluation that was due when 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
+from kdhub.engine.facts import dataset_facts
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.sampling import start
 from kdhub.errors import UsageError
@@ -82,7 +84,7 @@ class Batches:
         return batch
 
 
-class _Resumable:
+class Resumable:
     """What both loops do around their iterations."""
 
     runner: Any
@@ -94,9 +96,21 @@ class _Resumable:
     evaluated_at = 0
     """Iteration of the last evaluation that was begun, so that a checkpoint tells whether one was still due."""
 
+    left_generators: dict[str, Any] | None = None
+    """Where training left the random number generators, while an evaluation draws from them; ``None`` otherwise."""
+
+    iter: int
     _iter: int
     _decide_current_val_interval: Callable[[], None]
     _evaluation_is_due: Callable[[], bool]
+
+    counts: ClassVar[str]
+    """What the loop counts, as a checkpoint tells it."""
+
+    @functools.cached_property
+    def data_facts(self) -> dict[str, Any]:
+        """What the training data are; a data set may take its time to tell."""
+        return dataset_facts(self.dataloader.dataset)
 
     def _finish_resuming(self) -> None:
         if self.finish_resuming is not None:
@@ -108,8 +122,11 @@ class _Resumable:
         if self.runner.val_loop is None or self.evaluated_at == self._iter or not self._evaluation_is_due():
             return
         self.evaluated_at = self._iter
-        with preserved_randomness():
-            self.runner.val_loop.run()
+        with preserved_randomness() as self.left_generators:
+            try:
+                self.runner.val_loop.run()
+            finally:
+                self.left_generators = None
 
     def _make_up_for_evaluation(self) -> None:
         """Evaluate if the process died between a checkpoint and the end of the evaluation that followed."""
@@ -119,8 +136,10 @@ class _Resumable:
         self._evaluate_if_due()
 
 
-class KdhubIterLoop(_Resumable, IterBasedTrainLoop):
+class KdhubIterLoop(Resumable, IterBasedTrainLoop):
     """Counts iterations; arguments as for mmengine's `IterBasedTrainLoop`."""
+
+    counts = "iterations"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         IterBasedTrainLoop.__init__(self, *arguments, **options)
@@ -149,8 +168,10 @@ class KdhubIterLoop(_Resumable, IterBasedTrainLoop):
         )
 
 
-class KdhubEpochLoop(_Resumable, EpochBasedTrainLoop):
+class KdhubEpochLoop(Resumable, EpochBasedTrainLoop):
     """Counts epochs; arguments as for mmengine's `EpochBasedTrainLoop`."""
+
+    counts = "epochs"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         EpochBasedTrainLoop.__init__(self, *arguments, **options)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from kdhub.distill.distiller import Distiller
-from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
+from kdhub.engine.buffers import buffer_digests, restore_buffers, unsaved_buffers
+from kdhub.engine.comparison import same
+from kdhub.engine.fitness import left_out, optimizer_types, require_resumable
+from kdhub.engine.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.models import unwrapped
+from kdhub.engine.readable import readable
 from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
 from kdhub.engine.sampling import KeyedDataset, SkippingBatches
+from kdhub.engine.saving import METAINFO, metainfo_of, to_cpu
 
 KEY = "kdhub"
 """Where a checkpoint holds this state, beside mmengine's own keys."""
@@ -26,17 +29,34 @@ def collect_state(runner: Any) -> dict[str, Any]:
     """Gather what resuming exactly needs; all processes must call it together.
 
     Returns:
-        Plain values and tensors: ``data`` (position, seeds and number of batches), ``evaluated_at``, ``backward_passes``
-        of each optimizer, and for each process under ``processes`` its generators, guards and the buffers in which its
-        model differs from the main process's. Without a loop of kdhub's, ``processes`` is all there is.
+        Plain values and tensors: ``data`` (position, seeds, and what would change it), ``evaluated_at``,
+        ``optimizers`` (their classes), ``backward_passes`` of each, and for each process under ``processes`` its generators, its guards, and
+        the buffers in which its model differs from the main process's or which training changed and no state dict holds.
+        Without a loop of kdhub's, ``data`` and ``evaluated_at`` are missing.
     """
     loop = runner.train_loop
-    state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(unwrapped(runner.model)))}
-    if isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
+    state: dict[str, Any] = {"processes": all_gather_object(_state_of_process(runner))}
+    if isinstance(loop, Resumable):
         state["evaluated_at"] = loop.evaluated_at
-        state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop.dataloader)}
+        state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop)}
+    state["optimizers"] = optimizer_types(runner.optim_wrapper)
     state["backward_passes"] = [wrapper._inner_count for wrapper in _wrappers(runner.optim_wrapper)]
     return state
+
+
+def check_checkpoint(runner: Any, checkpoint: Mapping[str, Any], where: str) -> None:
+    """See, before anything is loaded, that a run can go on from a checkpoint, and say what of it will begin anew.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    require_resumable(runner.optim_wrapper, checkpoint, where, checkpoint.get(KEY, {}).get("optimizers", {}))
+    for part in left_out(runner, checkpoint):
+        _warn(runner, part)
+    meta = checkpoint["meta"]
+    if same(to_cpu(meta.get("dataset_meta") or {}), to_cpu(readable(metainfo_of(runner), METAINFO))):
+        # mmengine compares pickles, and would warn of what was saved in another form
+        meta["dataset_meta"] = getattr(runner.train_dataloader.dataset, "metainfo", None)
 
 
 def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
@@ -49,9 +69,10 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
         state: What `collect_state` gave; ``None`` for a checkpoint that has none.
     """
     loop = runner.train_loop
-    if not isinstance(loop, (KdhubIterLoop, KdhubEpochLoop)):
+    if not isinstance(loop, Resumable):
         _warn(runner, f"{type(loop).__name__} is not a loop of kdhub's: where it stood in its data is not known")
         return
+    _say_if_over(runner, loop)
     if state is None or "data" not in state:
         _warn(runner, "the checkpoint does not say where random numbers and training data stood")
         loop.evaluated_at = loop.iter
@@ -59,16 +80,26 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
         loop.batches.enter(passes, done)
         return
     loop.evaluated_at = state["evaluated_at"]
-    loop.batches.enter(state["data"]["passes"], state["data"]["done"])
-    _restore_seeds(loop.dataloader, state["data"])
-    if _data_facts(loop.dataloader)["batches"] != state["data"]["batches"]:
-        _warn(runner, "the number of training batches has changed, so the data goes on at another sample")
+    data = state["data"]
+    same_loop = data["counts"] == loop.counts
+    loop.batches.enter(*((data["passes"], data["done"]) if same_loop else _guessed_position(loop)))
+    _restore_seeds(loop.dataloader, data)
+    for change in _changes(data, _data_facts(loop)):
+        _warn(runner, change)
     processes = state["processes"]
     if len(processes) != get_world_size():
         _warn(runner, f"{len(processes)} processes wrote the checkpoint and {get_world_size()} go on")
     own = processes[get_rank()] if get_rank() < len(processes) else {}
-    _restore_model(unwrapped(runner.model), own)
+    _restore_model(runner, own)
     loop.finish_resuming = functools.partial(_finish_resuming, runner, own.get("generators"), state["backward_passes"])
+
+
+def _say_if_over(runner: Any, loop: Resumable) -> None:
+    epochs = loop.counts == "epochs"
+    done, end = (runner.epoch, runner.max_epochs) if epochs else (runner.iter, runner.max_iters)
+    if done > end:
+        limit = f"train_cfg.max_{'epochs' if epochs else 'iters'}={end}"
+        runner.logger.warning(f"nothing is left to train: the checkpoint has {done} {loop.counts} and {limit}")
 
 
 def _finish_resuming(runner: Any, generators: dict[str, Any] | None, backward_passes: list[int]) -> None:
@@ -86,41 +117,69 @@ def accumulating(optim_wrapper: Any) -> bool:
     return not all(wrapper.should_update() for wrapper in _wrappers(optim_wrapper))
 
 
-def _state_of_process(model: nn.Module) -> dict[str, Any]:
-    state: dict[str, Any] = {"generators": generator_states()}
+def _state_of_process(runner: Any) -> dict[str, Any]:
+    model = unwrapped(runner.model)
+    # a checkpoint written within an evaluation must not hold what that drew
+    generators = getattr(runner.train_loop, "left_generators", None) or generator_states()
+    state: dict[str, Any] = {"generators": generators}
     if isinstance(model, Distiller):
         state["guards"] = model.guard_state()
-    if get_world_size() > 1:
-        buffers = dict(model.named_buffers())
-        digests = {name: _digest(buffer) for name, buffer in buffers.items()}
-        main = all_gather_object(digests)[0]
-        state["buffers"] = {
-            name: buffer.detach().cpu() for name, buffer in buffers.items() if digests[name] != main.get(name)
-        }
+    state["buffers"] = {name: buffer.detach().cpu() for name, buffer in _buffers_to_save(model, runner).items()}
     return state
 
 
-def _restore_model(model: nn.Module, own: Mapping[str, Any]) -> None:
+def _buffers_to_save(model: nn.Module, runner: Any) -> dict[str, Tensor]:
+    """Find what training changed outside of the state dict, and what differs from the main process."""
+    unsaved = unsaved_buffers(model)
+    # constants stay those of the config, which may change on resume
+    changed = {name for name, digest in buffer_digests(unsaved).items() if runner.first_buffers.get(name) != digest}
+    buffers = dict(model.named_buffers())
+    if get_world_size() > 1:
+        digests = buffer_digests(buffers)
+        main = all_gather_object(digests)[0]
+        changed |= {name for name in buffers if digests[name] != main.get(name)}
+    return {name: buffer for name, buffer in buffers.items() if name in changed}
+
+
+def _restore_model(runner: Any, own: Mapping[str, Any]) -> None:
+    model = unwrapped(runner.model)
     if "guards" in own and isinstance(model, Distiller):
         model.load_guard_state(own["guards"])
-    buffers = dict(model.named_buffers())
-    with torch.no_grad():
-        for name, value in own.get("buffers", {}).items():
-            if name in buffers:
-                buffers[name].copy_(value)
+    for name in restore_buffers(model, own.get("buffers", {})):
+        _warn(runner, f"the buffer {name} has another shape now, so it begins anew")
 
 
-def _digest(buffer: Tensor) -> bytes:
-    content = buffer.detach().cpu().reshape(-1).view(torch.uint8)
-    return hashlib.blake2b(content.numpy().data, digest_size=16).digest()
-
-
-def _data_facts(loader: Any) -> dict[str, Any]:
-    """Tell the seeds and size of training data; a run without a seed in its config drew them when it began."""
+def _data_facts(loop: Resumable) -> dict[str, Any]:
+    """Tell what training data are and how they come; a run without a seed in its config drew its seeds when it began."""
+    loader: Any = loop.dataloader
+    facts = {"counts": loop.counts, "described": loop.data_facts, "seed": None, "sampler_seed": None}
     if not isinstance(loader.dataset, KeyedDataset):
-        return {"seed": None, "sampler_seed": None, "batches": None}
+        return {**facts, "batches": None, "batch_size": loader.batch_size}
     sampler_seed = getattr(getattr(loader.batch_sampler, "sampler", None), "seed", None)
-    return {"seed": loader.batch_sampler.seed, "sampler_seed": sampler_seed, "batches": len(loader.batch_sampler)}
+    return {
+        **facts,
+        "seed": loader.batch_sampler.seed,
+        "sampler_seed": sampler_seed,
+        "batches": len(loader.batch_sampler),
+        "batch_size": getattr(loader.batch_sampler, "batch_size", None),
+    }
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Say what keeps training data from going on as they would have."""
+    if before["described"] != now["described"]:
+        yield f"the training data were {_in_words(before['described'])} and are now {_in_words(now['described'])}"
+    if before["batch_size"] != now["batch_size"]:
+        yield f"a batch had {before['batch_size']} samples and has {now['batch_size']} now, so other samples come together"
+    if before["batches"] != now["batches"]:
+        yield "the number of training batches has changed, so the data goes on at another sample"
+    if before["counts"] != now["counts"]:
+        yield f"the checkpoint counted {before['counts']} and this run counts {now['counts']}"
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    size = f" of {facts['size']} samples" if "size" in facts else ""
+    return f"{facts['type']}{size}" + (f" ({facts['fingerprint']})" if "fingerprint" in facts else "")
 
 
 def _restore_seeds(loader: Any, data: Mapping[str, Any]) -> None:
@@ -133,10 +192,10 @@ def _restore_seeds(loader: Any, data: Mapping[str, Any]) -> None:
         loader.batch_sampler.sampler.sampler.seed = data["sampler_seed"]
 
 
-def _guessed_position(loop: KdhubIterLoop | KdhubEpochLoop) -> tuple[int, int]:
+def _guessed_position(loop: Resumable) -> tuple[int, int]:
     if isinstance(loop, KdhubEpochLoop):
         return loop.epoch, 0
-    batches = _data_facts(loop.dataloader)["batches"]
+    batches = _data_facts(loop)["batches"]
     return divmod(loop.iter, batches) if batches else (0, loop.iter)
 
 

@@ -16,11 +16,15 @@ _CPUStates = tuple[Any, Any, torch.Tensor]
 
 
 @contextmanager
-def preserved_randomness() -> Iterator[None]:
-    """Run a block that may draw random numbers, and go on afterwards as if it had not."""
+def preserved_randomness() -> Iterator[dict[str, Any]]:
+    """Run a block that may draw random numbers, and go on afterwards as if it had not.
+
+    Yields:
+        Where the generators stood, and will stand again.
+    """
     before = generator_states()
     try:
-        yield
+        yield before
     finally:
         set_generator_states(before)
 

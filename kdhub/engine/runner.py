@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,11 +20,12 @@ from torch.utils.data import DataLoader
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
+from kdhub.engine.buffers import buffer_digests, unsaved_buffers
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import student_of, unwrapped
-from kdhub.engine.resume import KEY, restore_state
+from kdhub.engine.resume import KEY, check_checkpoint, restore_state
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
@@ -52,10 +54,12 @@ class KdhubRunner(Runner):
     Attributes:
         run_card: Facts about the run; `RunCardHook` fills it.
         resuming: Whether the checkpoint that is being loaded is one to go on from.
+        first_buffers: What buffers that no state dict holds were before anything was loaded.
     """
 
     run_card: RunCard
     resuming: bool = False
+    first_buffers: Mapping[str, bytes] = MappingProxyType({})
     _resumed_state: dict[str, Any] | None = None
 
     def __init__(self, *arguments: Any, experiment_name: str | None = None, **options: Any) -> None:
@@ -140,6 +144,11 @@ class KdhubRunner(Runner):
         if is_main_process() and self._train_loop is not None:
             write_text(Path(self.work_dir, "config.py"), self.config_text)
 
+    def load_or_resume(self) -> None:
+        """Load weights or go on from a checkpoint, as the config says."""
+        self.first_buffers = buffer_digests(unsaved_buffers(unwrapped(self.model)))
+        super().load_or_resume()
+
     def resume(
         self,
         filename: str,
@@ -172,6 +181,8 @@ class KdhubRunner(Runner):
         """
         with safe_loading():
             checkpoint: dict[str, Any] = CheckpointLoader.load_checkpoint(filename, map_location, logger=self.logger)
+        if self.resuming:
+            check_checkpoint(self, checkpoint, filename)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         weights = weights_of(checkpoint, filename)
         model = best_fit((unwrapped(self.model), student_of(self.model)), weights)

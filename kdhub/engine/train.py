@@ -30,7 +30,7 @@ from kdhub.engine.report import FILE_NAME as REPORT
 from kdhub.engine.report import write_report
 from kdhub.engine.run_card import RunCard, now
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
+from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir, remove_partial
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
 
@@ -130,6 +130,8 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
     """Take the work_dir for this run, until ``lock`` is closed."""
     make_work_dir(work_dir)
     unguarded = lock.enter_context(folder_lock(work_dir))
+    if not unguarded:
+        remove_partial(work_dir)
     # first the checkpoint: where there is none to go on from, nothing is changed
     checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
     decisions = guard_work_dir(work_dir, experiment(cfg), resume)
@@ -144,7 +146,7 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
     saved = read_ledger(checkpoint.parent)[0].entries.get(checkpoint.name)
     if card is None or saved is None or card.content.get("status") != "finished":
         return None
-    if not (work_dir / REPORT).is_file():  # killed before it was written
+    if not _is_complete(work_dir, card):  # killed before all was written
         return None
     if saved.iteration != card.content["iterations"] or differences(card.content["experiment"], experiment(cfg)):
         return None
@@ -153,6 +155,14 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
         f" train_cfg.{'max_epochs' if counts_epochs(cfg) else 'max_iters'} goes on"
     )
     return card.last_metrics
+
+
+def _is_complete(work_dir: Path, card: RunCard) -> bool:
+    """Whether the report is of the card, and the student that the card names is there."""
+    report, student = work_dir / REPORT, card.content.get("student")
+    if not report.is_file() or report.stat().st_mtime_ns < card.path.stat().st_mtime_ns:
+        return False
+    return student is None or (work_dir / student["path"]).is_dir()
 
 
 def _build(cfg: Config, checkpoint: Path | None) -> KdhubRunner:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kdhub.engine.identity import differences
 from kdhub.engine.integrity import LEDGER, Ledger, read_ledger, require_healthy
 from kdhub.engine.run_card import FILE_NAME, RunCard
 from kdhub.errors import UsageError, near_matches
-from kdhub.files import storage_error
+from kdhub.files import PARTIAL, discard, storage_error
 from kdhub.sealed import DamagedFileError
 
 POINTER = "last_checkpoint"
@@ -18,6 +18,8 @@ POINTER = "last_checkpoint"
 
 
 _SET_ASIDE = "run.damaged.json"
+_NAMED = 3
+"""How many checkpoints an error names."""
 
 
 def make_work_dir(work_dir: Path) -> None:
@@ -68,7 +70,7 @@ def guard_work_dir(work_dir: Path, experiment: Mapping[str, str], resume: bool |
             else [f"{work_dir} holds a run of this experiment; starting it over (--resume goes on instead)"]
         )
     if resume:
-        return [f"resuming although the config has changed in {', '.join(changed)}"]
+        return [f"resuming although the config has changed in {', '.join(changed)}{_still_in_force(changed)}"]
     raise UsageError(
         "the work_dir holds another experiment",
         where=str(work_dir),
@@ -102,9 +104,7 @@ def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Pat
         return chosen, require_healthy(chosen)
     candidates, ledger, warnings = _candidates(work_dir)
     if not candidates:
-        raise UsageError(
-            "there is nothing to resume", where=str(work_dir), expected="a checkpoint", fix="start without --resume"
-        )
+        raise _nothing_to_resume(work_dir)
     if (work_dir / POINTER).is_file() and _pointed(work_dir) is None:
         warnings.append(f"{POINTER} names no checkpoint of {work_dir}; going by {LEDGER}")
     faults: list[tuple[Path, str]] = []
@@ -120,6 +120,34 @@ def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Pat
         got="; ".join(f"{path.name}: {why}" for path, why in faults),
         fix="restore one from a copy and name it: --resume PATH; or start anew without --resume",
     )
+
+
+def _nothing_to_resume(work_dir: Path) -> UsageError:
+    left = _by_name(work_dir, before=None)
+    if not left:
+        return UsageError(
+            "there is nothing to resume", where=str(work_dir), expected="a checkpoint", fix="start without --resume"
+        )
+    others = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    return UsageError(
+        "there is nothing to resume that the last run of this work_dir saved",
+        where=str(work_dir),
+        got=f"checkpoints of a former one: {', '.join(path.name for path in left[:_NAMED])}{others}",
+        fix=f"to go on from one of them: --resume {left[0]}; a start without --resume writes over them",
+    )
+
+
+def _still_in_force(changed: Iterable[str]) -> str:
+    """Say what a change does not do: an optimizer and its schedulers are loaded with their settings."""
+    if not {"optim_wrapper", "param_scheduler"} & set(changed):
+        return ""
+    return "; learning rates, other settings of the optimizer and schedules stay those that the checkpoint holds"
+
+
+def remove_partial(work_dir: Path) -> None:
+    """Remove what killed runs left half written; for whoever holds the folder's lock."""
+    for path in work_dir.glob(PARTIAL.format(name="*")):
+        discard(path)
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
@@ -168,9 +196,23 @@ def _pointed(work_dir: Path) -> Path | None:
     named = Path(name)
     own = work_dir / named.name
     ledger, damage = read_ledger(work_dir)
-    # one that the ledger does not know: a run went on here from another folder's checkpoint of that name
-    foreign = (work_dir / LEDGER).is_file() and not damage and own.name not in ledger.entries
-    return next((path for path in ((named, own) if foreign else (own, named)) if name and path.is_file()), None)
+    if own.name in ledger.entries:  # in a copy whose own file is gone, the original's is another run's
+        places = [own]
+    elif (
+        work_dir / LEDGER
+    ).is_file() and not damage:  # a run went on here from another folder's checkpoint of that name
+        places = [named, own]
+    else:
+        places = [own, named]
+    return next((path for path in places if name and _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a damaged pointer may hold what no file system takes for a name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _without_card(work_dir: Path, error: DamagedFileError, resume: bool | str | Path) -> str:

@@ -43,6 +43,14 @@ def test_a_checkpoint_interval_counts_what_training_counts() -> None:
     assert "interval" not in hooks(checkpoint={"by_epoch": True}).checkpoint
 
 
+@pytest.mark.parametrize("randomness", [{}, None, {"deterministic": False}])
+def test_randomness_may_leave_the_seed_open(randomness: Any, tmp_path: Path) -> None:
+    """Mmengine ends in ``set_randomness() missing 1 required positional argument``."""
+    cfg = tiny.config(tmp_path, randomness=randomness)
+    train(cfg)
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] is not None
+
+
 def test_completing_twice_changes_nothing() -> None:
     """A resumed run reads a config that was completed before."""
     cfg = tiny.config("work_dir", default_hooks={"logger": {"interval": 2}, "checkpoint": {"interval": 2}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+from mmengine.registry import METRICS
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.cli.main import main
 from kdhub.engine.integrity import LEDGER, Ledger, require_healthy
+from kdhub.engine.lock import folder_lock
 from kdhub.engine.test import test as evaluate
 from kdhub.engine.train import train
 from kdhub.engine.work_dir import checkpoint_to_resume, latest_checkpoint
@@ -23,6 +26,16 @@ from kdhub.errors import UsageError
 from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
 SAVING = {"checkpoint": {"interval": 2, "by_epoch": False}}
+
+
+@METRICS.register_module(force=True)
+class TinyProgress(tiny.TinyAccuracy):
+    """Finds each student better than the one before."""
+
+    steps = itertools.count()
+
+    def compute_metrics(self, results: list[int]) -> dict[str, float]:
+        return {**super().compute_metrics(results), "steps": float(next(self.steps))}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +137,9 @@ def test_no_healthy_checkpoint_is_a_refusal(work_dir: Path) -> None:
         train(tiny.config(work_dir), resume=True)
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00")])
+@pytest.mark.parametrize(
+    "damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00"), lambda path: path.write_bytes(b"x" * 5000)]
+)
 @pytest.mark.parametrize("name", ["last_checkpoint", "run.json", LEDGER])
 def test_damaged_books_do_not_stop_a_resume(work_dir: Path, name: str, damage) -> None:
     """A traceback of a JSON parser, or a resume from the wrong file, for one byte in a file nobody ever looks at."""
@@ -229,11 +244,26 @@ def test_killed_between_checkpoint_and_ledger(work_dir: Path) -> None:
 
 
 def test_a_run_that_starts_over_forgets_the_former_checkpoints(work_dir: Path) -> None:
-    """If it is killed early, --resume would go on from the run that it replaced."""
+    """If it is killed early, --resume would go on from the run that it replaced, or have those that are left overwritten."""
     hooks = {"checkpoint": None, "export_student": None}
     train(tiny.config(work_dir, default_hooks=hooks))
-    with pytest.raises(UsageError, match="nothing to resume"):
+    named = r"nothing to resume that the last run .* a former one: iter_6\.pth, iter_4\.pth, iter_2\.pth\)"
+    with pytest.raises(
+        UsageError, match=rf"{named} -> to go on from one of them: --resume {work_dir}/iter_6\.pth; a start"
+    ):
         chosen(work_dir)
+
+
+def test_what_a_killed_run_left_half_written_is_removed(work_dir: Path) -> None:
+    """Nobody knows what ``.iter_4.pth.partial`` is, and each killed write leaves one, of a checkpoint's size."""
+    (work_dir / ".iter_4.pth.partial").write_bytes(b"half")
+    (work_dir / ".student.partial").mkdir()
+    (work_dir / ".student.partial" / "model").write_bytes(b"half")
+    with folder_lock(work_dir), pytest.raises(UsageError, match="another run"):
+        train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    assert len(list(work_dir.glob(".*.partial"))) == 2
+    train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
+    assert not list(work_dir.glob(".*.partial"))
 
 
 def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_the_later_ones(work_dir: Path) -> None:
@@ -246,6 +276,36 @@ def test_a_copied_work_dir_is_resumed_from_its_own_checkpoint(work_dir: Path, tm
     """The pointer holds an absolute path: a copy took the original's checkpoint, which may be another run's by now."""
     copy = Path(shutil.copytree(work_dir, tmp_path / "other"))
     assert checkpoint_to_resume(copy, True)[0] == copy / "iter_6.pth"
+
+
+def test_a_copy_without_its_newest_checkpoint_leaves_the_original_alone(work_dir: Path, tmp_path: Path) -> None:
+    """The pointer's absolute path took the original's, which the copy was perhaps made to go another way than."""
+    copy = Path(shutil.copytree(work_dir, tmp_path / "other"))
+    (copy / "iter_6.pth").unlink()
+    path, (warning,) = checkpoint_to_resume(copy, True)
+    assert path == copy / "iter_4.pth"
+    assert "last_checkpoint names no checkpoint" in warning
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("branch", [False, True])
+def test_a_copied_run_removes_none_of_the_originals_files(tmp_path: Path, several: bool, branch: bool) -> None:
+    """The best student of the original was deleted when the copy, or a run from its checkpoint, found a better one."""
+    keys = ["tiny/accuracy", "tiny/steps"] if several else "tiny/steps"
+    hooks = {"checkpoint": {"interval": 1, "by_epoch": False, "save_best": keys, "rule": "greater"}}
+    changes = {"val_evaluator": {"type": "TinyProgress"}, "default_hooks": hooks}
+    train(
+        tiny.config(tmp_path / "original", train_cfg={"max_iters": 3, "by_epoch": False, "val_interval": 1}, **changes)
+    )
+    before = {path: path.read_bytes() for path in (tmp_path / "original").glob("*.pth")}
+    other = tmp_path / "other"
+    if not branch:
+        shutil.copytree(tmp_path / "original", other)
+    train(tiny.config(other, **changes), resume=tmp_path / "original" / "iter_3.pth" if branch else True)
+    assert {path: path.read_bytes() for path in (tmp_path / "original").glob("*.pth")} == before
+    assert [path.name for path in other.glob("best_tiny_steps*")] == ["best_tiny_steps_iter_6.pth"]
+    hub = read_checkpoint(other / "iter_6.pth")["message_hub"]["runtime_info"]
+    assert {Path(hub[key]).parent for key in hub if "_ckpt" in key and "keep" not in key} <= {other}
 
 
 @pytest.mark.parametrize("former", [False, True])

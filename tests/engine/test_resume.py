@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import test_stopping  # noqa: F401 - registers TinySignal
 import tiny
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.engine.caching import cache_teachers
@@ -22,6 +24,13 @@ from kdhub.errors import UsageError
 from kdhub.testing import assert_resume_exact
 
 EVERY_THREE = {"default_hooks.checkpoint": {"interval": 3, "by_epoch": False}}
+SAVE_BEST = {"default_hooks.checkpoint": {"interval": 4, "by_epoch": False, "save_best": "tiny/accuracy"}}
+THREE_TERMS = {
+    f"model.objectives.{name}": {"loss": {"type": f"kdhub.{name}"}, "student": "head", "teacher": "head"}
+    for name in ("MSE", "SmoothL1")
+}
+BANK = {"model.student.type": "BankClassifier"}
+ONE_CYCLE = {"param_scheduler": [{"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 12, "by_epoch": False}]}
 PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
 
 
@@ -38,6 +47,13 @@ PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
         # resumes in the middle of an epoch
         pytest.param(8, {"epochs": True, "accumulation": 2, **EVERY_THREE}, id="epoch-accumulation-within"),
         pytest.param(7, {"custom_hooks": [{"type": "EMAHook"}]}, id="iter-averaged-weights"),
+        # the best score is saved within the evaluation, which draws random numbers that training does not
+        pytest.param(6, SAVE_BEST, id="iter-checkpoint-within-evaluation"),
+        # in which order their gradients are summed depends on whether the tap copies
+        pytest.param(7, THREE_TERMS, id="iter-three-terms-at-one-tap"),
+        pytest.param(7, BANK, id="iter-memory-bank"),
+        # keeps a function of its own, which safe loading refuses
+        pytest.param(7, ONE_CYCLE, id="iter-one-cycle"),
     ],
 )
 def test_killed_and_resumed_is_as_never_killed(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:
@@ -51,6 +67,22 @@ def test_two_processes_with_statistics_of_their_own(tmp_path: Path) -> None:
     first, second = read_checkpoint(tmp_path / "run" / "iter_12.pth")["kdhub"]["processes"]
     assert not first["buffers"]
     assert {"student.norm.running_mean", "student.norm.running_var"} <= set(second["buffers"])
+
+
+# epochs of two iterations: goes on in the middle of the second one
+EPOCHS_OF_TWO = {"epochs": True, "workers": 2, "accumulation": 3, "train_cfg.max_epochs": 6, **EVERY_THREE}
+
+
+@pytest.mark.parametrize(
+    ("at", "changes"),
+    [
+        pytest.param(5, EPOCHS_OF_TWO, id="epoch-2workers-accumulation-within"),
+        pytest.param(6, {**SAVE_BEST, **BANK, **THREE_TERMS}, id="iter-checkpoint-within-evaluation-memory-bank"),
+    ],
+)
+def test_two_processes_in_other_kinds_of_runs(tmp_path: Path, at: int, changes: dict[str, Any]) -> None:
+    """What a checkpoint holds for each process stands at different places in different loops."""
+    assert_resume_exact(random_points.config(**changes), at=at, tmp_path=tmp_path, processes=2)
 
 
 def test_a_process_that_loses_its_statistics_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +118,12 @@ def test_a_stored_teacher(stored: Config, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stored", ["recorded"], indirect=True)
+def test_a_stored_teacher_of_two_processes(stored: Config, tmp_path: Path) -> None:
+    """A pass is over for all processes together, and so are the augmentations that come again."""
+    assert_resume_exact(stored, at=7, tmp_path=tmp_path / "runs", processes=2)
+
+
+@pytest.mark.parametrize("stored", ["recorded"], indirect=True)
 def test_another_store_is_refused(stored: Config, tmp_path: Path) -> None:
     """A store of the same teacher with other augmentations would answer for samples that the run never meant."""
     stored.work_dir = str(tmp_path / "run")
@@ -105,6 +143,7 @@ def test_another_store_is_refused(stored: Config, tmp_path: Path) -> None:
         ("keys", 7, "train/loss"),
         ("evaluation", 8, "val/tiny/accuracy"),
         ("guards", 7, "guards.steps"),
+        ("copies", 7, "train/"),
     ],
 )
 def test_every_ingredient_is_needed(
@@ -112,17 +151,30 @@ def test_every_ingredient_is_needed(
 ) -> None:
     """A comparison that finds nothing where something is missing proves nothing."""
     monkeypatch.setenv(forgetting.VARIABLE, forgotten)
-    cfg = random_points.config(workers=2 * (forgotten == "keys"))
+    needed: dict[str, Any] = {"keys": {"workers": 2}, "copies": THREE_TERMS}
+    cfg = random_points.config(**needed.get(forgotten, {}))
     cfg.custom_imports = {"imports": ["random_points", "forgetting"]}
     with pytest.raises(AssertionError, match=rf"killed after iteration {at} and resumed .* first in .*{first}"):
         assert_resume_exact(cfg, at=at, tmp_path=tmp_path)
 
 
-def test_ctrl_c_goes_on_within_the_epoch(tmp_path: Path) -> None:
-    """Beginning the epoch again throws work away, and trains on some samples more often than on others."""
-    signal = [{"type": "TinySignal", "iteration": 6}]
+def test_buffers_of_the_config_stay_those_of_the_config(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A constant that was corrected in the config would come back from the checkpoint, and a bank of another size break."""
+    train(random_points.config(tmp_path, **BANK))
+    saved = read_checkpoint(tmp_path / "iter_8.pth")["kdhub"]["processes"][0]["buffers"]
+    assert set(saved) == {"student.bank", "student.late"}
+    cfg = random_points.config(tmp_path, **BANK)
+    cfg.model.student.update(scale=3.0, size=1)
+    train(cfg, resume=tmp_path / "iter_8.pth")
+    assert "the buffer student.bank has another shape now, so it begins anew" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("iteration", "evaluating"), [(6, False), (4, True)], ids=["training", "evaluating"])
+def test_ctrl_c_goes_on_within_the_epoch(tmp_path: Path, iteration: int, evaluating: bool) -> None:
+    """Beginning the epoch again throws work away; random numbers of the evaluation that was finished first are not training's."""
+    signal = [{"type": "TinySignal", "iteration": iteration, "evaluating": evaluating}]
     cfg = random_points.config(tmp_path / "stopped", epochs=True)
-    with pytest.raises(Interrupted, match="iteration 6 of 12"):
+    with pytest.raises(Interrupted, match=f"iteration {iteration} of 12"):
         train(random_points.config(tmp_path / "stopped", epochs=True, custom_hooks=signal))
     train(cfg, resume=True)
     train(random_points.config(tmp_path / "unbroken", epochs=True))
@@ -133,11 +185,16 @@ def test_ctrl_c_goes_on_within_the_epoch(tmp_path: Path) -> None:
 
 def test_a_run_without_a_seed_keeps_the_one_it_drew(tmp_path: Path) -> None:
     """Mmengine restores the seed after the data loader was built with another, so the order of samples changes."""
-    train(random_points.config(tmp_path, randomness={}))
-    first = read_checkpoint(tmp_path / "iter_8.pth")["kdhub"]["data"]
-    train(random_points.config(tmp_path, randomness={}), resume=tmp_path / "iter_8.pth")
-    last = read_checkpoint(tmp_path / "iter_12.pth")["kdhub"]["data"]
-    assert (last["seed"], last["sampler_seed"]) == (first["seed"], first["sampler_seed"])
+    torch.save({"state_dict": tiny.TinyClassifier(width=8).state_dict()}, tmp_path / "teacher.pth")
+    seeds = []
+    for checkpoint in (False, tmp_path / "run" / "iter_8.pth"):
+        cfg = random_points.config(tmp_path / "run")
+        cfg.randomness = {}
+        cfg.model.teacher.checkpoint = str(tmp_path / "teacher.pth")
+        train(cfg, resume=checkpoint)
+        data = read_checkpoint(tmp_path / "run" / "iter_12.pth")["kdhub"]["data"]
+        seeds.append((data["seed"], data["sampler_seed"]))
+    assert seeds[0] == seeds[1] != (0, 0)
 
 
 def test_a_checkpoint_of_an_older_version(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -152,13 +209,36 @@ def test_a_checkpoint_of_an_older_version(tmp_path: Path, capfd: pytest.CaptureF
     assert [one["iteration"] for one in run["evaluations"]] == [3, 6]
 
 
-def test_changed_data_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Another batch size moves every later sample, while the iterations go on counting as if nothing had happened."""
-    train(tiny.config(tmp_path))
+@DATASETS.register_module(force=True)
+class NamedPoints(tiny.TinyPoints):
+    """Points that tell a fingerprint, as a data set should whose files may change."""
+
+    def fingerprint(self) -> str:
+        return f"{self.points[0, 0]:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train_dataloader.batch_size": 2}, "the number of training batches has changed"),
+        ({"train_dataloader.batch_size": 5}, "a batch had 4 samples and has 5 now"),
+        ({"train_dataloader.dataset.size": 15}, r"were NamedPoints of 16 samples \(.*\) and are now NamedPoints of 15"),
+        ({"train_dataloader.dataset.seed": 1}, r"were NamedPoints of 16 samples \(-1\.13\) and are now .* \(-1\.53\)"),
+        (tiny.by_epoch(), "the checkpoint counted iterations and this run counts epochs"),
+    ],
+)
+def test_changed_data_is_said(
+    tmp_path: Path, changes: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Other data or batches move every later sample, while the iterations go on counting as if nothing had happened."""
     cfg = tiny.config(tmp_path)
-    cfg.train_dataloader.batch_size = 2
+    cfg.train_dataloader.dataset.type = "NamedPoints"
+    train(cfg)
+    if "train_cfg" in changes:
+        cfg.pop("train_cfg")
+    cfg.merge_from_dict(changes)
     train(cfg, resume=tmp_path / "iter_3.pth")
-    assert "the number of training batches has changed" in capfd.readouterr().err
+    assert re.search(told, capfd.readouterr().err)
 
 
 def test_a_run_too_short_to_save(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import tiny
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 from safetensors.torch import load_file
 
 from kdhub.checkpoint import read_checkpoint
@@ -67,6 +68,34 @@ def test_the_exported_student_is_the_trained_one(tmp_path: Path) -> None:
     assert Config.fromfile(tmp_path / "student" / "model.py").model == {"type": "TinyClassifier"}
 
 
+@MODELS.register_module(force=True)
+class CountingClassifier(tiny.TinyClassifier):
+    """Saves something that is no tensor with its weights."""
+
+    calls = 0
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        self.calls += self.training
+        return super().forward(*inputs, **options)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": self.calls}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+def test_a_student_with_more_than_tensors_is_exported(tmp_path: Path) -> None:
+    """The run failed at its first checkpoint: ``'dict' object has no attribute 'detach'``."""
+    cfg = tiny.config(tmp_path, model={"type": "CountingClassifier"})
+    train(cfg)
+    assert set(load_file(tmp_path / "student" / "model.safetensors")) == set(tiny.TinyClassifier().state_dict())
+    assert card(tmp_path)["student"]["load"].endswith("('model.safetensors'), strict=False)  # without _extra_state")
+    assert weights(tmp_path / "iter_6.pth")["_extra_state"] == {"calls": 6}
+    train(cfg, resume=tmp_path / "iter_3.pth")
+    assert weights(tmp_path / "iter_6.pth")["_extra_state"] == {"calls": 6}
+
+
 def test_teacher_and_student_are_measured_before_training_without_a_trace(tmp_path: Path) -> None:
     """A baseline that draws random numbers changes the run it is the baseline of."""
     model = tiny.distiller() | {"student": {"type": "TinyClassifier", "dropout": 0.5}}
@@ -86,6 +115,18 @@ def test_resume_goes_on(tmp_path: Path) -> None:
     assert [one["iteration"] for one in run["evaluations"]] == [3, 6, 9]
     assert [one["from_iteration"] for one in run["sessions"]] == [0, 6]
     assert read_checkpoint(tmp_path / "iter_9.pth")["meta"]["iter"] == 9
+
+
+def test_the_student_of_a_resumed_run_is_its_own(tmp_path: Path) -> None:
+    """Where no checkpoint is saved at the end, the student of the former end was taken for this one's."""
+    hooks = {"checkpoint": {"interval": 4, "by_epoch": False, "save_last": False}}
+    train(tiny.config(tmp_path, default_hooks=hooks))
+    former = load_file(tmp_path / "student" / "model.safetensors")
+    other = {"type": "TinyClassifier", "dropout": 0.5}
+    train(tiny.config(tmp_path, default_hooks=hooks, model=other), resume=tmp_path / "iter_4.pth")
+    student = load_file(tmp_path / "student" / "model.safetensors")
+    assert not torch.equal(student["head.weight"], former["head.weight"])
+    assert card(tmp_path)["student"]["iteration"] == 6
 
 
 def test_resume_from_the_resolved_config_of_a_moved_folder(tmp_path: Path) -> None:
@@ -198,12 +239,20 @@ def test_a_finished_run_is_not_resumed(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_a_finished_run_without_its_report_is_ended_properly(tmp_path: Path) -> None:
-    """A run killed between its last two files names a report that is not there, and nothing would ever write it."""
-    report = train(tiny.config(tmp_path)).report_path
-    report.unlink()
-    assert train(tiny.config(tmp_path), resume=True).report_path == report
-    assert report.is_file()
+@pytest.mark.parametrize("lost", ["report.html", "student", "time"])
+def test_a_finished_run_that_is_not_complete_is_ended_properly(tmp_path: Path, lost: str) -> None:
+    """A run killed between its last files has a report that is not there, or one of when it was interrupted, for ever."""
+    result = train(tiny.config(tmp_path))
+    if lost == "time":
+        result.report_path.write_text("interrupted")
+        os.utime(result.report_path, ns=(0, (tmp_path / "run.json").stat().st_mtime_ns - 1))
+    elif lost == "student":
+        shutil.rmtree(tmp_path / lost)
+    else:
+        (tmp_path / lost).unlink()
+    assert train(tiny.config(tmp_path), resume=True) == result
+    assert (tmp_path / "student" / "model.safetensors").is_file()
+    assert "finished" in result.report_path.read_text()
 
 
 def test_resume_with_another_teacher_is_refused(tmp_path: Path) -> None:

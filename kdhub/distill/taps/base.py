@@ -52,6 +52,18 @@ class Tap(ABC):
         self._stored: tuple[Any, ...] = ()
 
     @property
+    def copies(self) -> bool | None:
+        """Whether what it reads is copied; ``None`` before the first forward decided it.
+
+        A copy is a node of its own in the graph of gradients, and with it they are summed in another order.
+        """
+        return self._copies
+
+    @copies.setter
+    def copies(self, decided: bool | None) -> None:
+        self._copies = decided
+
+    @property
     def identity(self) -> str:
         """What is read, in words that are the same with and without a live model; a teacher store keeps values by it."""
         settings = ", ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
 from kdhub.engine.resume import KEY, accumulating, collect_state
-from kdhub.engine.saving import point_to
+from kdhub.engine.saving import point_to, require_readable
 
 INTERRUPTED = "interrupted.pth"
 """The checkpoint of a stopped run; the next one in the ordinary course replaces it."""
@@ -28,11 +29,37 @@ class CheckpointHook(MMEngineCheckpointHook):
     """Whether a checkpoint is due as soon as accumulated gradients are applied."""
 
     def before_train(self, runner: Any) -> None:
-        """Find the folder, and which checkpoints are there."""
+        """Find the folder, which checkpoints are there, and whether what they will hold can be read again.
+
+        Raises:
+            UsageError: If it cannot.
+        """
         super().before_train(runner)
+        require_readable(runner)
         if runner.resuming:
+            self._take_over(runner)
             # without it, the best score of the first evaluation would not reach the checkpoint
             self.last_ckpt = runner.message_hub.runtime_info.get("last_ckpt")
+
+    def _take_over(self, runner: Any) -> None:
+        """Look for what a checkpoint names in this run's folder: the one that it names is another run's after a copy."""
+        hub = runner.message_hub
+        for key, path in dict(hub.runtime_info).items():
+            if key != "last_ckpt" and not key.startswith("best_ckpt"):
+                continue
+            own = self.file_backend.join_path(self.out_dir, os.path.basename(path))
+            if own == path:
+                continue
+            if key == "last_ckpt" or self.file_backend.isfile(own):
+                hub.update_info(key, own)
+            else:
+                del hub.runtime_info[key]
+        if self.save_best is not None:
+            best = hub.runtime_info
+            if len(self.key_indicators) == 1:
+                self.best_ckpt_path = best.get("best_ckpt")
+            else:
+                self.best_ckpt_path_dict = {one: best.get(f"best_ckpt_{one}") for one in self.key_indicators}
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save if it is time, or was time while gradients were accumulated."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapperDict
 
 from kdhub.engine.models import teachers_of, unwrapped
 from kdhub.engine.saving import metainfo_of
@@ -26,7 +28,11 @@ class DistillHook(Hook):
         """Put schedules where the run stands, and have class names compared with the teachers'.
 
         The position in a checkpoint is not always the run's: `load_from` starts a new run from old weights.
+
+        Raises:
+            UsageError: If there are several optimizers, which only a model's own training step knows how to use.
         """
+        _require_one_optimizer(runner)
         position = getattr(unwrapped(runner.model), "position", None)
         if position is not None:
             position.move_to(runner.iter)
@@ -65,6 +71,21 @@ class DistillHook(Hook):
             )
         for name, state in recorded.get("states", {}).items():
             _deciding(teachers)[name].load_state(state)
+
+
+def _require_one_optimizer(runner: Any) -> None:
+    model = unwrapped(runner.model)
+    if (
+        isinstance(runner.optim_wrapper, OptimWrapperDict)
+        and getattr(type(model), "train_step", None) is BaseModel.train_step
+    ):
+        raise UsageError(
+            f"{type(model).__name__} trains all of its parameters in one step, and here are several optimizers",
+            where="optim_wrapper",
+            expected="one optimizer",
+            got=", ".join(runner.optim_wrapper.keys()),
+            fix="use a plain OptimWrapper; paramwise_cfg gives parts of the model learning rates of their own",
+        )
 
 
 def _deciding(teachers: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,9 +29,9 @@ class ExportStudentHook(Hook):
         self._export(runner, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER, meta["iter"])
 
     def after_train(self, runner: Any) -> None:
-        """Export what no checkpoint was saved of."""
+        """Export what no checkpoint was saved of, or what is not there any more."""
         exported = runner.run_card.content.get("student", {}).get("iteration")
-        if is_main_process() and exported != runner.iter:
+        if is_main_process() and (exported != runner.iter or not Path(runner.work_dir, FOLDER).is_dir()):
             self._export(runner, FOLDER, runner.iter)
 
     def _export(self, runner: Any, name: str, iteration: int) -> None:

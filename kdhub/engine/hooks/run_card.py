@@ -11,11 +11,11 @@ from mmengine.hooks import Hook
 
 import kdhub
 from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.facts import command_line, machine, source_commit, versions
+from kdhub.engine.facts import command_line, dataset_facts, machine, source_commit, versions
 from kdhub.engine.identity import experiment
+from kdhub.engine.loops import Resumable
 from kdhub.engine.models import described_model, student_of, teachers_of
 from kdhub.engine.run_card import RunCard, now
-from kdhub.engine.sampling import KeyedDataset
 from kdhub.engine.work_dir import POINTER
 
 
@@ -89,6 +89,9 @@ class RunCardHook(Hook):
 
 
 def _forget_after(content: dict[str, Any], iteration: int) -> None:
+    """Drop what lies ahead of a run that goes on from ``iteration``: it will be made anew."""
+    if content.get("student", {}).get("iteration", 0) > iteration:
+        del content["student"]
     content["evaluations"] = [one for one in content.get("evaluations", []) if one["iteration"] <= iteration]
 
 
@@ -102,18 +105,8 @@ def _models(model: Any) -> dict[str, Any]:
 
 
 def _data(runner: Any) -> dict[str, Any]:
-    loaders = {"train": runner.train_dataloader}
+    loop = runner.train_loop
+    described = {"train": loop.data_facts if isinstance(loop, Resumable) else dataset_facts(loop.dataloader.dataset)}
     if runner.val_loop is not None:
-        loaders["val"] = runner.val_dataloader
-    return {name: _describe(loader.dataset) for name, loader in loaders.items()}
-
-
-def _describe(dataset: Any) -> dict[str, Any]:
-    if isinstance(dataset, KeyedDataset):
-        dataset = dataset.dataset
-    described: dict[str, Any] = {"type": type(dataset).__name__}
-    if hasattr(dataset, "__len__"):
-        described["size"] = len(dataset)
-    if callable(getattr(dataset, "fingerprint", None)):
-        described["fingerprint"] = dataset.fingerprint()
+        described["val"] = dataset_facts(runner.val_dataloader.dataset)
     return described
