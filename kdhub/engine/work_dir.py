@@ -198,9 +198,8 @@ def _pointed(work_dir: Path) -> Path | None:
     ledger, damage = read_ledger(work_dir)
     if own.name in ledger.entries:  # in a copy whose own file is gone, the original's is another run's
         places = [own]
-    elif (
-        work_dir / LEDGER
-    ).is_file() and not damage:  # a run went on here from another folder's checkpoint of that name
+    elif (work_dir / LEDGER).is_file() and not damage:
+        # a run went on here from another folder's checkpoint of that name
         places = [named, own]
     else:
         places = [own, named]
