@@ -1,4 +1,4 @@
-"""Facts about a run: its data, and its surroundings (versions, machine, source control)."""
+"""Facts about the surroundings of a run: versions, machine, source control."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from kdhub.engine.sampling import KeyedDataset
 
 _LIBRARIES = ("torch", "torchvision", "onedl-mmengine", "mmengine", "numpy")
 
@@ -57,18 +55,6 @@ def source_commit(folder: Path) -> dict[str, Any] | None:
         return {"commit": commit, "modified": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def dataset_facts(dataset: Any) -> dict[str, Any]:
-    """Return type and size of a data set, and its own ``fingerprint()`` if it has one."""
-    if isinstance(dataset, KeyedDataset):
-        dataset = dataset.dataset
-    facts: dict[str, Any] = {"type": type(dataset).__name__}
-    if hasattr(dataset, "__len__"):
-        facts["size"] = len(dataset)
-    if callable(getattr(dataset, "fingerprint", None)):
-        facts["fingerprint"] = dataset.fingerprint()
-    return facts
 
 
 def _git(folder: Path, *arguments: str) -> str:

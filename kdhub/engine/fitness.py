@@ -38,7 +38,7 @@ def require_resumable(
     if saved is None:
         return
     states = {"": saved} if "param_groups" in saved else dict(saved)
-    present = dict(_named(optim_wrapper))
+    present = dict(named_wrappers(optim_wrapper))
     for name in present.keys() | states.keys():
         before, now = states.get(name), present.get(name)
         if before is None or now is None or _differs(before, now.optimizer, optimizers.get(name)):
@@ -61,10 +61,11 @@ def left_out(runner: Any, checkpoint: Mapping[str, Any]) -> Iterator[str]:
 
 def optimizer_types(optim_wrapper: Any) -> dict[str, str]:
     """Name the class of each optimizer; one that is alone has the name ``""``."""
-    return {name: type(wrapper.optimizer).__name__ for name, wrapper in _named(optim_wrapper)}
+    return {name: type(wrapper.optimizer).__name__ for name, wrapper in named_wrappers(optim_wrapper)}
 
 
-def _named(optim_wrapper: Any) -> Iterator[tuple[str, OptimWrapper]]:
+def named_wrappers(optim_wrapper: Any) -> Iterator[tuple[str, OptimWrapper]]:
+    """Yield each optimizer's wrapper; one that is alone has the name ``""``."""
     if isinstance(optim_wrapper, OptimWrapperDict):
         yield from optim_wrapper.items()
     elif isinstance(optim_wrapper, OptimWrapper):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from kdhub.engine.facts import dataset_facts
+from kdhub.engine.data_identity import dataset_facts
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.sampling import start
 from kdhub.errors import UsageError

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from kdhub.distill.distiller import Distiller
 from kdhub.engine.buffers import buffer_digests, restore_buffers, unsaved_buffers
 from kdhub.engine.comparison import same
-from kdhub.engine.fitness import left_out, optimizer_types, require_resumable
+from kdhub.engine.fitness import left_out, named_wrappers, optimizer_types, require_resumable
 from kdhub.engine.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.models import unwrapped
 from kdhub.engine.readable import readable
@@ -40,7 +39,7 @@ def collect_state(runner: Any) -> dict[str, Any]:
         state["evaluated_at"] = loop.evaluated_at
         state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop)}
     state["optimizers"] = optimizer_types(runner.optim_wrapper)
-    state["backward_passes"] = [wrapper._inner_count for wrapper in _wrappers(runner.optim_wrapper)]
+    state["backward_passes"] = [wrapper._inner_count for _, wrapper in named_wrappers(runner.optim_wrapper)]
     return state
 
 
@@ -108,13 +107,13 @@ def _finish_resuming(runner: Any, generators: dict[str, Any] | None, backward_pa
     else:
         set_generator_states(generators)
     # mmengine counts on from the iterations, as if each had one backward pass
-    for wrapper, count in zip(_wrappers(runner.optim_wrapper), backward_passes, strict=True):
+    for (_, wrapper), count in zip(named_wrappers(runner.optim_wrapper), backward_passes, strict=True):
         wrapper._inner_count = count
 
 
 def accumulating(optim_wrapper: Any) -> bool:
     """Whether gradients are accumulated but not applied yet: no checkpoint holds those."""
-    return not all(wrapper.should_update() for wrapper in _wrappers(optim_wrapper))
+    return not all(wrapper.should_update() for _, wrapper in named_wrappers(optim_wrapper))
 
 
 def _state_of_process(runner: Any) -> dict[str, Any]:
@@ -197,11 +196,6 @@ def _guessed_position(loop: Resumable) -> tuple[int, int]:
         return loop.epoch, 0
     batches = _data_facts(loop)["batches"]
     return divmod(loop.iter, batches) if batches else (0, loop.iter)
-
-
-def _wrappers(optim_wrapper: Any) -> list[OptimWrapper]:
-    wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else (optim_wrapper,)
-    return [wrapper for wrapper in wrappers if isinstance(wrapper, OptimWrapper)]
 
 
 def _warn(runner: Any, reason: str) -> None:

@@ -282,11 +282,10 @@ def keyed_loader(loader: DataLoader[Any], seed: int, replay: Replay | None = Non
     if loader.batch_sampler is None:
         raise UsageError("training needs batches", where="train_dataloader.batch_size", expected="a number", got="None")
     workers = loader.num_workers > 0
-    shown, draws = (seed, None) if replay is None else replay
-    fixed = replay is not None and shown is not None
-    shown = seed if shown is None else shown
+    wanted = replay or Replay(None, None)
+    shown = seed if wanted.seed is None else wanted.seed
     return DataLoader(
-        KeyedDataset(loader.dataset, shown, draws, attach=True, fixed=fixed),
+        KeyedDataset(loader.dataset, shown, wanted.draws, attach=True, fixed=wanted.seed is not None),
         batch_sampler=SkippingBatches(loader.batch_sampler, seed),
         collate_fn=KeyedCollate(loader.collate_fn, shown, expose=replay is not None),
         num_workers=loader.num_workers,

@@ -136,8 +136,8 @@ def _difference(stored: Any, now: Any, size: int) -> float:
     if not same(map_tensors(_nothing, stored), map_tensors(_nothing, now)):
         return math.inf
     pairs = [(one.double(), other.double()) for one, other in zip(tensors_in(stored), tensors_in(now), strict=True)]
-    columns = [(list(one), list(other)) for one, other in pairs if len(other.shape) and len(other) == size]
-    single = [pair for pair in pairs if not (len(pair[1].shape) and len(pair[1]) == size)]  # one sample's own token set
+    columns = [(list(one), list(other)) for one, other in pairs if other.shape[:1] == (size,)]
+    single = [pair for pair in pairs if pair[1].shape[:1] != (size,)]  # one sample's own token set
     if single:
         columns.append(([one for one, _ in single], [other for _, other in single]))
     return worst_difference([one for one, _ in columns], [other for _, other in columns])

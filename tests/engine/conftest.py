@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,3 +64,9 @@ def config(tmp_path: Path, teacher: dict[str, Any]) -> Callable[..., Config]:
         return cfg
 
     return make
+
+
+@pytest.fixture
+def work_dir(run: Path, tmp_path: Path) -> Path:
+    """Copy the finished run that the fixture ``run`` of a test's module made."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ SCHEDULED = {"param_scheduler": [{"type": "StepLR", "step_size": 2, "by_epoch": 
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train once, with checkpoints at iterations 3 and 6."""
     return train(tiny.config(tmp_path_factory.mktemp("run"), optim_wrapper=ADAM)).work_dir
-
-
-@pytest.fixture
-def work_dir(run: Path, tmp_path: Path) -> Path:
-    """Copy the finished run."""
-    return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("missing", ["optimizer", "param_scheduler"])

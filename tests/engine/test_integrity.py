@@ -44,12 +44,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tiny.config(tmp_path_factory.mktemp("run"), default_hooks=SAVING)).work_dir
 
 
-@pytest.fixture
-def work_dir(run: Path, tmp_path: Path) -> Path:
-    """Copy the finished run."""
-    return Path(shutil.copytree(run, tmp_path / "copy"))
-
-
 def flip(path: Path, position: int | None = None) -> None:
     """Change one bit in the middle of a file, as a bad disk does: without changing its time."""
     content = bytearray(path.read_bytes())

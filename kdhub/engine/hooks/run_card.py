@@ -11,7 +11,8 @@ from mmengine.hooks import Hook
 
 import kdhub
 from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.facts import command_line, dataset_facts, machine, source_commit, versions
+from kdhub.engine.data_identity import dataset_facts
+from kdhub.engine.facts import command_line, machine, source_commit, versions
 from kdhub.engine.identity import experiment
 from kdhub.engine.loops import Resumable
 from kdhub.engine.models import described_model, student_of, teachers_of
