@@ -14,6 +14,9 @@ from kdhub.store.manifest import Manifest
 ABSENT = 2**62
 """Stands behind the end of every column, so that nothing can be taken from there: numpy raises `IndexError`."""
 
+INT64 = np.dtype(np.int64)
+"""Made once: `Index.codes` is called in each training step."""
+
 
 class Index:
     """Finds records by index and draw.
@@ -50,14 +53,15 @@ class Index:
         Raises:
             UsageError: For a draw that the store cannot have, or a negative sample.
         """
-        samples, draws = self._samples, self._draws
-        if draws == 1:  # the common case, in half the time
-            codes = [index for index, draw in keys if not draw and index >= 0]
+        if self._draws == 1:  # the common case, in half the time
+            codes = [index for index, draw in keys if draw == 0 <= index]
         else:
+            samples, draws = self._samples, self._draws
             codes = [draw * samples + index for index, draw in keys if 0 <= draw < draws and 0 <= index < samples]
-        if len(codes) < len(keys):
-            raise self._out_of_range(keys)
-        return np.fromiter(codes, np.int64, len(codes))  # np.array takes longer, as it looks for the shape first
+        try:
+            return np.fromiter(codes, INT64, len(keys))  # np.array takes longer, as it looks for the shape first
+        except ValueError:  # fewer codes than keys
+            raise self._out_of_range(keys) from None
 
     def look_up(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """Return for each key how many records stand before its own, or `ABSENT`.
