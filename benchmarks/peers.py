@@ -1,7 +1,7 @@
 """A whole training step of kdhub against torchdistill and a hand-written loop: the same teacher, student, losses, batches.
 
 ResNet-34 teaches ResNet-18: cross-entropy, temperature KL on logits and MSE on one feature map. In each round every
-variant takes one step on one batch, in an order that rotates, and the median of the ratios round by round counts. Where a
+variant takes one step on one batch, in random order, and the median of the ratios round by round counts. Where a
 process happens to place weights in memory is worth up to 4 % of a step to one variant or another, for as long as the process
 lives. So there are several processes, in each of which another variant is built first; their median is quoted, and their range.
 Each step ends with the value of its loss, and the benchmark stops if those of the float32 variants differ in the
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import random
 import statistics
 import subprocess
 import sys
@@ -102,11 +103,10 @@ def measure(
     steps = variants(images, size, folder, first)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     losses: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
+    names, chance = list(steps), random.Random(first)
     torch.manual_seed(1)
     for index, data in zip(range(rounds + WARM_UP), passes(images, size), strict=False):
-        turn = index % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in chance.sample(names, len(names)):
             begin = time.perf_counter()
             loss = steps[name](data)
             if index >= WARM_UP:

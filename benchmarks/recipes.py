@@ -13,9 +13,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 
 import kdhub
 from kdhub.config import load_config
@@ -84,6 +85,14 @@ def load(name: str) -> Config:
         cfg.model.teacher.checkpoint = None
     init_default_scope(cfg.get("default_scope") or "mmengine")
     return cfg
+
+
+def settle(cfg: Config, folder: Path) -> None:
+    """Give an untrained teacher a checkpoint: to weights that are drawn anew each time it is built no store can be bound."""
+    teacher = cfg.model.teacher
+    if "checkpoint" in teacher and teacher.checkpoint is None:  # a model of a hub names none and brings its weights
+        torch.save({"state_dict": MODELS.build(teacher).model.state_dict()}, folder / "teacher.pth")
+        teacher.checkpoint = str(folder / "teacher.pth")
 
 
 def with_store(cfg: Config, name: str, folder: Path, precision: str) -> Config:

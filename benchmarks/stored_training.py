@@ -41,7 +41,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from ready import Clock, ReadyTeacher  # noqa: E402
-from recipes import add_arguments, begin, load, with_store  # noqa: E402
+from recipes import add_arguments, begin, load, settle, with_store  # noqa: E402
 
 from kdhub.distill.distiller import Distiller  # noqa: E402
 from kdhub.distill.preprocess import SAMPLE_KEYS  # noqa: E402
@@ -81,6 +81,7 @@ class _Holder:
 def measure(name: str, rounds: int, place: Path) -> list[Round]:
     """Return the seconds of each variant, round by round."""
     cfg = load(name)
+    settle(cfg, place)
     ready = ReadyTeacher()
     models = {"live": MODELS.build(cfg.model), "ready": MODELS.build({**cfg.model, "teacher": ready})}
     for precision in PRECISIONS:
