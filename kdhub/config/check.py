@@ -13,6 +13,7 @@ from kdhub.config.missing_files import warn_of_missing_files, warn_of_missing_we
 from kdhub.config.places import ROOT, Spot
 from kdhub.config.resolve import Resolver, SourceResolver
 from kdhub.config.top_level import check_top_level
+from kdhub.config.writable import check_writable
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 
@@ -38,6 +39,7 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     for key in check_top_level(tree, manager, report):
         walk.visit(tree[key], key, ROOT.child(key))
     warn_of_missing_weights(tree.get("load_from"), "load_from", report)
+    check_writable(tree, "", report)
     _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
     return report

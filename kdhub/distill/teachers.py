@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.described import described
 from kdhub.distill.arguments import require_choice, require_number
 from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
@@ -194,7 +195,7 @@ class ModelTeacher:
     def config_fingerprint(self) -> str:
         """Identify all but the weights, as the end of `fingerprint`."""
         settings = [self._config, self.mode, self.batch, self.precision]
-        config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_name_of).encode())
+        config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=described).encode())
         return f"{CONFIG_MARKER}{config.hexdigest()[:16]}"
 
     def state(self) -> dict[str, Any]:
@@ -257,12 +258,6 @@ def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
             fix="wrap it in a BaseModel with a data_preprocessor, or use the wrapper of a plugin (kdhub list model)",
         )
     return built, config
-
-
-def _name_of(value: Any) -> str:
-    """Name what JSON cannot hold; its ``repr`` may hold an address, which differs in every process."""
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _copy_containers(raw: Any) -> Any:

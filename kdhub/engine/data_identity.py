@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdhub.engine.identity import described_value
+from kdhub.described import described
 from kdhub.engine.sampling import KeyedDataset
 
 _LOCATIONS = frozenset({"root", "data_root"})
@@ -105,9 +105,9 @@ def _sizes(info: Any) -> Iterator[int | None]:
 
 def _text(info: Any) -> str:
     try:
-        return json.dumps(info, default=described_value)
+        return json.dumps(info, default=described)
     except TypeError:  # keys that are no text
-        return json.dumps(_with_text_keys(info), default=described_value)
+        return json.dumps(_with_text_keys(info), default=described)
 
 
 def _with_text_keys(value: Any) -> Any:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from kdhub.described import described
 
 _PARTS = (
     "model",
@@ -48,7 +46,7 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, 
 
 def digest(value: Any) -> str:
     """Return the first 12 digits of the SHA-256 of a part of a config; classes, functions and objects count by name."""
-    text = json.dumps(_canonical(value), sort_keys=True, default=described_value)
+    text = json.dumps(_canonical(value), sort_keys=True, default=described)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -58,17 +56,3 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_canonical(entry) for entry in value]
     return value
-
-
-def described_value(value: Any) -> Any:
-    """Write for JSON what it has no form for; an object counts by class, as its ``repr`` holds an address."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return [str(value.dtype), *value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    owner = value if hasattr(value, "__qualname__") else type(value)
-    return f"{owner.__module__}.{owner.__qualname__}"

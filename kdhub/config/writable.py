@@ -1,0 +1,44 @@
+"""Values that stand in a config and cannot be written into one: the run's ``config.py`` and checkpoints hold it as text."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from kdhub.config.findings import Report
+
+
+def check_writable(value: Any, path: str, report: Report) -> None:
+    """Report paths, arrays, functions and other objects, for which mmengine writes what is no Python.
+
+    Args:
+        value: What stands in the config.
+        path: Its key path; empty for the whole config.
+        report: Where findings go.
+    """
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            check_writable(child, f"{path}.{key}" if path else str(key), report)
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            check_writable(child, f"{path}.{index}", report)
+    elif not isinstance(value, str | type) and not _is_written(value):
+        report.error(
+            path,
+            f"no config file can hold this {type(value).__name__}",
+            expected="text, a number, a class, or lists and dicts of them",
+            got=repr(value)[:80],
+            fix="write str(...)" if isinstance(value, PurePath) else "write down what it is made from",
+        )
+
+
+def _is_written(value: Any) -> bool:
+    if isinstance(value, PurePath):  # its text may be Python by chance: a/b divides
+        return False
+    try:
+        ast.parse(str(value), mode="eval")
+    except (SyntaxError, ValueError):
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""What stands in a config must be writable as one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.mark.parametrize("value", [Path("data/toy"), Path("/data/toy"), np.zeros(30), len, object()], ids=repr)
+@pytest.mark.parametrize("path", ["train_dataloader.dataset.data_root", "helper.0"])
+def test_what_no_config_can_hold_is_found_at_its_path(findings, valid, value, path):
+    """mmengine ends in a SyntaxError over the whole config, or writes a path as a division, when the first step is due."""
+    if path == "helper.0":
+        valid["helper"] = [value]
+    else:
+        valid["train_dataloader"]["dataset"]["data_root"] = value
+    found = findings(valid)
+    assert list(found) == [path]
+    assert found[path].level == "error"
+    assert type(value).__name__ in found[path].message
+    assert found[path].fix == ("write str(...)" if isinstance(value, Path) else "write down what it is made from")
+
+
+@pytest.mark.parametrize(
+    "value", ["a/b", "it's", 1, -0.5, True, None, np.float32(0.5), (1, [2.0, {"a": None}]), {1, 2}, b"x", Path], ids=repr
+)
+def test_what_mmengine_writes_passes(findings, valid, value):
+    """A checker that forbids what works is switched off."""
+    valid["helper"] = value
+    assert findings(valid) == {}
