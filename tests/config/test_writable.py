@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize("value", [Path("data/toy"), Path("/data/toy"), np.zeros(30), len, object()], ids=repr)
 @pytest.mark.parametrize("path", ["train_dataloader.dataset.data_root", "helper.0"])
 def test_what_no_config_can_hold_is_found_at_its_path(findings, valid, value, path):
-    """mmengine ends in a SyntaxError over the whole config, or writes a path as a division, when the first step is due."""
+    """A SyntaxError over the whole text of the config, or a path written as a division, when the first step is due."""
     if path == "helper.0":
         valid["helper"] = [value]
     else:
@@ -22,7 +22,9 @@ def test_what_no_config_can_hold_is_found_at_its_path(findings, valid, value, pa
 
 
 @pytest.mark.parametrize(
-    "value", ["a/b", "it's", 1, -0.5, True, None, np.float32(0.5), (1, [2.0, {"a": None}]), {1, 2}, b"x", Path], ids=repr
+    "value",
+    ["a/b", "it's", 1, -0.5, True, None, np.float32(0.5), (1, [2.0, {"a": None}]), {1, 2}, b"x", Path],
+    ids=repr,
 )
 def test_what_mmengine_writes_passes(findings, valid, value):
     """A checker that forbids what works is switched off."""
