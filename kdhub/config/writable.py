@@ -30,7 +30,9 @@ def check_writable(value: Any, path: str, report: Report) -> None:
             f"no config file can hold this {type(value).__name__}",
             expected="text, a number, a class, or lists and dicts of them",
             got=repr(value)[:80],
-            fix="write str(...)" if isinstance(value, PurePath) else "write down what it is made from",
+            fix="write str(...)"
+            if isinstance(value, PurePath)
+            else "write down what it is made from, or del a helper at the end of the file",
         )
 
 
