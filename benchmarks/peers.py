@@ -12,7 +12,8 @@ timed steps. The first time that a record is read, its checksum is too: with the
 timed rounds. The bytes come from the page cache of the system, as they do in a training whose store fits in memory.
 
 Usage: pip install '.[bench]' and python benchmarks/peers.py [--processes 5] [--rounds 20] [--batch 8] [--side 224]
-[--images 64] [--json]
+[--images 64]
+[--only kdhub] [--json]
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,8 @@ WARM_UP = BATCHES + 1
 """Rounds that are not timed: allocations, and a teacher in half precision is measured on its first batches."""
 
 
-def variants(images: Batch, size: int, folder: Path, first: int) -> dict[str, Step]:
-    """Build all variants, beginning with one of them; the store from a copy of the teacher and in a folder of its own."""
+def variants(images: Batch, size: int, folder: Path, first: int, chosen: Collection[str]) -> dict[str, Step]:
+    """Build some variants, beginning with one of them; the store from a copy of the teacher and in a folder of its own."""
 
     def from_store(teacher: Classifier) -> Teacher:
         taps = [ModuleOutput("network.fc"), ModuleOutput("network.layer3")]
@@ -69,7 +70,7 @@ def variants(images: Batch, size: int, folder: Path, first: int) -> dict[str, St
         "kdhub, store": partial(kdhub_step, from_store),
         "kdhub, bf16 teacher": partial(kdhub_step, partial(ModelTeacher, precision="bfloat16")),
     }
-    names = list(builders)
+    names = [name for name in builders if name in chosen]
     first %= len(names)
     steps = {name: builders[name]() for name in names[first:] + names[:first]}
     return {name: steps[name] for name in names}
@@ -91,16 +92,19 @@ def passes(images: Batch, size: int) -> Iterator[Batch]:
 OTHERS = ("torchdistill", "hand-written")
 """What all variants are compared with."""
 
-EXACT = dict.fromkeys(("hand-written", "torchdistill", "kdhub", "kdhub, store"), TOLERANCE)
+OURS = ("kdhub", "kdhub, store", "kdhub, bf16 teacher")
+
+EXACT = dict.fromkeys((*OTHERS, "kdhub", "kdhub, store"), TOLERANCE)
 
 
 def measure(
-    rounds: int, size: int, side: int, count: int, folder: Path, first: int
+    rounds: int, size: int, side: int, count: int, folder: Path, first: int, chosen: Collection[str]
 ) -> dict[str, dict[str, list[float]]]:
-    """Run all variants side by side; return seconds and losses, step by step, of each."""
+    """Run variants side by side; return seconds and losses, step by step, of each."""
     torch.manual_seed(1)
     images = batch(count, side)
-    steps = variants(images, size, folder, first)
+    steps = variants(images, size, folder, first, chosen)
+    exact = {name: limit for name, limit in EXACT.items() if name in steps}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     losses: dict[str, list[float]] = {name: [] for name in steps}
     names, chance = list(steps), random.Random(first)
@@ -113,14 +117,14 @@ def measure(
                 seconds[name].append(time.perf_counter() - begin)
             losses[name].append(loss)
         if index < WARM_UP:
-            require_equal(f"round {index}", {name: losses[name][-1] for name in EXACT}, "hand-written", EXACT)
+            require_equal(f"round {index}", {name: losses[name][-1] for name in exact}, "hand-written", exact)
     return {"seconds": seconds, "losses": losses}
 
 
 def in_this_process(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Return each variant's time, what it is to torchdistill's and to the loop's, and how far its losses are off."""
     with tempfile.TemporaryDirectory() as place:
-        found = measure(args.rounds, args.batch, args.side, args.images, Path(place), args.first)
+        found = measure(args.rounds, args.batch, args.side, args.images, Path(place), args.first, (*OTHERS, *args.only))
     seconds, losses = found["seconds"], found["losses"]
     return {
         name: {
@@ -135,6 +139,7 @@ def in_this_process(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 def in_fresh_processes(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Do that several times, and return medians with their spread."""
     options = [f"--{name}={getattr(args, name)}" for name in ("rounds", "batch", "side", "images")]
+    options += ["--only", *args.only]
     runs = []
     for first in range(args.processes):
         command = [sys.executable, __file__, *options, f"--first={first}"]
@@ -160,6 +165,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="images in a batch (default 8)")
     parser.add_argument("--side", type=int, default=224, help="side of an image in pixels (default 224)")
     parser.add_argument("--images", type=int, default=64, help="images that batches are drawn from (default 64)")
+    parser.add_argument("--only", nargs="+", choices=OURS, default=OURS, help="variants to compare (default: all)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--first", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
