@@ -2,8 +2,9 @@
 
 ResNet-34 teaches ResNet-18: cross-entropy, temperature KL on logits and MSE on one feature map. In each round every
 variant takes one step on one batch, in random order, and the median of the ratios round by round counts. Where a
-process happens to place weights in memory is worth up to 4 % of a step to one variant or another, for as long as the process
-lives. So there are several processes, in each of which another variant is built first; their median is quoted, and their range.
+process happens to place weights in memory is worth some per cent of a step to one variant or another, for as long as the process
+lives. So there are several processes, in each of which another variant is built first; their median is quoted, and their
+range, or from ten processes on a 95 % interval by bootstrap.
 Each step ends with the value of its loss, and the benchmark stops if those of the float32 variants differ in the
 rounds before the timed ones; later, rounding alone drives trainings apart, and the deviation is printed.
 
@@ -12,8 +13,7 @@ timed steps. The first time that a record is read, its checksum is too: with the
 timed rounds. The bytes come from the page cache of the system, as they do in a training whose store fits in memory.
 
 Usage: pip install '.[bench]' and python benchmarks/peers.py [--processes 5] [--rounds 20] [--batch 8] [--side 224]
-[--images 64]
-[--only kdhub] [--json]
+[--images 64] [--only kdhub] [--json]
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ OTHERS = ("torchdistill", "hand-written")
 """What all variants are compared with."""
 
 OURS = ("kdhub", "kdhub, store", "kdhub, bf16 teacher")
+"""What is compared with them."""
 
 EXACT = dict.fromkeys((*OTHERS, "kdhub", "kdhub, store"), TOLERANCE)
 

@@ -3,9 +3,9 @@
 Values are as large as a CamVid segmentor's logits (11 x 40 x 56) and MiniLM embeddings (384). Two processes read random
 batches at the same time; in each, reads of the store and of the array take turns, in all orders, over different keys, and
 the ratio of the median times is quoted: 1.00 reads as fast as the array. All get a list of keys and give a tensor; the array
-is read in two ways, ``array.take(indices)``, the fastest that numpy has, and the usual ``array[indices]``. The first read of a record also checks its
-checksum and is quoted apart. The store of two shards was written by one process, one shard after the other, and not merged,
-so it lies in two blocks; the others lie in one.
+is read in two ways, ``array.take(indices)``, the fastest that numpy has, and the usual ``array[indices]``. The first read of
+a record also checks its checksum and is quoted apart. The store of two shards was written by one process, one shard after
+the other, and not merged, so it lies in two blocks; the others lie in one.
 
 Usage: python benchmarks/store.py [--reads 2000] [--rounds 3] [--json]
 """
@@ -109,8 +109,8 @@ def race(folder: Path, samples: int, batch: int, reads: int, seed: int, start: A
     first = [seconds(from_store, keys) for keys in batches[1:]]  # with the one above, a whole pass as training makes it
     found: dict[Read, list[float]] = {from_store: [], by_take: [], by_indexing: []}
     for _, order in zip(range(reads), itertools.cycle(itertools.permutations(found))):
-        batches = [[(chance.randrange(samples), 0) for _ in range(batch)] for _ in order]
-        for read, keys in zip(order, batches, strict=True):
+        drawn = [[(chance.randrange(samples), 0) for _ in range(batch)] for _ in order]
+        for read, keys in zip(order, drawn, strict=True):
             found[read].append(seconds(read, keys))
     results.put((*map(statistics.median, found.values()), statistics.median(first)))
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from numbers import Number
 from pathlib import PurePath
 from typing import Any
 
 from kdhub.config.findings import Report
+
+_PLAIN = (str, Number, type(None), type)
+"""Nearly all that stands in a config; numbers of numpy are numbers too."""
 
 
 def check_writable(value: Any, path: str, report: Report) -> None:
@@ -24,7 +28,7 @@ def check_writable(value: Any, path: str, report: Report) -> None:
     elif isinstance(value, list | tuple):
         for index, child in enumerate(value):
             check_writable(child, f"{path}.{index}", report)
-    elif not isinstance(value, str | type) and not _is_written(value):
+    elif not isinstance(value, _PLAIN) and not _is_written(value):
         report.error(
             path,
             f"no config file can hold this {type(value).__name__}",
