@@ -20,6 +20,7 @@ from kdhub.distill.position import Position
 from kdhub.distill.preprocess import DistillPreprocessor
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.shape_probe import mismatches, require_matching
+from kdhub.distill.split import split_warning
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import Teacher
 from kdhub.errors import UsageError, near_matches, placed
@@ -213,6 +214,10 @@ class Distiller(BaseModel):
             theirs = self._teachers[name].class_names
             if theirs is not None:
                 check_class_names(classes, theirs, name)
+
+    def split_warning(self, accumulated: int, processes: int) -> str | None:
+        """Say what `kdhub.distill.split.split_warning` says of the objectives."""
+        return split_warning(self._objectives(), accumulated, processes)
 
     def guard_state(self) -> dict[str, Any]:
         """Return what guards and taps remember of earlier steps, for a checkpoint."""

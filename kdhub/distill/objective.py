@@ -84,6 +84,11 @@ class Objective(nn.Module):
         """What both sides must share: ``shape``, ``batch`` or ``nothing``."""
         return self.spec.match if self.spec is not None else "nothing"
 
+    @property
+    def reads_batch(self) -> bool:
+        """Whether the loss hears a mask, labels or anything else of the batch."""
+        return bool(self._fields)
+
     def muted(self, step: int) -> bool:
         """Whether a schedule holds a number of the loss at zero now, so that a term may be zero without a mistake."""
         return any(schedule(step) == 0 for schedule in self._schedules.values())
