@@ -112,7 +112,7 @@ class Distiller(BaseModel):
             if not self.taps_of(name):
                 print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)
         self.task_weight = as_schedule(task_weight, "model.task_weight")
-        self.guards = Guards(**(guards or {}))
+        self.guards = Guards.of(guards)
         self.position = Position()
         self._watch = TermWatch(self.guards)
         self._shapes_checked = False

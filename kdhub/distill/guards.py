@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kdhub.distill.arguments import require_count, require_flag
 from kdhub.distill.values import tensors_in
-from kdhub.errors import GuardError
+from kdhub.errors import GuardError, UsageError, near_matches, placed
 
 _STIFF = 3
 """Steps in a row after which a gradient that is exactly 0 is no chance any more."""
@@ -41,6 +42,29 @@ class Guards:
     no_gradient: bool = True
     teacher_mode: bool = True
     class_names: bool = True
+
+    @classmethod
+    def of(cls, options: Any) -> Guards:
+        """Read what stands in the config as ``model.guards``.
+
+        Raises:
+            UsageError: If it is no dict of guard to switch.
+        """
+        options = {} if options is None else options
+        known = [one.name for one in fields(cls)]
+        if not isinstance(options, Mapping):
+            raise UsageError("not a dict of guards", where="model.guards", expected=", ".join(known), got=repr(options))
+        for key, value in options.items():
+            where = f"model.guards.{key}"
+            if key not in known:
+                near = near_matches(str(key), known)
+                raise UsageError(f"no guard {key!r}", where=where, expected=", ".join(known), near=near)
+            with placed(where):
+                if key == "zero_term":
+                    require_count("Guards", key, value, at_least=0)
+                else:
+                    require_flag("Guards", key, value)
+        return cls(**options)
 
 
 class TermWatch:

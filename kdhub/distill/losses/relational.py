@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_choice, require_number
+from kdhub.distill.arguments import require_choice, require_flag, require_number
 from kdhub.distill.losses.cosine import unit_vectors
 from kdhub.distill.losses.reduction import masked_mean
 from kdhub.distill.values import to_float32
@@ -78,6 +78,8 @@ class Relational(nn.Module):
     ) -> None:
         super().__init__()
         require_choice("Relational", "similarity", similarity, _SIMILARITIES)
+        require_flag("Relational", "normalize", normalize)
+        require_flag("Relational", "diagonal", diagonal)
         if beta is not None:
             require_number("Relational", "beta", beta, at_least=0)
         self.similarity = similarity

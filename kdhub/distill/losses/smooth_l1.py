@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_number
+from kdhub.distill.arguments import require_axis, require_number
 from kdhub.distill.losses._inputs import entry_by_entry
 from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
@@ -59,6 +59,7 @@ class SmoothL1(MaskedLoss):
         super().__init__(reduction)
         require_number("SmoothL1", "beta", beta, at_least=0)
         self.beta = beta
+        require_axis("SmoothL1", "axis", axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:

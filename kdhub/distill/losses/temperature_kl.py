@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdhub.distill.arguments import require_number
+from kdhub.distill.arguments import require_axis, require_number
 from kdhub.distill.losses._inputs import aligned_mask, entry_by_entry, feature_axis
 from kdhub.distill.losses.reduction import REDUCTIONS, MaskedLoss, masked_mean
 from kdhub.errors import UsageError
@@ -93,6 +93,7 @@ class TemperatureKL(MaskedLoss):
         self.temperature = temperature
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
+        require_axis("TemperatureKL", "class_axis", class_axis)
         self.class_axis = class_axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
