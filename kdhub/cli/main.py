@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ToldElsewhereError:
         return 2
     except KdhubError as error:
-        if isinstance(error, PluginError) and os.environ.get("KDHUB_PLUGIN_ERRORS") == "raise":
+        blamed = isinstance(error, PluginError) or not isinstance(error.__cause__, KdhubError | None)
+        if blamed and os.environ.get("KDHUB_PLUGIN_ERRORS") == "raise":
             raise
         print(f"kdhub: error: {error}", file=sys.stderr)
         return 2

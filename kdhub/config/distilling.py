@@ -10,6 +10,7 @@ from kdhub.config.findings import Finding, Report
 from kdhub.config.objectives import (
     Inputs,
     missing_inputs,
+    name_problem,
     spread,
     spread_problems,
     teacher_problems,
@@ -39,8 +40,8 @@ def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager,
     heard: set[str] = set()
     for name, objective in objectives.items():
         where = f"{path}.objectives.{name}"
-        if "." in str(name):
-            report.error(where, "an objective's name may hold no '.'")
+        if problem := name_problem(name, where):
+            _add([problem], report)
         if isinstance(objective, Mapping):
             own = _check_objective(objective, where, teachers, manager, report)
             _check_unaugmented(objective, where, own & unaugmented, manager, report)

@@ -34,6 +34,19 @@ class Inputs:
         return cls.of((*spec.inputs, *spec.optional), spec.inputs, spec.fields)
 
 
+def name_problem(name: Any, where: str) -> UsageError | None:
+    """Return what is wrong with an objective's name, which is part of parameter names and of names in the log."""
+    if isinstance(name, str) and name and "." not in name and name != "training" and not name.startswith("_"):
+        return None
+    return UsageError(
+        "an objective cannot have this name",
+        where=where,
+        expected="a text without '.', that does not begin with '_' and is not 'training'",
+        got=repr(name),
+        fix="rename the objective",
+    )
+
+
 def spread(spec: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Give each loss input of one side its entry.
 

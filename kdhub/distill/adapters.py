@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_choice, require_count
+from kdhub.distill.arguments import require_choice, require_count, require_flag, require_size
 from kdhub.distill.values import to_float32
 from kdhub.errors import UsageError
 
@@ -27,6 +27,9 @@ class Linear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
+        require_count("Linear", "in_features", in_features, at_least=1)
+        require_count("Linear", "out_features", out_features, at_least=1)
+        require_flag("Linear", "bias", bias)
         self.in_features = in_features
         self.out_features = out_features
         self.bias = bias
@@ -53,6 +56,9 @@ class Conv1x1(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
+        require_count("Conv1x1", "in_channels", in_channels, at_least=1)
+        require_count("Conv1x1", "out_channels", out_channels, at_least=1)
+        require_flag("Conv1x1", "bias", bias)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.bias = bias
@@ -92,9 +98,11 @@ class SpatialResize(nn.Module):
         antialias: bool = True,
     ) -> None:
         super().__init__()
-        for extent in size or ():
-            require_count("SpatialResize", "size", extent, at_least=1)
+        if size is not None:
+            require_size("SpatialResize", "size", size)
         require_choice("SpatialResize", "mode", mode, ("bilinear", "bicubic", "nearest", "area"))
+        require_flag("SpatialResize", "align_corners", align_corners)
+        require_flag("SpatialResize", "antialias", antialias)
         self.size = size
         self.mode = mode
         self.align_corners = align_corners
@@ -140,6 +148,8 @@ class TokenPool(nn.Module):
         require_count("TokenPool", "keep_prefix", keep_prefix, at_least=0)
         if tokens is not None:
             require_count("TokenPool", "tokens", tokens, at_least=keep_prefix + 1)
+        if grid is not None:
+            require_size("TokenPool", "grid", grid)
         self.tokens = tokens
         self.keep_prefix = keep_prefix
         self.grid = grid

@@ -50,6 +50,67 @@ def require_count(owner: str, name: str, value: Any, *, at_least: int | None = N
     raise UsageError(f"{owner}: bad {name}", expected=f"a whole number{bound}", got=repr(value))
 
 
+def require_axis(owner: str, name: str, value: Any) -> None:
+    """See that a value is the number of an axis, or ``None``.
+
+    Args:
+        owner: Class that takes it, for the error.
+        name: Name of the argument.
+        value: What was given.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if value is not None:
+        require_count(owner, name, value)
+
+
+def require_flag(owner: str, name: str, value: Any) -> None:
+    """See that a value is ``True`` or ``False``: any other would count as true in silence, also ``'False'``.
+
+    Args:
+        owner: Class that takes it, for the error.
+        name: Name of the argument.
+        value: What was given.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if not isinstance(value, bool):
+        raise UsageError(f"{owner}: bad {name}", expected="True or False", got=repr(value))
+
+
+def require_list(owner: str, name: str, value: Any) -> None:
+    """See that a value is a list or a tuple.
+
+    Args:
+        owner: Class that takes it, for the error.
+        name: Name of the argument.
+        value: What was given.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{owner}: bad {name}", expected="a list", got=repr(value), fix=f"{name}=[...]")
+
+
+def require_size(owner: str, name: str, value: Any) -> None:
+    """See that a value is a height and a width.
+
+    Args:
+        owner: Class that takes it, for the error.
+        name: Name of the argument.
+        value: What was given.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    sides = value if isinstance(value, list | tuple) and len(value) == 2 else ()
+    if not sides or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 1 for one in sides):
+        raise UsageError(f"{owner}: bad {name}", expected="(height, width), whole numbers from 1", got=repr(value))
+
+
 def require_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
     """See that a value is one of a few words.
 
@@ -63,7 +124,7 @@ def require_choice(owner: str, name: str, value: Any, choices: Iterable[str]) ->
         UsageError: If it is not.
     """
     choices = tuple(choices)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise UsageError(
             f"{owner}: bad {name}",
             expected=" or ".join(map(repr, choices)),

@@ -13,13 +13,17 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 import kdhub
+from kdhub.config.objectives import name_problem
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
 from kdhub.distill.objective import Objective
 from kdhub.distill.position import Position
 from kdhub.distill.preprocess import DistillPreprocessor
+from kdhub.distill.proof import held_at_zero, prove, prove_shape_only
 from kdhub.distill.schedules import as_schedule
-from kdhub.distill.shape_probe import mismatches, require_matching
+from kdhub.distill.shape_probe import mismatches, require_all_samples, require_matching
+from kdhub.distill.split import split_warning
+from kdhub.distill.student_losses import require_mode, run_student, summed_losses
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import Teacher
 from kdhub.errors import UsageError, near_matches, placed
@@ -37,7 +41,8 @@ class Distiller(BaseModel):
     Args:
         student: Config of any registered mmengine model, or a built one; it is not changed.
         objectives: Name to objective: ``dict(loss=, student=, teacher=, adapter=, batch=, weight=)``, see
-            `kdhub.distill.objective.Objective`.
+            `kdhub.distill.objective.Objective`. One that is ``None``, or whose weight is the number 0, is left out with all
+            that it has, for ablations; so are all of them by ``None`` or an empty dict.
         teacher: Config of the only teacher.
         teachers: Name to config of several teachers; taps then say ``"name:path"``.
         task_weight: Factor of the student's own losses: a number or a schedule.
@@ -67,7 +72,7 @@ class Distiller(BaseModel):
     def __init__(
         self,
         student: Any,
-        objectives: Mapping[str, Mapping[str, Any]],
+        objectives: Mapping[str, Mapping[str, Any] | None] | None,
         teacher: Any = None,
         teachers: Mapping[str, Any] | None = None,
         task_weight: Any = 1.0,
@@ -90,17 +95,24 @@ class Distiller(BaseModel):
         places = {name: "model.teacher" if teacher is not None else f"model.teachers.{name}" for name in named}
         built_teachers = {name: _build_teacher(name, spec, places[name]) for name, spec in named.items()}
         super().__init__(data_preprocessor=DistillPreprocessor(built_student, built_teachers), init_cfg=init_cfg)
+        require_mode(built_student, "model.student")
+        for name, one in built_teachers.items():
+            if one.model is not None:
+                require_mode(one.model, places[name])
         self.student = built_student
         self._teachers = built_teachers
         self._teacher_places = places
-        self.objectives = nn.ModuleDict(
-            {name: _build_objective(name, spec, built_student, built_teachers) for name, spec in objectives.items()}
+        self.objectives = _named(
+            {
+                name: _build_objective(name, spec, built_student, built_teachers)
+                for name, spec in _left_in(objectives).items()
+            }
         )
         for name in built_teachers:
             if not self.taps_of(name):
                 print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)
         self.task_weight = as_schedule(task_weight, "model.task_weight")
-        self.guards = Guards(**(guards or {}))
+        self.guards = Guards.of(guards)
         self.position = Position()
         self._watch = TermWatch(self.guards)
         self._shapes_checked = False
@@ -127,7 +139,7 @@ class Distiller(BaseModel):
         step = self.position.step
         objectives = self._objectives()
         with recording([tap for o in objectives for tap in o.student_taps.values()], self.student):
-            losses = self._task_losses(self.student._run_forward(student, mode="loss"), step)
+            losses = self._task_losses(run_student(self.student, student), step)
         for name, teacher in self._teachers.items():
             if taps := self.taps_of(name):
                 with placed(self._teacher_places[name]):
@@ -158,17 +170,25 @@ class Distiller(BaseModel):
             {o.name: o.adapt(raw[o.name]) for o in heard} if self._shapes_checked else self._first_adapt(heard, raw)
         )
         terms: dict[str, Tensor] = {}
-        weighted: dict[str, Tensor] = {}
-        muted: set[str] = set()
+        owners: dict[str, Objective] = {}
+        weights: dict[str, float] = {}
+        pulls: dict[str, Tensor] = {}
         for objective in heard:
             own = objective(adapted[objective.name], step)
-            weight = objective.weight(step)
             _merge(terms, own)
-            weighted |= {name: value * weight for name, value in own.items()}
-            if objective.muted(step):
-                muted |= own.keys()
-        self._watch.check(terms, step, muted)
-        return weighted
+            owners |= dict.fromkeys(own, objective)
+            weights |= dict.fromkeys(own, objective.weight(step))
+            unproven = {k: v for k, v in own.items() if weights[k] and self._proves() and self._watch.awaits_proof(k)}
+            if unproven:
+                sides = raw[objective.name], adapted[objective.name]
+                pulls |= prove(objective, *sides, unproven, complete=len(unproven) == len(own))
+        self._watch.check(
+            terms, step, weights, pulls, lambda name: held_at_zero(owners[name], adapted[owners[name].name], name)
+        )
+        return {name: value * weights[name] for name, value in terms.items()}
+
+    def _proves(self) -> bool:
+        return self.guards.no_gradient and self.training and torch.is_grad_enabled()
 
     def _first_adapt(
         self, objectives: Sequence[Objective], raw: dict[str, dict[str, Any]]
@@ -177,16 +197,21 @@ class Distiller(BaseModel):
         require_matching(
             found for o in objectives if not o.adapters for found in mismatches(o, raw[o.name], raw[o.name])
         )
-        if self.guards.no_gradient and self.training and torch.is_grad_enabled():
+        if self._proves():
             for objective in objectives:
                 check_gradient(objective.name, [raw[objective.name][name] for name in objective.student_taps])
         adapted = {o.name: o.adapt(raw[o.name]) for o in objectives}
+        for objective in objectives:
+            require_all_samples(objective, raw[objective.name], adapted[objective.name])
         require_matching(found for o in objectives for found in mismatches(o, raw[o.name], adapted[o.name]))
+        if self._proves():
+            for objective in objectives:
+                prove_shape_only(objective, raw[objective.name])
         self._shapes_checked = True
         return adapted
 
     def _task_losses(self, result: Any, step: int) -> dict[str, Any]:
-        losses = dict(result) if isinstance(result, Mapping) else {"loss_task": result}
+        losses = summed_losses(result, say=not self._shapes_checked)
         weight = self.task_weight(step)
         if weight == 1.0:
             return losses
@@ -213,6 +238,10 @@ class Distiller(BaseModel):
             theirs = self._teachers[name].class_names
             if theirs is not None:
                 check_class_names(classes, theirs, name)
+
+    def split_warning(self, accumulated: int, processes: int) -> str | None:
+        """Say what `kdhub.distill.split.split_warning` says of the objectives."""
+        return split_warning(self._objectives(), accumulated, processes)
 
     def guard_state(self) -> dict[str, Any]:
         """Return what guards and taps remember of earlier steps, for a checkpoint."""
@@ -252,12 +281,37 @@ def _build_teacher(name: str, spec: Any, place: str) -> Teacher:
     return teacher
 
 
-def _build_objective(
-    name: str, spec: Mapping[str, Any], student: BaseModel, teachers: Mapping[str, Teacher]
-) -> Objective:
+def _left_in(objectives: Any) -> dict[str, Any]:
+    """Return the objectives that train anything, and say which ones were left out."""
+    if not isinstance(objectives, Mapping | None):
+        raise UsageError(
+            "not a dict of name to objective", where="model.objectives", got=repr(objectives), fix="NAME=dict(loss=...)"
+        )
+    left_in = {}
+    for name, spec in (objectives or {}).items():
+        weight = spec.get("weight", 1.0) if isinstance(spec, Mapping) else 1.0
+        if spec is None or (isinstance(weight, int | float) and not isinstance(weight, bool) and weight == 0):
+            print_log(f"objective {name!r} is left out: it is {'None' if spec is None else 'of weight 0'}", "current")
+        else:
+            left_in[name] = spec
+    if not left_in:
+        print_log("there is no objective: the student trains on its own losses alone", "current")
+    return left_in
+
+
+def _named(objectives: Mapping[str, Objective]) -> nn.ModuleDict:
+    """Hold objectives under their names, also those that `nn.ModuleDict` refuses as it has methods of that name."""
+    held = nn.ModuleDict()
+    held._modules.update(objectives)
+    return held
+
+
+def _build_objective(name: str, spec: Any, student: BaseModel, teachers: Mapping[str, Teacher]) -> Objective:
     where = f"model.objectives.{name}"
-    if "." in name:
-        raise UsageError("an objective's name may hold no '.'", where=where)
+    if problem := name_problem(name, where):
+        raise problem
+    if not isinstance(spec, Mapping):
+        raise UsageError("not an objective", where=where, expected="dict(loss=..., student=...)", got=repr(spec))
     for key in spec:
         if key not in _OBJECTIVE_KEYS:
             raise UsageError(

@@ -34,12 +34,13 @@ class BatchFields:
 def batch_field(batch: Any, path: str, where: str) -> Any:
     """Take a field out of a batch.
 
-    A list on the way (mmengine's ``data_samples``) is gone through sample by sample; the tensors found are stacked if
-    their shapes agree and stay a list otherwise.
+    A number picks an entry of a list or tuple: ``1`` is the labels of a batch ``(inputs, labels)``. Any other name goes
+    through a list on the way (mmengine's ``data_samples``) sample by sample; the tensors found are stacked if their shapes
+    agree and stay a list otherwise.
 
     Args:
         batch: The student's preprocessed batch.
-        path: Dotted path such as ``labels`` or ``data_samples.gt_sem_seg.data``.
+        path: Dotted path such as ``labels``, ``1`` or ``data_samples.gt_sem_seg.data``.
         where: Key path in the config, for errors.
 
     Raises:
@@ -54,20 +55,30 @@ def batch_field(batch: Any, path: str, where: str) -> Any:
 
 
 def _step(value: Any, part: str, path: str, where: str) -> Any:
-    if isinstance(value, list):
-        return [_step(entry, part, path, where) for entry in value]
+    names: list[str]
     if isinstance(value, Mapping):
         names = [str(key) for key in value]
-        if part in value:
-            return value[part]
+        for key in value:
+            if str(key) == part:
+                return value[key]
+    elif isinstance(value, list | tuple) and part.isdecimal():
+        names = [str(index) for index in range(len(value))]
+        if int(part) < len(value):
+            return value[int(part)]
+    elif part in getattr(value, "_fields", ()):  # a named tuple
+        return getattr(value, part)
+    elif isinstance(value, list | tuple) and value and not any(isinstance(one, torch.Tensor) for one in value):
+        return [_step(entry, part, path, where) for entry in value]
+    elif isinstance(value, list | tuple):
+        names = [str(index) for index in range(len(value))]
     else:
-        names = list(value.keys()) if callable(getattr(value, "keys", None)) else list(vars(value))
-        if hasattr(value, part):
+        names = list(value.keys()) if callable(getattr(value, "keys", None)) else list(getattr(value, "__dict__", ()))
+        if not isinstance(value, torch.Tensor) and hasattr(value, part):
             return getattr(value, part)
     raise UsageError(
         f"the batch has no {part!r} on the way to {path!r}",
         where=where,
-        expected="one of " + ", ".join(names),
+        expected="one of " + ", ".join(names) if names else f"a path that ends at the {type(value).__name__}",
         got=describe(value),
         near=near_matches(part, names),
     )

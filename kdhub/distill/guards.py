@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from kdhub.distill.arguments import require_count, require_flag
 from kdhub.distill.values import tensors_in
-from kdhub.errors import GuardError
+from kdhub.errors import GuardError, UsageError, near_matches, placed
+
+_STIFF = 3
+"""Steps in a row after which a gradient that is exactly 0 is no chance any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +25,13 @@ class Guards:
 
     Attributes:
         silent_tap: Stop when a tap never fires. Off: the objective is skipped in that step.
-        zero_term: Stop when a term is exactly zero in each of this many first steps; 0 turns the guard off. Three,
-            since one batch may honestly have nothing to teach.
+        zero_term: Stop when a term is exactly zero in each of this many first steps in which it has a weight; 0 turns the
+            guard off. Three, since one batch may honestly have nothing to teach. A number of the loss that is 0 and
+            multiplies the term, such as a scheduled weight, is no mistake.
         non_finite: Stop when a term is NaN or infinite.
-        no_gradient: Stop when what an objective reads of the student carries no gradient: a frozen stage, or a tap inside
-            a re-entrant activation checkpoint, gives a loss that looks alive and trains nothing.
+        no_gradient: Stop when a term cannot teach the student, though the loss looks alive: what the taps read carries no
+            gradient (a frozen stage, a re-entrant activation checkpoint), the loss or the adapter lets none through, or an
+            adapter mixes in the teacher's numbers. Proven in the first step in which a term has a weight.
         teacher_mode: Stop when a module of a teacher is in train mode.
         class_names: Stop when logits are compared and the teacher's class names differ from the student's in order.
     """
@@ -37,6 +43,29 @@ class Guards:
     teacher_mode: bool = True
     class_names: bool = True
 
+    @classmethod
+    def of(cls, options: Any) -> Guards:
+        """Read what stands in the config as ``model.guards``.
+
+        Raises:
+            UsageError: If it is no dict of guard to switch.
+        """
+        options = {} if options is None else options
+        known = [one.name for one in fields(cls)]
+        if not isinstance(options, Mapping):
+            raise UsageError("not a dict of guards", where="model.guards", expected=", ".join(known), got=repr(options))
+        for key, value in options.items():
+            where = f"model.guards.{key}"
+            if key not in known:
+                near = near_matches(str(key), known)
+                raise UsageError(f"no guard {key!r}", where=where, expected=", ".join(known), near=near)
+            with placed(where):
+                if key == "zero_term":
+                    require_count("Guards", key, value, at_least=0)
+                else:
+                    require_flag("Guards", key, value)
+        return cls(**options)
+
 
 class TermWatch:
     """Watches the unweighted terms of the objectives step by step.
@@ -47,50 +76,95 @@ class TermWatch:
 
     def __init__(self, guards: Guards) -> None:
         self.guards = guards
-        self._steps = 0
+        self._seen: Counter[str] = Counter()
         self._zeros: Counter[str] = Counter()
+        self._proven: set[str] = set()
 
-    def check(self, terms: Mapping[str, Tensor], step: int, muted: Collection[str] = ()) -> None:
+    def awaits_proof(self, term: str) -> bool:
+        """Whether it is yet to be shown that a term pulls at the student."""
+        return self.guards.no_gradient and term not in self._proven
+
+    def check(
+        self,
+        terms: Mapping[str, Tensor],
+        step: int,
+        weights: Mapping[str, float],
+        pulls: Mapping[str, Tensor],
+        held_at_zero: Callable[[str], bool],
+    ) -> None:
         """Look at all terms of one step, with one wait for the device.
 
         Args:
             terms: Log name to scalar.
             step: Position of the run, for the message.
-            muted: Terms that a schedule of their loss holds at zero in this step, and that may be so.
+            weights: Log name to the objective's weight in this step; a term of weight 0 may be 0.
+            pulls: Log name to what `kdhub.distill.proof.prove` found, for terms that await proof.
+            held_at_zero: Says whether a number of its loss holds a term at 0, which is then no mistake; asked rarely.
 
         Raises:
-            GuardError: For a term that is not finite, or was zero in every one of the first steps.
+            GuardError: For a term that is not finite; for one that was 0, or whose gradient was, in each of the first
+                steps in which it had a weight.
         """
-        watches_zero = self._steps < self.guards.zero_term
-        self._steps += 1
-        if not terms or not (self.guards.non_finite or watches_zero):
+        looks = self.guards.non_finite or pulls or any(self._is_new(name) for name in terms)
+        if not terms or not looks:
             return
-        values = torch.stack([term.detach().float() for term in terms.values()]).tolist()
-        for name, value in zip(terms, values, strict=True):
+        found = torch.stack([value.detach().float() for value in (*terms.values(), *pulls.values())]).tolist()
+        pulling = dict(zip(pulls, found[len(terms) :], strict=True))
+        for name, value in zip(terms, found, strict=False):
             if self.guards.non_finite and not math.isfinite(value):
                 raise GuardError(
-                    f"{name} is {value} at step {step}",
+                    f"{name} is {value} at iteration {step + 1}",
                     expected="a finite term",
-                    fix="look at the learning rate, the temperature and the batch's labels; model.guards.non_finite=False"
-                    " silences this guard",
+                    fix="look at the learning rate, the temperature, the batch's labels, and at -inf among the logits (a mask"
+                    " over classes must be on both sides); model.guards.non_finite=False silences this guard",
                 )
-            if watches_zero and value == 0.0 and name not in muted:
-                self._zeros[name] += 1
-                if self._zeros[name] == self.guards.zero_term:
-                    raise GuardError(
-                        f"{name} was exactly 0 in each of the first {self.guards.zero_term} steps: it trains nothing",
-                        fix="see with `kdhub probe CONFIG` that the two taps read different models and that the batch has"
-                        " what the loss needs; model.guards.zero_term=0 silences this guard",
-                    )
+            if weights[name] == 0:
+                continue
+            if value == 0.0:
+                self._count_zero(name, held_at_zero)
+            elif pulling.get(name, 0.0):
+                self._proven.add(name)
+            elif name in pulling:
+                self._count_stiff(name)
+            self._seen[name] += self._is_new(name)
+
+    def _is_new(self, term: str) -> bool:
+        return self._seen[term] < self.guards.zero_term
+
+    def _count_zero(self, name: str, held_at_zero: Callable[[str], bool]) -> None:
+        if not self._is_new(name):
+            return
+        if held_at_zero(name):
+            self._seen[name] = self.guards.zero_term  # it comes alive with that number
+            return
+        self._zeros[name] += 1
+        if self._zeros[name] == self.guards.zero_term:
+            raise GuardError(
+                f"{name} was exactly 0 in each of the first {self.guards.zero_term} steps: it trains nothing",
+                fix="see with `kdhub probe CONFIG` that the two taps read different models and that the batch has"
+                " what the loss needs; model.guards.zero_term=0 silences this guard",
+            )
+
+    def _count_stiff(self, name: str) -> None:
+        """Count a term that is not 0 and whose gradient is: one batch may be so, and the first of an adapter that begins at 0."""
+        self._zeros[f"gradient of {name}"] += 1
+        if self._zeros[f"gradient of {name}"] == _STIFF:
+            raise GuardError(
+                f"{name} is not 0, and its gradient at what the taps read of the student was exactly 0 in each of the first"
+                f" {_STIFF} steps: it trains nothing",
+                fix="look for argmax, rounding or clamping in the loss and in the adapter; model.guards.no_gradient=False"
+                " silences this guard",
+            )
 
     def state(self) -> dict[str, Any]:
         """Return how far the first steps are watched, for a checkpoint."""
-        return {"steps": self._steps, "zeros": dict(self._zeros)}
+        return {"seen": dict(self._seen), "zeros": dict(self._zeros), "proven": sorted(self._proven)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on watching where `state` was taken."""
-        self._steps = state["steps"]
+        self._seen = Counter(state.get("seen", {}))
         self._zeros = Counter(state["zeros"])
+        self._proven = set(state.get("proven", ()))
 
 
 def check_gradient(objective: str, values: Iterable[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from kdhub.config.objectives import Inputs
 from kdhub.distill.binding import inputs_of, partner, require_all, side, student_taps, teacher_taps
+from kdhub.distill.blame import blamed, component_type, fault, require_callable
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
-from kdhub.distill.values import map_tensors, to_float32
-from kdhub.errors import UsageError, placed
+from kdhub.distill.values import describe, map_tensors, tensors_in, to_float32
+from kdhub.errors import UsageError
 from kdhub.records import LossSpec
 from kdhub.registry import build, find
 
@@ -56,9 +57,13 @@ class Objective(nn.Module):
         super().__init__()
         where = f"model.objectives.{name}"
         self.name = name
+        self.where = where
         self.spec = _spec(loss)
+        self.loss_type = component_type(loss)
         loss, self._schedules = _split_schedules(loss, f"{where}.loss")
         self.loss: nn.Module = build("loss", loss, where=f"{where}.loss")
+        if not isinstance(self.loss, nn.Module):
+            raise fault(f"{where}.loss", self.loss_type, "is no torch.nn.Module", "derive it from one")
         for attribute in self._schedules:
             if not hasattr(self.loss, attribute):
                 raise UsageError(
@@ -70,8 +75,13 @@ class Objective(nn.Module):
         self.student_taps = student_taps(student_tap, self.inputs, student, f"{where}.student")
         self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, f"{where}.teacher")
         self._fields = {**self.inputs.fields, **side(dict(batch or {}), self.inputs.batch, f"{where}.batch")}
-        require_all(self.inputs, {*self.student_taps, *self.teacher_taps, *self._fields}, where)
-        self.adapters = nn.ModuleDict(_adapters(adapter, self.inputs, f"{where}.adapter"))
+        bound = {*self.student_taps, *self.teacher_taps, *self._fields}
+        require_all(self.inputs, bound, where)
+        require_callable(self.loss.forward, f"{where}.loss", self.loss_type, **{name: name for name in sorted(bound)})
+        chains = _chains(adapter, self.inputs, f"{where}.adapter")
+        self.partners = {name: _require_partner(self.inputs, name, bound, f"{where}.adapter") for name in chains}
+        self.adapter_types = {name: [component_type(entry) for entry in chain] for name, chain in chains.items()}
+        self.adapters = nn.ModuleDict({name: nn.ModuleList(chain) for name, chain in _built(chains, where).items()})
         self.weight = as_schedule(weight, f"{where}.weight")
 
     @property
@@ -84,9 +94,10 @@ class Objective(nn.Module):
         """What both sides must share: ``shape``, ``batch`` or ``nothing``."""
         return self.spec.match if self.spec is not None else "nothing"
 
-    def muted(self, step: int) -> bool:
-        """Whether a schedule holds a number of the loss at zero now, so that a term may be zero without a mistake."""
-        return any(schedule(step) == 0 for schedule in self._schedules.values())
+    @property
+    def reads_batch(self) -> bool:
+        """Whether the loss hears a mask, labels or anything else of the batch."""
+        return bool(self._fields)
 
     def taps(self) -> list[Tap]:
         """Return every tap of both sides."""
@@ -111,12 +122,29 @@ class Objective(nn.Module):
         """Apply the adapters to the values they are meant for."""
         adapted = dict(values)
         for name, chain in self.adapters.items():
-            other = partner(self.inputs, name)
-            like = values[other] if other is not None else values[name]
-            with placed(f"model.objectives.{self.name}.adapter"):
-                for adapter in chain.children():
-                    adapted[name] = adapter(adapted[name], like)
+            adapted[name] = self.apply(chain, name, values[name], values[self.partners[name]])
         return adapted
+
+    def apply(self, chain: nn.Module, name: str, value: Any, like: Any) -> Any:
+        """Run the adapters of one loss input.
+
+        Args:
+            chain: Its adapters, or copies of them.
+            name: The loss input.
+            value: Its value.
+            like: The value of the other side, for its shape.
+
+        Raises:
+            KdhubError: Naming the adapter that fails, returns no tensor or changes the number of samples.
+        """
+        where = f"{self.where}.adapter"
+        for adapter, type_ in zip(chain.children(), self.adapter_types[name], strict=True):
+            with blamed(where, type_):
+                adapted = adapter(value, like)
+            if next(tensors_in(adapted), None) is None:
+                raise fault(where, type_, f"returned {describe(adapted)}, no tensor", "return the adapted value")
+            value = adapted
+        return value
 
     def forward(self, values: Mapping[str, Any], step: int) -> dict[str, Tensor]:
         """Compute the unweighted terms in float32, whatever autocast does around it.
@@ -130,12 +158,37 @@ class Objective(nn.Module):
         """
         for attribute, schedule in self._schedules.items():
             setattr(self.loss, attribute, schedule(step))
+        return self.terms_of(self.loss, values)
+
+    def terms_of(self, loss: nn.Module, values: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Compute the terms with the loss, or with a copy of it, as it stands.
+
+        Raises:
+            KdhubError: If it fails, or returns anything but a scalar or a dict of scalars.
+        """
+        where = f"{self.where}.loss"
         device_type = next((v.device.type for v in values.values() if isinstance(v, Tensor)), "cpu")
-        with torch.autocast(device_type, enabled=False), placed(f"model.objectives.{self.name}.loss"):
-            result = self.loss(**{name: to_float32(value) for name, value in values.items()})
-        if isinstance(result, Mapping):
-            return {f"loss_{self.name}_{term.removeprefix('loss_')}": value for term, value in result.items()}
-        return {f"loss_{self.name}": result}
+        with torch.autocast(device_type, enabled=False), blamed(where, self.loss_type):
+            result = loss(**{name: to_float32(value) for name, value in values.items()})
+        if not isinstance(result, Mapping):
+            return {f"loss_{self.name}": self._term(result)}
+        terms = {f"loss_{self.name}_{str(key).removeprefix('loss_')}": self._term(one) for key, one in result.items()}
+        if len(terms) < len(result):
+            raise fault(
+                where, self.loss_type, f"returned {', '.join(map(str, result))}: two terms of one name", "rename one"
+            )
+        return terms
+
+    def _term(self, value: Any) -> Tensor:
+        if isinstance(value, Tensor) and value.shape == () and value.is_floating_point():
+            return value
+        got = describe(value) if isinstance(value, Tensor | list | tuple | Mapping) else repr(value)
+        raise fault(
+            f"{self.where}.loss",
+            self.loss_type,
+            f"returned {got} where a term should be",
+            "return a floating-point tensor of shape (), such as .mean() of the samples' losses, or a dict of such tensors",
+        )
 
 
 def _target(tensor: Tensor) -> Tensor:
@@ -167,17 +220,38 @@ def _is_schedule(value: Mapping[str, Any]) -> bool:
     return record is not None and record.kind == "schedule"
 
 
-def _adapters(spec: Any, inputs: Inputs, where: str) -> dict[str, nn.Module]:
+def _chains(spec: Any, inputs: Inputs, where: str) -> dict[str, list[Any]]:
+    """Return the configs of the adapters in order, by loss input."""
     if isinstance(spec, list | tuple):
         spec = {inputs.student[0]: list(spec)} if len(inputs.student) == 1 else spec
     by_input = side(spec, inputs.student if _is_component(spec) else inputs.student + inputs.teacher, where)
-    return {
-        name: nn.ModuleList(
-            build("adapter", entry, where=f"{where}")
-            for entry in (chain if isinstance(chain, list | tuple) else [chain])
+    return {name: list(chain) if isinstance(chain, list | tuple) else [chain] for name, chain in by_input.items()}
+
+
+def _built(chains: Mapping[str, list[Any]], where: str) -> dict[str, list[nn.Module]]:
+    built = {name: [build("adapter", one, where=f"{where}.adapter") for one in chain] for name, chain in chains.items()}
+    for name, chain in built.items():
+        for adapter, spec in zip(chain, chains[name], strict=True):
+            if not isinstance(adapter, nn.Module):
+                raise fault(f"{where}.adapter", component_type(spec), "is no torch.nn.Module", "derive it from one")
+            require_callable(adapter.forward, f"{where}.adapter", component_type(spec), "value", "like")
+    return built
+
+
+def _require_partner(inputs: Inputs, name: str, bound: Collection[str], where: str) -> str:
+    """Return the loss input whose shape an adapter aims at."""
+    other = partner(inputs, name)
+    if other is None or other not in bound:
+        raise UsageError(
+            f"the adapter has nothing to fit {name!r} to: the loss compares it with no "
+            + ("other input" if other is None else f"{other!r} here"),
+            where=where,
+            expected="an adapter on an input that has a partner on the other side",
+            fix="leave the adapter out, or tap the other side too"
+            if other
+            else "leave the adapter out, or put it into the model or the loss",
         )
-        for name, chain in by_input.items()
-    }
+    return other
 
 
 def _is_component(spec: Any) -> bool:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any
 
-from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.arguments import require_count, require_list, require_number
 from kdhub.errors import UsageError
 from kdhub.registry import build
 
@@ -140,6 +140,7 @@ class ChainedSchedule:
     """
 
     def __init__(self, schedules: Sequence[Any], milestones: Sequence[int]) -> None:
+        require_list("ChainedSchedule", "schedules", schedules)
         self.schedules = [as_schedule(entry, f"ChainedSchedule.schedules[{i}]") for i, entry in enumerate(schedules)]
         self.milestones = _milestones("ChainedSchedule", milestones)
         if len(self.schedules) != len(self.milestones) + 1:
@@ -203,6 +204,7 @@ def _require_ramp(schedule: str, start: float, end: float, steps: int, begin: in
 
 
 def _milestones(schedule: str, milestones: Sequence[int]) -> tuple[int, ...]:
+    require_list(schedule, "milestones", milestones)
     for step in milestones:
         require_count(schedule, "milestones", step, at_least=1)
     if any(early >= late for early, late in pairwise(milestones)):

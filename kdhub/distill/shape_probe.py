@@ -9,6 +9,7 @@ from torch import Tensor
 
 import kdhub
 from kdhub.distill.binding import partner
+from kdhub.distill.blame import fault
 from kdhub.distill.objective import Objective
 from kdhub.errors import UsageError
 
@@ -22,6 +23,7 @@ class Mismatch(NamedTuple):
         student: Shape of the student's value after the adapters.
         teacher: Shape of the teacher's value.
         adapter: Components that would make them equal, or ``None`` if nobody knows any.
+        advice: What to do where there is no adapter.
     """
 
     objective: str
@@ -29,6 +31,7 @@ class Mismatch(NamedTuple):
     student: tuple[int, ...]
     teacher: tuple[int, ...]
     adapter: list[dict[str, Any]] | None
+    advice: str = "no adapter known: tap other places"
 
 
 def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any]) -> Iterator[Mismatch]:
@@ -52,8 +55,54 @@ def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any
             if ours.shape[:1] != theirs.shape[:1]:
                 yield Mismatch(objective.name, name if several else None, *shapes, None)
         elif ours.shape != theirs.shape:
+            if advice := _about_classes(objective, *shapes):
+                yield Mismatch(objective.name, name if several else None, *shapes, None, advice)
+                continue
             proposal = kdhub.init().propose_adapter(student_shape=tuple(raw[name].shape), teacher_shape=shapes[1])
             yield Mismatch(objective.name, name if several else None, *shapes, proposal)
+
+
+def require_all_samples(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any]) -> None:
+    """See that no adapter drops or adds samples where the two sides had equally many.
+
+    Raises:
+        KdhubError: Naming the adapter.
+    """
+    for name in objective.adapters:
+        before, after, like = raw[name], adapted[name], raw[objective.partners[name]]
+        sides = (before, after, like)
+        if (
+            not all(isinstance(one, Tensor) and one.ndim for one in sides)
+            or len(before) != len(like)
+            or len(after) == len(like)
+        ):
+            continue
+        for adapter, type_ in zip(objective.adapters[name], objective.adapter_types[name], strict=True):
+            value = adapter(before, like)
+            if len(value) != len(before):
+                what = f"made {len(value)} of {len(before)} samples"
+                fix = "keep the batch axis in the adapter: the loss compares sample with sample"
+                raise fault(f"{objective.where}.adapter", type_, what, fix)
+            before = value
+
+
+def _about_classes(objective: Objective, student: tuple[int, ...], teacher: tuple[int, ...]) -> str | None:
+    """Say why nothing is proposed between logits of another number of classes."""
+    if not objective.compares_classes or len(student) != len(teacher):
+        return None
+    axis = getattr(objective.loss, "class_axis", None)
+    axis = (1 if axis is None else axis) % len(student)
+    ours, theirs = student[axis], teacher[axis]
+    if ours == theirs:
+        return None
+    more, fewer = ("teacher", "student") if theirs > ours else ("student", "teacher")
+    index = ", ".join(":" if one != axis else f":{min(ours, theirs)}" for one in range(len(student)))
+    return (
+        f"{ours} and {theirs} classes on axis {axis}, and no adapter is proposed: a learned one would mix the classes that the"
+        f" loss compares one by one. If the last {abs(ours - theirs)} of the {more} are padding, cut them off where the"
+        f" {more}'s model returns them, logits[{index}], or tap it before it pads; otherwise take a {more} of the"
+        f" {fewer}'s classes"
+    )
 
 
 def require_matching(found: Iterable[Mismatch]) -> None:
@@ -80,7 +129,7 @@ def _told(objective: str, own: list[Mismatch]) -> str:
     )
     chains = {one.name: _chain(one.adapter) for one in own if one.adapter is not None}
     if len(chains) < len(own):
-        return f"{objective}: {shapes}, no adapter known: tap other places"
+        return f"{objective}: {shapes}, {next(one.advice for one in own if one.adapter is None)}"
     fragment = chains.get(None) or f"dict({', '.join(f'{name}={chain}' for name, chain in chains.items())})"
     return f"{objective}: {shapes}: write model.objectives.{objective}.adapter={fragment}"
 

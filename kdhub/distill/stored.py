@@ -77,6 +77,12 @@ class StoredTeacher:
         verify: int = 8,
         max_error: float = 0.02,
     ) -> None:
+        if not isinstance(store, str | Path):
+            raise UsageError("StoredTeacher: bad store", expected="the path of a folder", got=repr(store))
+        if teacher is not None and not isinstance(teacher, Mapping):
+            raise UsageError(
+                "StoredTeacher: bad teacher", expected="dict(type='kdhub.ModelTeacher', ...)", got=repr(teacher)
+            )
         if draws is not None:
             require_count("StoredTeacher", "draws", draws, at_least=1)
         if unaugmented is not None:

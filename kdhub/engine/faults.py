@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from kdhub.errors import UsageError
+from kdhub.errors import PluginError, UsageError
 from kdhub.files import FullDiskError
 
 _WORKER = re.compile(
@@ -35,6 +35,9 @@ _REMEDIES = {
     "(train_dataloader.num_workers, .batch_size)",
     "Bus error": f"shared memory is probably full: {_MORE_SHARED_MEMORY}",
 }
+_UNUSED = "Expected to have finished reduction in the prior iteration"
+"""How torch's DDP begins a page about parameters that no loss used."""
+
 _DATA_LOADER = ("utils", "data", "dataloader.py")
 _LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"
 
@@ -52,8 +55,12 @@ def told_faults(again: Callable[[], str]) -> Iterator[None]:
         raise UsageError(
             error.what, where=error.where, got=error.got, fix=f"{error.fix}; to go on: {again()}"
         ) from error
-    except UsageError as error:
-        if _FROM_WORKER.match(error.what):
+    except (UsageError, PluginError) as error:
+        if isinstance(error.__cause__, (RuntimeError, MemoryError)):  # raised inside a loss or adapter, which is blamed
+            told = _explain_in_peace(error.__cause__, again())
+            if told is not None:
+                raise told from error
+        if isinstance(error, UsageError) and _FROM_WORKER.match(error.what):
             # torch puts the worker's whole traceback in front
             raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
         raise
@@ -106,6 +113,13 @@ def _explain_one(error: BaseException, again: str) -> UsageError | None:
             where=worker[1] if worker else None,
             got=_essence(text),
             fix=f"take smaller batches (train_dataloader.batch_size) or fewer workers (.num_workers); to go on: {again}",
+        )
+    if _UNUSED in text:
+        return UsageError(
+            "some parameters got no gradient in a step, and the processes wait for one of each parameter",
+            where="model",
+            fix="write find_unused_parameters=True at the top of the config, or freeze what no loss and no objective reads"
+            f" (as layers above the tapped one); to try again: {again}",
         )
     if _is_lost_peer(error, text):
         return UsageError(

@@ -11,7 +11,6 @@ from mmengine.structures import BaseDataElement, PixelData
 from torch import nn
 from torch.nn import functional
 
-import kdhub
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.teachers import ModelTeacher
@@ -322,9 +321,15 @@ def test_methods_called_once_per_column_are_joined():
     """A two-column encoder embeds twice in a forward; both columns must be distilled."""
     tap = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}
     objective = {"loss": {"type": "kdhub.Cosine"}, "student": tap, "teacher": tap}
-    assert step(
-        distiller(student=ToyEncoder(), teacher=ToyEncoder(), objectives={"embedding": objective}), pair_batch()
+    model, batch = (
+        distiller(student=ToyEncoder(), teacher=ToyEncoder(), objectives={"embedding": objective}),
+        pair_batch(),
     )
+    sides = (model.student, model.teachers["teacher"].model)
+    with torch.no_grad():
+        ours, theirs = (torch.cat([one.embed(batch[name]) for name in ("query", "document")]) for one in sides)
+    expected = (1 - functional.cosine_similarity(ours, theirs)).mean()
+    torch.testing.assert_close(step(model, batch)["loss_embedding"], expected)
 
 
 @pytest.mark.parametrize(
@@ -417,14 +422,94 @@ def test_guard_stops_on_a_value_without_gradient():
     step(distiller(student=student, objectives={"feature": feature}, guards={"no_gradient": False}))
 
 
-def test_a_number_of_a_loss_that_is_scheduled_at_zero_is_no_silent_term():
-    """A term that a schedule lets in later is zero on purpose; stopping it would forbid warm-ups."""
-    schedule = {"type": "kdhub.LinearSchedule", "start": 0.0, "end": 1.0, "steps": 3, "begin": 4}
-    model = distiller(objectives={"logits": logits_objective()})
-    model.objectives["logits"]._schedules = {"temperature": kdhub.build("schedule", schedule)}
-    model.objectives["logits"].loss.forward = lambda student, teacher: student.sum() * 0.0
-    for _ in range(4):
+class TwoTerms(nn.Module):
+    """Two terms, each with a weight of its own."""
+
+    def __init__(self, first=1.0, second=1.0):
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, student, teacher):
+        return {"first": self.first * (student - teacher).square().mean(), "second": self.second * self._other(student)}
+
+    def _other(self, student):
+        return student.abs().mean()
+
+
+class OneDead(TwoTerms):
+    def _other(self, student):
+        return 0.0 * student.mean()
+
+
+LATE = {"type": "kdhub.LinearSchedule", "start": 0.0, "end": 1.0, "steps": 3, "begin": 4}
+
+
+@pytest.mark.parametrize("off", [0, 0.0, LATE])
+def test_a_term_that_a_number_of_its_loss_holds_at_zero_is_no_silent_term(off):
+    """A term that a schedule lets in later, or an ablation, is zero on purpose; stopping it would forbid both."""
+    model = distiller(objectives={"logits": logits_objective(loss={"type": TwoTerms, "first": off})})
+    for _ in range(5):
         step(model)
+
+
+@pytest.mark.parametrize("off", [0, LATE])
+def test_a_number_at_zero_excuses_its_own_term_alone(off):
+    """One scheduled weight must not hide that another term of the same loss trains nothing."""
+    model = distiller(objectives={"logits": logits_objective(loss={"type": OneDead, "first": off})})
+    with pytest.raises(GuardError, match="loss_logits_second was exactly 0 in each of the first 3 steps"):
+        for _ in range(3):
+            step(model)
+
+
+def test_a_term_without_a_weight_is_watched_once_it_has_one():
+    """The weight is 0 in the first steps of a warm-up, and the term is as dead afterwards."""
+    weight = {"type": "kdhub.LinearSchedule", "start": 0.0, "end": 1.0, "steps": 1, "begin": 5}
+    dead = logits_objective(loss={"type": OneDead}, weight=weight)
+    model = distiller(objectives={"logits": dead})
+    for _ in range(8):
+        step(model)
+    with pytest.raises(GuardError, match="loss_logits_second was exactly 0"):
+        step(model)
+
+
+@pytest.mark.parametrize("objectives", [{}, None, {"off": None}, {"off": logits_objective(weight=0)}])
+def test_objectives_that_are_switched_off_leave_the_student_alone(objectives):
+    """`model.objectives={}`, NAME=None and weight=0 are the ablation that people want; refused, they edit the config."""
+    torch.manual_seed(1)
+    model = Distiller(ToySegmentor(), objectives, teacher=ModelTeacher(ToySegmentor()))
+    assert not list(model.objectives.parameters())
+    assert set(step(model)) == {"loss", "loss_ce"}
+
+
+@pytest.mark.parametrize("name", ["values", "keys", "type", "train", "forward", "items", "add_module"])
+def test_an_objective_may_have_the_name_of_a_method(name):
+    """Torch's own containers refuse such names with "attribute 'values' already exists" and no place."""
+    adapter = {"type": "kdhub.Conv1x1", "in_channels": 8, "out_channels": 16}
+    feature = {"loss": {"type": "kdhub.MSE"}, "student": "backbone", "teacher": "backbone", "adapter": adapter}
+    model = distiller(objectives={name: feature})
+    before = copy.deepcopy(model.objectives.state_dict())
+    assert f"loss_{name}" in step(model)
+    assert all(key.startswith(f"{name}.adapters.") for key in before)
+    assert any(not torch.equal(value, model.state_dict()[f"objectives.{key}"]) for key, value in before.items())
+    copy.deepcopy(model).load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        ({"a.b": logits_objective()}, "model.objectives.a.b: an objective cannot have this name"),
+        ({"": logits_objective()}, "cannot have this name"),
+        ({3: logits_objective()}, "cannot have this name"),
+        ({"training": logits_objective()}, "objectives.training: an objective cannot have this name.*not 'training'"),
+        ({"logits": "head"}, "model.objectives.logits: not an objective"),
+        ([logits_objective()], "model.objectives: not a dict of name to objective"),
+    ],
+)
+def test_what_is_no_objective_is_refused_with_its_place(objectives, message):
+    """A list or a name that torch cannot hold must not end in a traceback from inside of torch."""
+    with pytest.raises(UsageError, match=message):
+        distiller(objectives=objectives)
 
 
 def test_a_teacher_that_runs_under_inference_mode_is_read():

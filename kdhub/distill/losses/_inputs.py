@@ -108,19 +108,3 @@ def aligned_mask(loss: str, argument: str, mask: Tensor, shape: torch.Size, axis
         expected=f"{tuple(shape)}, the same with some sizes 1, or that without its feature axis",
         got=str(tuple(mask.shape)),
     )
-
-
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Average the entries that count; exactly 0, with the graph kept, when none does.
-
-    Args:
-        values: Any shape. Entries that do not count must be finite, or their gradients would not be.
-        mask: Boolean, broadcastable to ``values``; ``None`` counts all.
-
-    Returns:
-        Scalar.
-    """
-    if mask is None:
-        return values.sum() / max(values.numel(), 1)
-    mask = mask.expand_as(values)
-    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)

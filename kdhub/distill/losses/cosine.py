@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdhub.distill.losses._inputs import entry_by_entry, feature_axis, masked_mean
+from kdhub.distill.arguments import require_axis
+from kdhub.distill.losses._inputs import entry_by_entry, feature_axis
+from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
 
-class Cosine(nn.Module):
+class Cosine(MaskedLoss):
     """One minus the cosine of corresponding vectors: the student should point where the teacher points.
 
     ``L = (1/n) Σ (1 − cos(s, t))`` over the n vectors that count, computed as ``½ ‖s/‖s‖ − t/‖t‖‖²``: equal for every
@@ -21,6 +23,9 @@ class Cosine(nn.Module):
         axis: The axis along which a vector lies. ``None`` means axis 1 for ``(B, D)`` and ``(B, C, H, W)``; for three axes
             it must be given, -1 for tokens ``(B, N, D)``. A wrong axis gives a plausible loss that compares, say, one
             feature over all tokens.
+        reduction: What the mean is taken over. ``'positions'``, the default: all entries that count, each alike. ``'samples'``:
+            within each sample, then over all samples, so that accumulated gradients and those of several processes are
+            the whole batch's; a sample with few entries then counts as much as one with many. They differ only with a mask.
 
     Inputs:
         student: ``(B, D)``, ``(B, N, D)``, ``(B, C, H, W)`` or alike; any float type; raised to float32.
@@ -52,21 +57,29 @@ class Cosine(nn.Module):
                 weight=1.0)
     """
 
-    def __init__(self, axis: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, axis: int | None = None, reduction: str = "positions") -> None:
+        super().__init__(reduction)
+        require_axis("Cosine", "axis", axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare vectors of values of one shape; see the class for the inputs."""
-        return cosine_distance(student, teacher, mask, axis=self.axis)
+        return cosine_distance(student, teacher, mask, axis=self.axis, reduction=self.reduction)
 
 
-def cosine_distance(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, axis: int | None = None) -> Tensor:
+def cosine_distance(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    axis: int | None = None,
+    reduction: str = "positions",
+) -> Tensor:
     """Compute the loss of `Cosine` as a scalar."""
     student, teacher, mask = entry_by_entry("Cosine", student, teacher, mask, axis)
     axis = feature_axis("Cosine", "axis", axis, student.ndim)
     distance = (unit_vectors(student, axis) - unit_vectors(teacher, axis)).square().sum(axis) / 2
-    return masked_mean(distance, None if mask is None else mask.any(axis))
+    return masked_mean(distance, None if mask is None else mask.any(axis), reduction)
 
 
 def unit_vectors(value: Tensor, axis: int) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdhub.distill.losses._inputs import entry_by_entry, masked_mean
+from kdhub.distill.arguments import require_axis
+from kdhub.distill.losses._inputs import entry_by_entry
+from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
 
-class MSE(nn.Module):
+class MSE(MaskedLoss):
     """Mean squared difference of all entries: the student should reproduce the teacher's values, scale included.
 
     ``L = (1/n) Σ (s − t)²`` over the n entries that count.
@@ -16,6 +18,9 @@ class MSE(nn.Module):
         axis: The axis that ``mask`` may lack, which is that of the features; used for nothing else. ``None`` means axis 1
             for ``(B, D)`` and ``(B, C, H, W)``, and must be given for three axes. A wrong axis is an error of shapes
             unless two sizes are equal; then it masks the wrong entries.
+        reduction: What the mean is taken over. ``'positions'``, the default: all entries that count, each alike. ``'samples'``:
+            within each sample, then over all samples, so that accumulated gradients and those of several processes are
+            the whole batch's; a sample with few entries then counts as much as one with many. They differ only with a mask.
 
     Inputs:
         student: ``(B, ...)``, any float type; raised to float32.
@@ -48,18 +53,24 @@ class MSE(nn.Module):
                 weight=1.0)
     """
 
-    def __init__(self, axis: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, axis: int | None = None, reduction: str = "positions") -> None:
+        super().__init__(reduction)
+        require_axis("MSE", "axis", axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare values of one shape; see the class for the inputs."""
-        return mean_squared_error(student, teacher, mask, axis=self.axis)
+        return mean_squared_error(student, teacher, mask, axis=self.axis, reduction=self.reduction)
 
 
 def mean_squared_error(
-    student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, axis: int | None = None
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    axis: int | None = None,
+    reduction: str = "positions",
 ) -> Tensor:
     """Compute the loss of `MSE` as a scalar."""
     student, teacher, mask = entry_by_entry("MSE", student, teacher, mask, axis)
-    return masked_mean((student - teacher).square(), mask)
+    return masked_mean((student - teacher).square(), mask, reduction)

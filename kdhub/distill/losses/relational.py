@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_choice, require_number
-from kdhub.distill.losses._inputs import masked_mean
+from kdhub.distill.arguments import require_choice, require_flag, require_number
 from kdhub.distill.losses.cosine import unit_vectors
+from kdhub.distill.losses.reduction import masked_mean
 from kdhub.distill.values import to_float32
 from kdhub.errors import UsageError
 
@@ -47,8 +47,9 @@ class Relational(nn.Module):
           distance-wise loss. Their released code averages over all B² entries: multiply the weight by (B − 1)/B for its value.
 
     Requirements:
-        A batch that is large enough to hold informative pairs: with 2 samples there is one. Under data parallelism each
-        process relates only its own samples. One sample alone, as in a last incomplete batch, has no pair: the loss is
+        A batch that is large enough to hold informative pairs: with 2 samples there is one. Each process
+        relates only its own samples, and so does each accumulated step: the gradient is not that of the whole batch, and
+        the run warns of it. One sample alone, as in a last incomplete batch, has no pair: the loss is
         then exactly 0, and a batch size of 1 is caught by the run's guard of terms that stay 0.
 
     Relations:
@@ -66,6 +67,8 @@ class Relational(nn.Module):
                 weight=10.0)
     """
 
+    depends_on_split = "samples"
+
     def __init__(
         self,
         similarity: str = "cosine",
@@ -75,6 +78,8 @@ class Relational(nn.Module):
     ) -> None:
         super().__init__()
         require_choice("Relational", "similarity", similarity, _SIMILARITIES)
+        require_flag("Relational", "normalize", normalize)
+        require_flag("Relational", "diagonal", diagonal)
         if beta is not None:
             require_number("Relational", "beta", beta, at_least=0)
         self.similarity = similarity

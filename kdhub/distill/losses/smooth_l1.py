@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_number
-from kdhub.distill.losses._inputs import entry_by_entry, masked_mean
+from kdhub.distill.arguments import require_axis, require_number
+from kdhub.distill.losses._inputs import entry_by_entry
+from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
 
-class SmoothL1(nn.Module):
+class SmoothL1(MaskedLoss):
     """Squared error for small differences, absolute error for large ones, so that no single entry pulls harder than 1.
 
     With ``d = s − t``: ``L = (1/n) Σ [ d²/(2β) if |d| < β else |d| − β/2 ]`` over the n entries that count.
@@ -21,6 +22,9 @@ class SmoothL1(nn.Module):
             values of unit spread, as after a layer norm.
         axis: The axis that ``mask`` may lack, which is that of the features; used for nothing else. ``None`` means axis 1
             for ``(B, D)`` and ``(B, C, H, W)``, and must be given for three axes.
+        reduction: What the mean is taken over. ``'positions'``, the default: all entries that count, each alike. ``'samples'``:
+            within each sample, then over all samples, so that accumulated gradients and those of several processes are
+            the whole batch's; a sample with few entries then counts as much as one with many. They differ only with a mask.
 
     Inputs:
         student: ``(B, ...)``, any float type; raised to float32.
@@ -51,21 +55,28 @@ class SmoothL1(nn.Module):
                 weight=1.0)
     """
 
-    def __init__(self, beta: float = 1.0, axis: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, beta: float = 1.0, axis: int | None = None, reduction: str = "positions") -> None:
+        super().__init__(reduction)
         require_number("SmoothL1", "beta", beta, at_least=0)
         self.beta = beta
+        require_axis("SmoothL1", "axis", axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare values of one shape; see the class for the inputs."""
-        return smooth_l1(student, teacher, mask, beta=self.beta, axis=self.axis)
+        return smooth_l1(student, teacher, mask, beta=self.beta, axis=self.axis, reduction=self.reduction)
 
 
 def smooth_l1(
-    student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, beta: float = 1.0, axis: int | None = None
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    *,
+    beta: float = 1.0,
+    axis: int | None = None,
+    reduction: str = "positions",
 ) -> Tensor:
     """Compute the loss of `SmoothL1` as a scalar."""
     require_number("SmoothL1", "beta", beta, at_least=0)
     student, teacher, mask = entry_by_entry("SmoothL1", student, teacher, mask, axis)
-    return masked_mean(functional.smooth_l1_loss(student, teacher, reduction="none", beta=beta), mask)
+    return masked_mean(functional.smooth_l1_loss(student, teacher, reduction="none", beta=beta), mask, reduction)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdhub.distill.arguments import require_choice, require_number
-from kdhub.distill.losses._inputs import (
-    aligned_mask,
-    entry_by_entry,
-    feature_axis,
-    masked_mean,
-)
+from kdhub.distill.arguments import require_axis, require_number
+from kdhub.distill.losses._inputs import aligned_mask, entry_by_entry, feature_axis
+from kdhub.distill.losses.reduction import REDUCTIONS, MaskedLoss, masked_mean
 from kdhub.errors import UsageError
 
-_REDUCTIONS = ("positions", "batchmean")
+_REDUCTIONS = (*REDUCTIONS, "batchmean")
 
 
-class TemperatureKL(nn.Module):
+class TemperatureKL(MaskedLoss):
     """Divergence of the student's softmax from the teacher's, both softened by a temperature.
 
     With ``p = softmax(t/τ_T)`` and ``q = softmax(s/τ_S)`` over the classes (of a pixel, token or image) or over the
@@ -40,13 +36,17 @@ class TemperatureKL(nn.Module):
         reduction: What the sum over classes is averaged over. ``'positions'``: every position that counts, so the loss
             does not grow with the image; ``'batchmean'``: torch's reduction of that name, which adds up the pixels of a
             sample. They differ only beyond two axes, by the number of pixels or tokens; weights from papers that use
-            torch's need the latter.
+            torch's need the latter. ``'samples'``: first within each sample, then over all samples of the batch, also those
+            of which the mask leaves nothing. It is the only one by which accumulated gradients, and those of several
+            processes, are the gradient of the whole batch when there is a mask; a short text then counts as much as a
+            long one.
 
     Inputs:
         student: Logits or scores, ``(B, C)``, ``(B, K)``, ``(B, N, C)`` or ``(B, C, H, W)``; any float type; raised to
             float32. At least 2 along the class axis.
         teacher: The student's shape; takes no gradient. −∞ says "never": probability 0, which the student is still
-            taught; not for all of a row.
+            taught; not for all of a row. Where the student says −∞ too, as with a mask over a vocabulary, the class adds 0.
+            Where the student alone says so, the divergence is infinite: mask the same classes on both sides.
         mask: Optional, boolean or integer, not zero where something counts. Of the student's shape it leaves single
             candidates out of both softmaxes (ragged lists); without the class axis, whole positions (``(B, H, W)``,
             ``(B, N)``). A position with fewer than 2 candidates left has nothing to tell and is not counted.
@@ -85,17 +85,16 @@ class TemperatureKL(nn.Module):
         class_axis: int | None = None,
         reduction: str = "positions",
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, _REDUCTIONS)
         require_number("TemperatureKL", "temperature", temperature, above=0)
         for name, value in (("student_temperature", student_temperature), ("teacher_temperature", teacher_temperature)):
             if value is not None:
                 require_number("TemperatureKL", name, value, above=0)
-        require_choice("TemperatureKL", "reduction", reduction, _REDUCTIONS)
         self.temperature = temperature
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
+        require_axis("TemperatureKL", "class_axis", class_axis)
         self.class_axis = class_axis
-        self.reduction = reduction
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare logits or scores of one shape; see the class for the inputs."""
@@ -124,8 +123,9 @@ def temperature_kl(
 
     Raises:
         UsageError: For fewer than 2 classes, a temperature that is not positive, unequal shapes, a mask that fits nothing;
-            for teacher scores that make no distribution (NaN, +∞, all of a row −∞), naming the row, when the tensors are
-            on the CPU. Elsewhere reading them would stall the device, and the run's guard of non-finite terms speaks.
+            for teacher scores that make no distribution (NaN, +∞, all of a row −∞) and for a student that rules out (−∞)
+            what the teacher does not, naming the row, when the tensors are on the CPU. Elsewhere reading them would stall
+            the device, and the run's guard of non-finite terms speaks.
     """
     require_number("TemperatureKL", "student_temperature", student_temperature, above=0)
     require_number("TemperatureKL", "teacher_temperature", teacher_temperature, above=0)
@@ -139,7 +139,6 @@ def temperature_kl(
             got=f"{tuple(student.shape)}, class axis {axis}",
         )
     counted = None
-    excluded = None
     if mask is not None:
         candidates = aligned_mask("TemperatureKL", "class_axis", mask, student.shape, class_axis)
         counted = candidates.expand_as(student).sum(axis, keepdim=True) >= 2
@@ -152,21 +151,20 @@ def temperature_kl(
     log_q = torch.log_softmax(student / student_temperature, axis)
     log_p = torch.log_softmax(teacher / teacher_temperature, axis)
     p = log_p.exp()
-    # where p is 0 its logarithm is −∞, and 0 · −∞ is NaN: any finite number in its place gives the limit, 0
-    log_p.clamp_min_(torch.finfo(log_p.dtype).min)
-    if excluded is not None:
-        log_q = log_q.masked_fill(excluded, 0.0)
-    divergence = (p * (log_p - log_q)).sum(axis)
+    # where p is 0 its logarithm may be −∞, and so may the student's: 0 · −∞ is NaN, and the limit is 0
+    never = p == 0
+    divergence = (p * (log_p.masked_fill_(never, 0.0) - log_q.masked_fill(never, 0.0))).sum(axis)
 
     loss = _reduce(divergence, None if counted is None else counted.squeeze(axis), reduction)
     if loss.device.type == "cpu" and not loss.isfinite():
         _require_distributions(teacher, axis)
+        _require_support(student, p, axis)
     return loss * student_temperature**2
 
 
 def _reduce(divergence: Tensor, counted: Tensor | None, reduction: str) -> Tensor:
-    if reduction == "positions":
-        return masked_mean(divergence, counted)
+    if reduction != "batchmean":
+        return masked_mean(divergence, counted, reduction)
     if counted is None:
         return divergence.sum() / max(len(divergence), 1)
     samples = counted.reshape(len(counted), -1).any(1).sum()
@@ -190,3 +188,17 @@ def _require_distributions(teacher: Tensor, axis: int) -> None:
                 got=reason,
                 fix="mend the stored scores, or leave the row out with `mask`",
             )
+
+
+def _require_support(student: Tensor, p: Tensor, axis: int) -> None:
+    """Raise, naming the first position at which the student rules out what the teacher does not."""
+    ruled_out = (student.isneginf() & (p > 0)).movedim(axis, -1)
+    if ruled_out.any():
+        *row, entry = ruled_out.nonzero()[0].tolist()
+        raise UsageError(
+            f"TemperatureKL: the student rules out (-inf) class or candidate {entry} of row"
+            f" {row[0] if len(row) == 1 else tuple(row)} and the teacher does not: the divergence is infinite",
+            expected="-inf at the same entries on both sides",
+            fix="mask the teacher's logits as the student's, tap both sides before the mask, or leave the entry out with"
+            " `mask`",
+        )

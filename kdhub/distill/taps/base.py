@@ -35,7 +35,7 @@ class Tap(ABC):
             call, so that a shared head is never read at a scale nobody chose.
 
     Raises:
-        UsageError: For a ``call`` that is none of these.
+        UsageError: For an argument that is none of these.
     """
 
     reads_result: ClassVar[bool] = False
@@ -44,6 +44,10 @@ class Tap(ABC):
     def __init__(self, path: str, key: int | str | None = None, call: int | str | None = None) -> None:
         if not (call is None or call in ("all", "cat") or (isinstance(call, int) and not isinstance(call, bool))):
             raise UsageError(f"tap {path!r}: bad call", expected="an index, 'all', 'cat' or None", got=repr(call))
+        if not isinstance(path, str):
+            raise UsageError("tap: bad path", expected="a dotted path, '' for the model itself", got=repr(path))
+        if not (key is None or isinstance(key, int | str)) or isinstance(key, bool):
+            raise UsageError(f"tap {path!r}: bad key", expected="an index, a name or None", got=repr(key))
         self.path = path
         self.key = key
         self.call = call

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapperDict
 
+from kdhub.distill.distiller import Distiller
 from kdhub.engine.models import teachers_of, unwrapped
 from kdhub.engine.saving import metainfo_of
 from kdhub.errors import UsageError
@@ -33,10 +35,14 @@ class DistillHook(Hook):
             UsageError: If there are several optimizers, which only a model's own training step knows how to use.
         """
         _require_one_optimizer(runner)
-        position = getattr(unwrapped(runner.model), "position", None)
+        model = unwrapped(runner.model)
+        accumulated = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        if isinstance(model, Distiller) and (warning := model.split_warning(accumulated, get_world_size())):
+            runner.logger.warning(warning)
+        position = getattr(model, "position", None)
         if position is not None:
             position.move_to(runner.iter)
-        check = getattr(unwrapped(runner.model), "check_class_names", None)
+        check = getattr(model, "check_class_names", None)
         classes = metainfo_of(runner).get("classes")
         if check is not None and classes is not None:
             check(tuple(classes))

@@ -168,6 +168,38 @@ def test_minus_infinity_rules_a_candidate_out():
     assert student.grad[0, 2] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("reduction", ["positions", "samples", "batchmean"])
+def test_a_class_masked_on_both_sides_adds_nothing(reduction):
+    """A vocabulary mask puts -inf on both sides; by hand q = (1/2, 1/2, 0), p = (3/4, 1/4, 0), the gradient q - p."""
+    student = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
+    teacher = torch.tensor([[3.0, 1.0, 0.0]]).log()
+    loss = TemperatureKL(reduction=reduction)(student, teacher)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5), abs=1e-6)
+    torch.testing.assert_close(student.grad, torch.tensor([[-0.25, 0.25, 0.0]]))
+
+
+def test_a_masked_class_beside_a_mask_of_positions():
+    """Both kinds of mask meet in a language model: classes of the vocabulary, and padding."""
+    student, teacher = pair(2, 3, 5)
+    student[..., 2] = teacher[..., 2] = -torch.inf
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]])
+    rows = [value[mask.bool()][:, [0, 1, 3, 4]] for value in (student, teacher)]
+    student.requires_grad_()
+    loss = TemperatureKL(class_axis=-1)(student, teacher, mask)
+    loss.backward()
+    assert loss.item() == pytest.approx(by_numpy(*[row.detach() for row in rows]), rel=1e-5)
+    assert student.grad.isfinite().all()
+
+
+def test_a_class_that_the_student_alone_rules_out_is_named():
+    """The divergence is infinite; 'look at the learning rate' would send the reader to the wrong place."""
+    student, teacher = pair(3, 4)
+    student[1, 2] = -torch.inf
+    with pytest.raises(UsageError, match=r"student rules out \(-inf\) class or candidate 2 of row 1"):
+        TemperatureKL()(student, teacher)
+
+
 @pytest.mark.parametrize(
     ("score", "reason"), [(torch.nan, "NaN"), (torch.inf, r"\+inf"), (-torch.inf, "-inf for every")]
 )

@@ -14,10 +14,11 @@ def divergence(
 ) -> Tensor:
     """Compare the softmax of two maps along an axis: ``KL(teacher || student)``.
 
-    Value and gradient are exactly 0 where both sides are equal.
+    Value and gradient are exactly 0 where both sides are equal, also where both rule something out (−∞). The value is
+    infinite where the student alone does.
 
     Args:
-        student: Finite logits; they alone take a gradient.
+        student: Logits; they alone take a gradient. Neither NaN nor +∞.
         teacher: The student's shape.
         axis: The axis that sums to one.
         factor: Multiplies both sides, of their shape or broadcast to it; ``None`` for 1.
@@ -27,6 +28,13 @@ def divergence(
         The student's shape without ``axis``.
     """
     return _Divergence.apply(student, teacher, axis, factor, offset)
+
+
+_NEVER = -1e30
+"""Stands for −∞: its probability is 0 as well, and neither its product with a mask of 0 nor its difference from itself is NaN."""
+
+_INFINITE = 1e20
+"""No divergence of logits that a network computed comes near it: the student gave `_NEVER` where the teacher did not."""
 
 
 class _Divergence(torch.autograd.Function):
@@ -44,6 +52,7 @@ class _Divergence(torch.autograd.Function):
         log_p = _affine(teacher, factor, offset).log_softmax(axis)
         p = log_p.exp()
         value = log_p.sub_(log_q).mul_(p).sum(axis)
+        value.masked_fill_(value > _INFINITE, torch.inf)
         if ctx.needs_input_grad[0]:
             pull = log_q.exp_().sub_(p)
             ctx.axis = axis
@@ -58,6 +67,7 @@ class _Divergence(torch.autograd.Function):
 
 
 def _affine(logits: Tensor, factor: Tensor | None, offset: Tensor | None) -> Tensor:
+    logits = logits.clamp_min(_NEVER)
     if factor is None:
         return logits if offset is None else logits + offset
     return logits * factor if offset is None else torch.addcmul(offset, logits, factor)

@@ -52,7 +52,10 @@ def aligned_logits(loss: str, student: Tensor, teacher: Tensor) -> tuple[Tensor,
         )
     teacher = teacher.detach().float()
     if teacher.shape != student.shape:
-        teacher = functional.interpolate(teacher, size=student.shape[-2:], mode="bilinear", align_corners=False)
+        # a class that is ruled out stays out: −∞ times a weight of 0 would be NaN
+        teacher = functional.interpolate(
+            teacher.clamp_min(-1e30), size=student.shape[-2:], mode="bilinear", align_corners=False
+        )
     return student.float(), teacher
 
 

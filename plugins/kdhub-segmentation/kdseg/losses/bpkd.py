@@ -30,9 +30,9 @@ class BPKDLoss(nn.Module):
     class. Teacher first in each KL.
 
     Args:
-        edge_weight: Factor of ``loss_edge``. 50 and 20 are the values of the method's users and mean what they should
+        edge_weight: Factor of ``loss_edge``; at 0 the term is left out. 50 and 20 are the values of the method's users and mean what they should
             only with the default reductions.
-        body_weight: Factor of ``loss_body``.
+        body_weight: Factor of ``loss_body``; at 0 the term is left out.
         alpha: Weight of each class at the edges: a number, or a list of C of them, to count small or rare classes more.
         temperature: τ of both parts. Above 1 the loss also teaches how unlikely the other classes are.
         window: Side of the square, in label pixels, that widens a boundary: the band is ``window - 1`` pixels wide. Odd;
@@ -117,7 +117,7 @@ class BPKDLoss(nn.Module):
         self._checked_labels = False
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return ``loss_edge`` and ``loss_body``, weighted; see the class for the inputs.
+        """Return ``loss_edge`` and ``loss_body``, weighted, without one of weight 0; see the class for the inputs.
 
         Raises:
             UsageError: For logits or labels that do not belong together, unknown labels, one class only, an ``alpha`` of
@@ -158,7 +158,8 @@ class BPKDLoss(nn.Module):
                 edge_class_reduction=self.edge_class_reduction,
                 body_mask_mode=self.body_mask_mode,
             )
-        return {"loss_edge": self.edge_weight * edge, "loss_body": self.body_weight * body}
+        weighted = {"loss_edge": (self.edge_weight, edge), "loss_body": (self.body_weight, body)}
+        return {name: weight * term for name, (weight, term) in weighted.items() if weight}
 
     def _alpha_of(self, classes: int) -> Tensor | float:
         if self._class_weights is None:

@@ -88,7 +88,7 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, 
     """Compute the loss of `ChannelWiseKD` as a scalar.
 
     Args:
-        student: Finite logits ``(B, C, h, w)``, float32 or wider.
+        student: Logits ``(B, C, h, w)``, float32 or wider; −∞ says that a class is nowhere, or not at a position.
         teacher: The student's shape.
         temperature: Divides both before the softmax.
         valid: Boolean ``(B, h, w)``, true where a position belongs to the softmaxes; ``None`` for everywhere.

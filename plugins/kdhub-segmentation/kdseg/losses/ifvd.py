@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from kdhub.distill.arguments import require_count
 from kdhub.distill.losses.cosine import unit_vectors
+from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 from kdhub.errors import UsageError
 from kdseg.losses._logits import VOID, aligned_labels, labels_at_cells, require_classes, require_same_crops
 
 
-class IFVD(nn.Module):
+class IFVD(MaskedLoss):
     """Difference of the student's map of similarity to its class centres from the teacher's.
 
     The centre of a class in an image is the mean feature of the positions that truly have that class. With ``m(i)`` the
@@ -23,6 +24,9 @@ class IFVD(nn.Module):
         ignore_index: Label of void pixels. They belong to no centre and do not count.
         num_classes: Bound of the class numbers, the size of the table of centres. 256 serves every data set with 8-bit label
             maps; a table for the true number of classes saves some memory and no time.
+        reduction: ``'positions'``, the default, is a mean over all positions of the batch that are not void. ``'samples'``
+            takes it image by image, and then over all images: gradients that are accumulated, or averaged over processes,
+            are then those of the whole batch however much of each image is void.
 
     Inputs:
         student_features: ``(B, D_s, h, w)``, at least 2 channels; any float type, raised to float32.
@@ -55,8 +59,8 @@ class IFVD(nn.Module):
                 weight=200.0)
     """
 
-    def __init__(self, ignore_index: int = VOID, num_classes: int = 256) -> None:
-        super().__init__()
+    def __init__(self, ignore_index: int = VOID, num_classes: int = 256, reduction: str = "positions") -> None:
+        super().__init__(reduction)
         require_count("IFVD", "ignore_index", ignore_index)
         require_count("IFVD", "num_classes", num_classes, at_least=1)
         self.ignore_index = ignore_index
@@ -86,7 +90,7 @@ class IFVD(nn.Module):
         # void gets a row of its own
         rows = labels.masked_fill(~counted, self.num_classes)
         ours, theirs = (similarity_to_centre(features, rows, self.num_classes + 1) for features in (student, teacher))
-        return torch.where(counted, (ours - theirs).square(), 0.0).sum() / counted.sum().clamp(min=1)
+        return masked_mean((ours - theirs).square(), counted, self.reduction)
 
 
 def similarity_to_centre(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:

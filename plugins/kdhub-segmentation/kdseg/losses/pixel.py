@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.losses.reduction import MaskedLoss
 from kdhub.distill.losses.temperature_kl import temperature_kl
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
 
 
-class PixelKD(nn.Module):
+class PixelKD(MaskedLoss):
     """Divergence of the class the student gives each position from the class the teacher gives it.
 
     With ``p = softmax_c(t[b,:,i]/τ)`` and ``q = softmax_c(s[b,:,i]/τ)``: ``L = τ² · mean_{b,i} Σ_c p (log p − log q)``, over
@@ -19,6 +20,9 @@ class PixelKD(nn.Module):
         temperature: Divides both sides before the softmax. 1.0, the default, is the paper's: with thousands of positions an
             image, classes alike already show from position to position.
         ignore_index: Label of void pixels; looked at only with ``labels``.
+        reduction: ``'positions'``, the default and the paper's, is a mean over all positions of the batch that count.
+            ``'samples'`` takes it image by image, and then over all images: gradients that are accumulated, or averaged over
+            processes, are then those of the whole batch however much of each image is void.
 
     Inputs:
         student_logits: ``(B, C, h, w)`` before upsampling, at least 2 classes; any float type, raised to float32.
@@ -52,8 +56,8 @@ class PixelKD(nn.Module):
                 weight=1.0)
     """
 
-    def __init__(self, temperature: float = 1.0, ignore_index: int = VOID) -> None:
-        super().__init__()
+    def __init__(self, temperature: float = 1.0, ignore_index: int = VOID, reduction: str = "positions") -> None:
+        super().__init__(reduction)
         require_number("PixelKD", "temperature", temperature, above=0)
         require_count("PixelKD", "ignore_index", ignore_index)
         self.temperature = temperature
@@ -78,4 +82,5 @@ class PixelKD(nn.Module):
             student_temperature=self.temperature,
             teacher_temperature=self.temperature,
             class_axis=1,
+            reduction=self.reduction,
         )

@@ -200,7 +200,36 @@ def test_terms_carry_their_weights_and_the_masks_of_the_labels():
     assert edge > 0
     assert body > 0
     ours = BPKDLoss(edge_weight=3.0, body_weight=0, window=3)(student, teacher, labels.unsqueeze(1))
-    torch.testing.assert_close(ours, {"loss_edge": 3 * edge, "loss_body": 0 * body})
+    torch.testing.assert_close(ours, {"loss_edge": 3 * edge})
+
+
+@pytest.mark.parametrize(("off", "left"), [("edge_weight", {"loss_body"}), ("body_weight", {"loss_edge"})])
+def test_a_term_of_weight_zero_is_left_out(off, left):
+    """The natural ablation would be stopped by the guard of terms that stay 0, with a wrong reason."""
+    student, teacher, _, _ = example()
+    assert set(BPKDLoss(window=3, **{off: 0})(student, teacher, some_labels())) == left
+    loss = BPKDLoss(window=3)
+    setattr(loss, off, 0.0)  # as a schedule does
+    assert set(loss(student, teacher, some_labels())) == left
+
+
+@pytest.mark.parametrize("mode", ["multiply", "exclude"])
+def test_a_class_ruled_out_on_both_sides_adds_nothing(mode):
+    """-inf times an edge mask of 0 is NaN, and one NaN ends the run at the learning rate's expense."""
+    student, teacher, edge, valid = example()
+    ours, theirs = (value.clone() for value in (student, teacher))
+    ours[:, 0] = theirs[:, 0] = -torch.inf
+    ours.requires_grad_()
+    terms = bpkd_loss(ours, theirs, edge, valid, body_mask_mode=mode)
+    sum(terms).backward()
+    assert all(term.isfinite() for term in terms)
+    assert ours.grad.isfinite().all()
+    # a class far below all others is the same, short of infinity
+    ours = ours.detach().clone().masked_fill(ours.isneginf(), -1e9)
+    theirs = theirs.masked_fill(theirs.isneginf(), -1e9)
+    assert bpkd_loss(ours, theirs, edge, valid, body_mask_mode=mode)[0].item() == pytest.approx(
+        terms[0].item(), rel=1e-4
+    )
 
 
 def test_a_schedule_drives_the_numbers():

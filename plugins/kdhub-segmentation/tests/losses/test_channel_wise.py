@@ -159,3 +159,32 @@ def test_wrong_arguments_and_labels():
         ChannelWiseKD(ignore_index=None)
     with pytest.raises(UsageError, match=r"no class of the student \(expected 0 to 2, or 255.*got 11"):
         ChannelWiseKD()(*pair(1, 3, 2, 2), torch.full((1, 2, 2), 11))
+
+
+def test_places_ruled_out_on_both_sides_add_nothing():
+    """By hand: q = (1/2, 1/2, 0), p = (3/4, 1/4, 0); the sum over the third place is 0 and not NaN."""
+    student = torch.tensor([[[[0.0, 0.0, -torch.inf]]]], requires_grad=True)
+    teacher = torch.tensor([[[[3.0, 1.0, 0.0]]]]).log()
+    loss = ChannelWiseKD()(student, teacher)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5), abs=1e-6)
+    torch.testing.assert_close(student.grad, torch.tensor([[[[-0.25, 0.25, 0.0]]]]))
+
+
+def test_a_class_that_is_nowhere_on_both_sides_adds_nothing():
+    """A model that leaves classes of another task out has -inf over a whole channel: no softmax, and so NaN."""
+    student, teacher = pair(2, 3, 4, 5)
+    student[:, 0] = teacher[:, 0] = -torch.inf
+    expected = ChannelWiseKD()(student[:, 1:], teacher[:, 1:]).item() * 2 / 3
+    student.requires_grad_()
+    loss = ChannelWiseKD()(student, teacher)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert student.grad.isfinite().all()
+
+
+def test_a_place_that_the_student_alone_rules_out_is_infinite():
+    """A finite number in its place would be called a loss, and no step could lower it."""
+    student, teacher = pair(1, 2, 2, 2)
+    student[0, 0, 0, 0] = -torch.inf
+    assert ChannelWiseKD()(student, teacher) == torch.inf

@@ -158,3 +158,13 @@ def test_wrong_input_is_told_in_one_line():
         IFVD(num_classes=0)
     with pytest.raises(UsageError, match="IFVD: bad ignore_index"):
         IFVD(ignore_index=0.5)
+
+
+def test_by_samples_a_split_batch_is_the_whole_batch():
+    """Accumulated or on several processes, an image that is mostly void would get a large weight for its few pixels."""
+    student, teacher, labels = batch()
+    labels[1, 1:] = VOID
+    loss = IFVD(reduction="samples")
+    halves = [loss(*(value[image : image + 1] for value in (student, teacher, labels))) for image in (0, 1)]
+    torch.testing.assert_close(loss(student, teacher, labels), (halves[0] + halves[1]) / 2)
+    assert (IFVD().depends_on_split, loss.depends_on_split) == ("count", "")

@@ -122,3 +122,22 @@ def test_wrong_input_is_told_in_one_line():
         PixelKD(temperature=-1)
     with pytest.raises(UsageError, match="PixelKD: bad ignore_index"):
         PixelKD(ignore_index="void")
+
+
+def test_by_samples_a_split_batch_is_the_whole_batch():
+    """Accumulated or on several processes, an image that is mostly void would get a large weight for its few pixels."""
+    student, teacher, labels = batch()
+    labels[1, 1:] = VOID
+    loss = PixelKD(reduction="samples")
+    halves = [loss(*(value[image : image + 1] for value in (student, teacher, labels))) for image in (0, 1)]
+    torch.testing.assert_close(loss(student, teacher, labels), (halves[0] + halves[1]) / 2)
+    assert PixelKD()(student, teacher, labels) != loss(student, teacher, labels)
+    assert (PixelKD().depends_on_split, loss.depends_on_split) == ("count", "")
+
+
+def test_a_class_ruled_out_stays_out_when_the_teacher_is_resized():
+    """Resizing multiplies -inf by weights, some of which are 0: NaN on pixels that have nothing to do with it."""
+    student, teacher, _ = batch()
+    student[:, 0] = teacher[:, 0] = -torch.inf
+    large = teacher.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    assert PixelKD()(student, large).item() == pytest.approx(PixelKD()(student[:, 1:], large[:, 1:]).item(), rel=1e-5)

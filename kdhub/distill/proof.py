@@ -1,0 +1,191 @@
+"""Proof, in the first step, that each term of an objective can teach the student, through adapter and loss."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdhub.distill.blame import shown
+from kdhub.distill.objective import Objective
+from kdhub.distill.values import map_tensors, tensors_in
+from kdhub.errors import GuardError
+
+_SILENCE = "model.guards.no_gradient=False silences this guard"
+_MEND_LOSS = "compute with the student's tensors, without .detach(), .item(), numpy or torch.no_grad()"
+_LARGE = 2.0**16
+"""Factor of a gradient that is asked for its presence alone, so that it does not vanish in half precision."""
+
+
+def prove(
+    objective: Objective,
+    raw: Mapping[str, Any],
+    adapted: Mapping[str, Any],
+    terms: Mapping[str, Tensor],
+    complete: bool,
+) -> dict[str, Tensor]:
+    """See that a gradient of each term reaches what the taps read of the student.
+
+    Args:
+        objective: The objective.
+        raw: Loss input to value, before the adapters.
+        adapted: The same after them.
+        terms: Log name to term, with its graph, which is kept.
+        complete: Whether these are all terms that the objective has.
+
+    Returns:
+        Log name to a scalar: 1 where some entry of the gradient is not 0, and 0 where all are.
+
+    Raises:
+        GuardError: If no gradient of a term arrives, naming who stops it, the loss or the adapter; if what one of several
+            student taps reads is reached by no term.
+    """
+    read, after = _learning(raw, objective), [one for own in _learning(adapted, objective).values() for one in own]
+    before = [(name, tensor) for name, tensors in read.items() for tensor in tensors]
+    pulls: dict[str, Tensor] = {}
+    reached: set[str] = set()
+    for term, value in terms.items():
+        found = _gradients(value, [*(tensor for _, tensor in before), *after])
+        if found is None or not before:
+            pulls[term] = value.new_ones(())
+            reached |= read.keys()
+            continue
+        arrived = {name for (name, _), pull in zip(before, found, strict=False) if pull is not None}
+        if not arrived:
+            raise _stopped(objective, term, by_adapter=any(pull is not None for pull in found) or not after)
+        reached |= arrived
+        pulling = torch.stack([(pull != 0).any() for pull in found[: len(before)] if pull is not None])
+        pulls[term] = pulling.any().to(value.dtype)
+    unread = sorted(name for name, tensors in read.items() if tensors and name not in reached)
+    if unread and complete:
+        raise GuardError(
+            f"no gradient reaches {', '.join(unread)}: the loss ({shown(objective.loss_type)}) or its adapter detaches it",
+            where=f"{objective.where}.loss",
+            fix=f"{_MEND_LOSS}; {_SILENCE}",
+        )
+    return pulls
+
+
+def _stopped(objective: Objective, term: str, by_adapter: bool) -> GuardError:
+    if by_adapter and objective.adapters:
+        names = ", ".join(shown(one) for chain in objective.adapter_types.values() for one in chain)
+        return GuardError(
+            f"{term} teaches the student nothing: a gradient reaches the adapter's result ({names}) at most, and not what the"
+            " taps read of the student, so that only the adapter would learn",
+            where=f"{objective.where}.adapter",
+            fix=f"use `value` in the adapter without .detach(), .data or torch.no_grad(); {_SILENCE}",
+        )
+    return GuardError(
+        f"{term} teaches the student nothing: the loss ({shown(objective.loss_type)}) lets no gradient through to the"
+        " student's value",
+        where=f"{objective.where}.loss",
+        fix=f"{_MEND_LOSS}; {_SILENCE}",
+    )
+
+
+def prove_shape_only(objective: Objective, values: Mapping[str, Any]) -> None:
+    """See that the adapters use nothing of the teacher's value but its shape, by running copies with other content.
+
+    Neither the adapters nor the random numbers of the run are changed.
+
+    Raises:
+        GuardError: If what an adapter returns depends on the teacher's numbers: the loss would compare the teacher with itself.
+    """
+    for name in objective.adapters:
+        with torch.no_grad():
+            first, second = (
+                _run(objective, name, values, like)
+                for like in (
+                    values[objective.partners[name]],
+                    map_tensors(_other_content, values[objective.partners[name]]),
+                )
+            )
+        pairs = zip(tensors_in(first), tensors_in(second), strict=True)
+        if not all(one.shape == two.shape and _equal(one, two) for one, two in pairs):
+            raise GuardError(
+                f"the adapter ({', '.join(map(shown, objective.adapter_types[name]))}) mixes the other side's numbers into the"
+                " value: the loss would compare them with themselves",
+                where=f"{objective.where}.adapter",
+                fix=f"use nothing of `like` but its shape; {_SILENCE}",
+            )
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave all random numbers of this process as they were, for what is computed beside the training."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def held_at_zero(objective: Objective, values: Mapping[str, Any], name: str) -> bool:
+    """Whether a term is 0 because a number of its loss is: one that multiplies it, as a term's weight does.
+
+    Copies of the loss are tried with 1 and 2 in the place of each number that is 0.
+    """
+    zeros = {
+        key: value
+        for key, value in vars(objective.loss).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and not key.startswith("_") and value == 0
+    }
+    return any(_multiplies(objective, values, name, key, type(zero)) for key, zero in zeros.items())
+
+
+def _multiplies(objective: Objective, values: Mapping[str, Any], name: str, key: str, kind: type) -> bool:
+    found = []
+    for factor in (1, 2):
+        loss: nn.Module = copy.deepcopy(objective.loss)
+        setattr(loss, key, kind(factor))
+        try:
+            with undisturbed(), torch.no_grad():
+                term = objective.terms_of(loss, values).get(name)
+        except Exception:  # noqa: BLE001 (another value of this number makes no sense to the loss)
+            return False
+        found.append(0.0 if term is None else float(term))
+    return found[0] != 0 and abs(found[1] - 2 * found[0]) <= 1e-3 * abs(found[0])
+
+
+def _learning(values: Mapping[str, Any], objective: Objective) -> dict[str, list[Tensor]]:
+    """Return the student's tensors that a gradient can reach, by loss input."""
+    return {
+        name: [tensor for tensor in tensors_in(values[name]) if tensor.requires_grad] for name in objective.student_taps
+    }
+
+
+def _gradients(term: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...] | None:
+    """Return the gradient for each tensor; ``None`` for all if torch cannot tell."""
+    if not term.requires_grad or not inputs:
+        return (None,) * len(inputs)
+    try:
+        return torch.autograd.grad(term, inputs, torch.full_like(term, _LARGE), retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if "Checkpointing is not compatible" in str(error):  # a re-entrant one, which only backward() can pass
+            return None
+        raise
+
+
+def _run(objective: Objective, name: str, values: Mapping[str, Any], like: Any) -> Any:
+    with undisturbed():
+        return objective.apply(copy.deepcopy(objective.adapters[name]), name, values[name], like)
+
+
+def _other_content(tensor: Tensor) -> Tensor:
+    """Return a tensor of the same shape and type, with another mean, spread, order and sign."""
+    if tensor.dtype == torch.bool:
+        return ~tensor
+    return 1.5 - 2 * tensor if tensor.is_floating_point() else tensor + 1
+
+
+def _equal(one: Tensor, two: Tensor) -> bool:
+    return torch.allclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True)

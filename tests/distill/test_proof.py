@@ -1,0 +1,208 @@
+"""The first steps prove that each term teaches the student, and name what stops it: loss or adapter."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from kdhub.distill.adapters import Conv1x1
+from kdhub.distill.distiller import Distiller
+from kdhub.distill.teachers import ModelTeacher
+from kdhub.errors import GuardError
+from kdhub.testing.toys import ToySegmentor, segmentation_batch
+
+
+class Squares(nn.Module):
+    """A sound loss."""
+
+    def forward(self, student, teacher):
+        return (student - teacher).square().mean()
+
+
+class DetachingLoss(Squares):
+    def forward(self, student, teacher):
+        return super().forward(student.detach(), teacher)
+
+
+class DetachingLossThatLearns(Squares):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, student, teacher):
+        return super().forward(self.scale * student.detach(), teacher)
+
+
+class OneTermDetaches(Squares):
+    def forward(self, student, teacher):
+        return {"good": super().forward(student, teacher), "bad": super().forward(student.detach(), teacher)}
+
+
+class RoundingLoss(Squares):
+    def forward(self, student, teacher):
+        return super().forward(student.round(), teacher)
+
+
+class ForgetsOneOfTwo(nn.Module):
+    def forward(self, student_low, student_high, teacher_low, teacher_high):
+        low = (student_low - teacher_low).square().mean()
+        return low + (student_high.detach() - teacher_high).square().mean()
+
+
+class TinyLoss(Squares):
+    """Its gradient vanishes in bfloat16's smaller brother unless it is scaled."""
+
+    def forward(self, student, teacher):
+        return 1e-9 * super().forward(student, teacher)
+
+
+class Widen(Conv1x1):
+    """A sound adapter from 8 to 16 channels."""
+
+    def __init__(self):
+        super().__init__(8, 16)
+
+
+class DetachingAdapter(Widen):
+    def forward(self, value, like):
+        return super().forward(value.detach(), like)
+
+
+class NoGradAdapter(Widen):
+    def forward(self, value, like):
+        with torch.no_grad():
+            return super().forward(value, like)
+
+
+class MixesLike(Widen):
+    def forward(self, value, like):
+        return super().forward(value, like) + 0.5 * like
+
+
+class ScalesByLike(Widen):
+    def forward(self, value, like):
+        return super().forward(value, like) * like.std()
+
+
+class RandomAdapter(Widen):
+    """Sound, and with all kinds of state: dropout, running statistics, numpy's random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(16)
+
+    def forward(self, value, like):
+        noise = torch.from_numpy(np.random.rand(1)).float()
+        return nn.functional.dropout(self.norm(super().forward(value, like)), 0.5) + noise
+
+
+class BeginsAtZero(Widen):
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.projection.weight)
+
+
+def model_of(loss=Squares, adapter=Widen, **options):
+    torch.manual_seed(0)
+    objective = {"loss": {"type": loss}, "student": "backbone", "teacher": "backbone", "adapter": {"type": adapter}}
+    guards = options.pop("guards", None)
+    teacher = ModelTeacher(ToySegmentor(width=16))
+    return Distiller(ToySegmentor(), {"feature": {**objective, **options}}, teacher=teacher, guards=guards).train()
+
+
+def steps(model, count=1, **options):
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01), **options)
+    for seed in range(count):
+        model.train_step(segmentation_batch(seed=seed), wrapper)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"loss": DetachingLoss},
+            r"feature\.loss: loss_feature teaches the student nothing: the loss \(DetachingLoss\)",
+        ),
+        ({"loss": DetachingLossThatLearns}, r"feature\.loss: .*the loss \(DetachingLossThatLearns\)"),
+        ({"loss": OneTermDetaches}, r"loss_feature_bad teaches the student nothing: the loss"),
+        (
+            {"adapter": DetachingAdapter},
+            r"feature\.adapter: .*adapter's result \(DetachingAdapter\).*adapter would learn",
+        ),
+        ({"adapter": NoGradAdapter}, r"feature\.adapter: .*\(NoGradAdapter\)"),
+        ({"adapter": MixesLike}, r"feature\.adapter: the adapter \(MixesLike\) mixes"),
+        ({"adapter": ScalesByLike}, r"\(ScalesByLike\) mixes"),
+    ],
+)
+def test_what_stops_the_gradient_is_named_in_the_first_step(options, message):
+    """Such a run ends with exit 0, and its curve even falls, as the adapter learns alone; nothing is distilled."""
+    with pytest.raises(GuardError, match=message + ".*no_gradient=False"):
+        steps(model_of(**options))
+    steps(model_of(guards={"no_gradient": False}, **options))
+
+
+def test_every_student_input_must_be_reached():
+    """A loss of two student values that detaches one trains half of what its curve shows."""
+    sides = {
+        side: {f"{side}_low": "backbone.0", f"{side}_high": {"type": "kdhub.ModuleOutput", "path": "backbone"}}
+        for side in ("student", "teacher")
+    }
+    model = Distiller(
+        ToySegmentor(), {"two": {"loss": {"type": ForgetsOneOfTwo}, **sides}}, teacher=ModelTeacher(ToySegmentor())
+    )
+    with pytest.raises(GuardError, match=r"two\.loss: .*student_high.*ForgetsOneOfTwo"):
+        steps(model.train())
+
+
+def test_a_gradient_that_stays_zero_is_found_in_the_third_step():
+    """Rounding and argmax keep the graph and send nothing through it: one batch may be so by chance, three are not."""
+    model = steps(model_of(RoundingLoss), 2)
+    with pytest.raises(GuardError, match="loss_feature is not 0, and its gradient.*first 3 steps"):
+        steps(model)
+
+
+@pytest.mark.parametrize("options", [{}, {"adapter": BeginsAtZero}, {"loss": TinyLoss}, {"adapter": RandomAdapter}])
+def test_sound_parts_pass(options):
+    """A guard that stops a sound run is switched off by its user, and then guards nothing."""
+    steps(model_of(**options), 5)
+    steps(model_of(**options), 4, accumulative_counts=2)
+
+
+def test_a_gradient_too_small_for_half_precision_is_one():
+    """In float16 the gradient of a mean over many entries is 0 before the scaler of mixed precision acts."""
+    model = model_of(TinyLoss)
+    with torch.autocast("cpu", torch.bfloat16):
+        steps(model, 4)
+
+
+def test_a_term_is_proven_when_it_first_has_a_weight():
+    """With a warm-up the first step says nothing about a term, and later nobody looks."""
+    weight = {"type": "kdhub.LinearSchedule", "start": 0.0, "end": 1.0, "steps": 1, "begin": 2}
+    model = steps(model_of(DetachingLoss, weight=weight), 3)
+    with pytest.raises(GuardError, match="teaches the student nothing"):
+        steps(model)
+
+
+def test_the_proof_changes_nothing_that_is_trained():
+    """Random numbers, running statistics or summing in another order would make a guarded run another run."""
+    runs = []
+    for guards in ({"no_gradient": True}, {"no_gradient": False}):
+        np.random.seed(0)
+        model = model_of(adapter=RandomAdapter, guards=guards)
+        steps(model, 3)
+        runs.append((model.state_dict(), torch.rand(1), np.random.rand()))
+    assert all(torch.equal(value, runs[1][0][name]) for name, value in runs[0][0].items())
+    assert runs[0][1:] == runs[1][1:]
+
+
+def test_what_is_proven_goes_into_a_checkpoint():
+    """A resumed run must count on where it was, and not begin its three steps anew at each resume."""
+    model = steps(model_of(RoundingLoss), 2)
+    resumed = model_of(RoundingLoss)
+    resumed.load_guard_state(copy.deepcopy(model.guard_state()))
+    with pytest.raises(GuardError, match="first 3 steps"):
+        steps(resumed)
