@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import os
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 
+from kdhub.checkpoint.agreement import agreed
 from kdhub.errors import UsageError
 
 
 def local_file(source: str | Path) -> Path:
-    """Return where a file is on disk; one that is named by URL is downloaded first, by the main process, unless it is there.
+    """Return where a file is on disk; one that is named by URL is downloaded first, unless it is there.
+
+    The main process downloads for all that share its disk; on any other machine the first process does. All processes call
+    this together.
 
     Args:
         source: A path, or an ``http(s)://`` URL.
 
     Raises:
-        UsageError: If it cannot be downloaded; says where to put it by hand.
+        UsageError: In every process, if any of them cannot have it; says where to put it by hand.
     """
     url = str(source)
     if not url.startswith(("http://", "https://")):
         return Path(source).expanduser()
-    folder = Path(torch.hub.get_dir(), "checkpoints")
-    file = folder / Path(urlparse(url).path).name
-    if is_main_process() and not file.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), progress=False)
-        except (URLError, OSError) as error:
-            raise UsageError(
-                "cannot download the checkpoint", where=url, got=str(error), fix=f"put it at {file}"
-            ) from error
-    barrier()
+    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
+    agreed(lambda: _download(url, file, is_main_process()))
+    agreed(lambda: _download(url, file, os.environ.get("LOCAL_RANK", "0") == "0"))
     return file
+
+
+def _download(url: str, file: Path, here: bool) -> None:
+    if not here or file.is_file():
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file), progress=False)
+    except (URLError, OSError, HTTPException, ValueError) as error:
+        raise UsageError(
+            "cannot download the checkpoint", where=url, got=str(error), fix=f"put it at {file}"
+        ) from error

@@ -17,7 +17,9 @@ from mmengine.logging import print_log
 from safetensors.torch import load_file
 
 from kdhub.checkpoint.safe_globals import safe_globals
+from kdhub.config.missing_files import recipe_that_writes
 from kdhub.errors import UsageError, near_matches
+from kdhub.registry import init
 
 TRUST_VARIABLE = "KDHUB_TRUST_CHECKPOINT"
 """Environment variable with the file names, separated by commas, that may be unpickled."""
@@ -94,7 +96,9 @@ def _require_file(file: Path) -> None:
         )
     if not file.is_file():
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise UsageError("no such checkpoint", where=str(file), near=near_matches(file.name, siblings))
+        recipe = recipe_that_writes(file, init())
+        fix = None if recipe is None else f"train it first: kdhub train {recipe}"
+        raise UsageError("no such checkpoint", where=str(file), near=near_matches(file.name, siblings), fix=fix)
 
 
 def _read_safetensors(file: Path, map_location: Any) -> dict[str, Any]:

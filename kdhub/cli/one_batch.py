@@ -14,8 +14,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from kdhub.checkpoint import safe_loading
+from kdhub.config.standing import model_as_trained
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.outline import Row, outline
+from kdhub.distill.stored import StoredTeacher
+from kdhub.distill.teachers import ModelTeacher
 from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
@@ -25,7 +28,7 @@ _NEEDS_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_cont
 
 
 def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> dict[str, list[Row]]:
-    """Describe the modules of the student and of every live teacher.
+    """Describe the modules of the student and of every live teacher, whose weights need not be there.
 
     Args:
         cfg: A config with a model and data. The model's objectives are left out.
@@ -43,7 +46,7 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
     # without objectives the distiller warns that no teacher is read, and stdout is for the table
     MMLogger.get_current_instance().setLevel("ERROR")
     with safe_loading():
-        model = MODELS.build(_without_objectives(cfg.model, manager))
+        model = MODELS.build(_bare(model_as_trained(cfg), manager, with_teachers=side != "student"))
     batch, training = _first_batch(cfg)
     model.train(training)
     data = model.data_preprocessor(batch, training)
@@ -66,23 +69,36 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
     return found
 
 
-def _without_objectives(model: Mapping[str, Any], manager: PluginManager) -> dict[str, Any]:
-    type_ = model.get("type")
-    if isinstance(type_, str) and manager.owns(type_) and manager.find(type_).component.kind == "distiller":
-        bare = {**copy.deepcopy(dict(model)), "objectives": {}}
-        if bare.get("teacher"):
-            bare["teacher"] = _live(bare["teacher"])
-        if bare.get("teachers"):
-            bare["teachers"] = {name: _live(teacher) for name, teacher in bare["teachers"].items()}
+def _bare(model: Mapping[str, Any], manager: PluginManager, with_teachers: bool) -> dict[str, Any]:
+    """Leave out of a distiller the objectives, and of its teachers all that shapes do not depend on."""
+    bare = copy.deepcopy(dict(model))
+    if not _is(bare.get("type"), Distiller, manager):
         return bare
-    return copy.deepcopy(dict(model))
+    bare["objectives"] = {}
+    teacher, teachers = bare.pop("teacher", None), bare.pop("teachers", None)
+    if with_teachers and teacher is not None:
+        bare["teacher"] = _shapes_only(teacher, manager)
+    if with_teachers and teachers is not None:
+        bare["teachers"] = {name: _shapes_only(one, manager) for name, one in teachers.items()}
+    return bare
 
 
-def _live(teacher: Any) -> Any:
-    """Take the live teacher out of a stored one: before there is a store, it shows what can be stored."""
-    if isinstance(teacher, Mapping) and teacher.get("type") == "kdhub.StoredTeacher" and teacher.get("teacher"):
-        return teacher["teacher"]
+def _shapes_only(teacher: Any, manager: PluginManager) -> Any:
+    """Take the live teacher out of a stored one, and leave out the weights: neither need be there yet."""
+    if not isinstance(teacher, Mapping):
+        return teacher
+    if _is(teacher.get("type"), StoredTeacher, manager) and teacher.get("teacher"):
+        return _shapes_only(teacher["teacher"], manager)
+    if _is(teacher.get("type"), ModelTeacher, manager):
+        return {**teacher, "checkpoint": None, "own_weights": True}
     return teacher
+
+
+def _is(type_: Any, wanted: type, manager: PluginManager) -> bool:
+    """Whether a ``type`` of a config means a class of kdhub or one that is derived from it."""
+    if isinstance(type_, str) and manager.owns(type_):
+        type_ = manager.find(type_).load()
+    return isinstance(type_, type) and issubclass(type_, wanted)
 
 
 def _first_batch(cfg: Config) -> tuple[Any, bool]:

@@ -1,7 +1,7 @@
 """Show what can be tapped: run one batch and print each module's path, class, calls and output.
 
-The objectives of the config are left out, so it answers before you know a single path. Modules that do not run are left
-out too, unless --all; methods are shown if they returned tensors. A path with several calls needs call=... in its tap.
+The objectives of the config are left out, so it answers before you know a single path; so are the weights of teachers, which
+need not be there yet. Modules that do not run are left out too, unless --all; methods are shown if they returned tensors. A path with several calls needs call=... in its tap.
 
 Examples:
   kdhub probe configs/my_config.py

@@ -38,7 +38,7 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     walk = _Walk(report, _resolver(tree, manager, deep), Bases(getattr(cfg, "filename", None)), manager)
     for key in check_top_level(tree, manager, report):
         walk.visit(tree[key], key, ROOT.child(key))
-    warn_of_missing_weights(tree.get("load_from"), "load_from", report)
+    warn_of_missing_weights(tree.get("load_from"), "load_from", manager, report)
     check_writable(tree, "", report)
     _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
@@ -89,7 +89,7 @@ class _Walk:
                 self.visit(item, f"{path}.{index}", spot.item(), owner)
         elif isinstance(value, Mapping):
             entry = self._components.check(value, path, spot.place)
-            warn_of_missing_files(value, path, spot.place, self._report)
+            warn_of_missing_files(value, path, spot.place, self._manager, self._report)
             kind = entry.component.kind if entry is not None else None
             if kind == "schedule" and (path.startswith("optim_wrapper.") or owner in _NEVER_SCHEDULED):
                 self._report.error(

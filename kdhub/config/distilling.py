@@ -16,6 +16,7 @@ from kdhub.config.objectives import (
     teacher_problems,
     unaugmented_problem,
 )
+from kdhub.config.teacher_weights import warn_of_ignorance
 from kdhub.errors import UnknownComponentError, UsageError
 from kdhub.plugins import PluginManager
 from kdhub.records import LossSpec
@@ -28,6 +29,10 @@ _MANIFEST = "manifest.json"
 def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager, report: Report) -> None:
     """Check what no signature tells: names, and that every loss input has somebody to provide it."""
     teachers = _teachers(model, path, report)
+    for where, teacher in _places(model, path).items():
+        live = teacher.get("teacher") if teacher.get("type") == _STORED else teacher
+        if isinstance(live, Mapping):
+            warn_of_ignorance(live, where if live is teacher else f"{where}.teacher", report)
     objectives = model.get("objectives")
     if objectives is not None and not isinstance(objectives, Mapping):
         report.error(f"{path}.objectives", "not a dict of name to objective", got=repr(objectives))
@@ -74,10 +79,15 @@ def _configs(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: teacher for name, teacher in found.items() if isinstance(teacher, Mapping)}
 
 
+def _places(model: Mapping[str, Any], path: str) -> dict[str, Mapping[str, Any]]:
+    """Return the same teachers by their key path."""
+    several = isinstance(model.get("teachers"), Mapping)
+    return {f"{path}.teachers.{name}" if several else f"{path}.teacher": one for name, one in _configs(model).items()}
+
+
 def _check_stores(model: Mapping[str, Any], path: str, report: Report) -> None:
     """Warn of stores that `kdhub cache` has yet to write; find those that it cannot."""
-    for name, teacher in _configs(model).items():
-        where = f"{path}.teachers.{name}" if isinstance(model.get("teachers"), Mapping) else f"{path}.teacher"
+    for where, teacher in _places(model, path).items():
         if teacher.get("type") != _STORED:
             continue
         store = teacher.get("store")

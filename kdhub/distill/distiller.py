@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 import kdhub
 from kdhub.config.objectives import name_problem
+from kdhub.config.standing import with_preprocessor
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
+from kdhub.distill.knowledge import require_apart
 from kdhub.distill.objective import Objective
 from kdhub.distill.position import Position
 from kdhub.distill.preprocess import DistillPreprocessor
@@ -81,8 +83,7 @@ class Distiller(BaseModel):
         init_cfg: Any = None,
     ) -> None:
         kdhub.init()
-        if isinstance(student, Mapping) and data_preprocessor is not None:
-            student = {"data_preprocessor": data_preprocessor, **student}
+        student = with_preprocessor(student, data_preprocessor)
         built_student = MODELS.build(student) if isinstance(student, Mapping) else student
         if not isinstance(built_student, BaseModel):
             raise UsageError(
@@ -94,6 +95,8 @@ class Distiller(BaseModel):
         named = _named_teachers(teacher, teachers)
         places = {name: "model.teacher" if teacher is not None else f"model.teachers.{name}" for name in named}
         built_teachers = {name: _build_teacher(name, spec, places[name]) for name, spec in named.items()}
+        for name, teacher_ in built_teachers.items():
+            require_apart(built_student, teacher_.model, places[name])
         super().__init__(data_preprocessor=DistillPreprocessor(built_student, built_teachers), init_cfg=init_cfg)
         require_mode(built_student, "model.student")
         for name, one in built_teachers.items():

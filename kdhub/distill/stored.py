@@ -261,7 +261,7 @@ def _config_fingerprint(teacher: Mapping[str, Any] | None) -> str | None:
         return None
     try:
         with torch.random.fork_rng(devices=[]):
-            live = build("teacher", {**teacher, "checkpoint": None})
+            live = build("teacher", {**teacher, "checkpoint": None, "own_weights": True})
     except Exception as error:  # noqa: BLE001 - its library, too, may be missing where the store replaces it
         print_log(f"the live teacher's config cannot be compared: {error}", "current")
         return None

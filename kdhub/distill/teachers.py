@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.config.standing import scoped
 from kdhub.described import described
 from kdhub.distill.arguments import require_choice, require_number
+from kdhub.distill.knowledge import drawn_at_random, weights_digest
 from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
 from kdhub.errors import GuardError, UsageError
@@ -63,9 +66,12 @@ class ModelTeacher:
     """A live teacher: any mmengine model, frozen, always in eval mode, outside optimizer and checkpoint.
 
     Args:
-        model: Config of a registered `BaseModel`, path of a config file whose ``model`` is meant, or a built model.
+        model: Config of a registered `BaseModel`; path of a config file, whose model is meant with the preprocessor and the
+            scope of that file, and whose student if it trains a `Distiller`; or a built model.
         checkpoint: Weights, as ``.safetensors`` or a checkpoint that needs no unpickling. ``None`` keeps what the
-            model's constructor loaded.
+            model's constructor or its ``init_cfg`` loaded. If nothing was loaded, a warning says that the teacher knows
+            nothing: a model that is built from a config is built once more for this, with other random numbers, and named
+            if no weight is the same in both.
         mode: ``mode`` of the model's ``forward``; ``"tensor"`` needs no labels.
         batch: ``"raw"`` gives the teacher the collated batch through its own preprocessing (normalisation, tokenizer),
             padded as in training, without its ``batch_augments``. ``"student"`` gives it exactly what the student gets, for a student that mixes or augments the batch in its
@@ -78,9 +84,11 @@ class ModelTeacher:
             `kdhub.distill.precision.HalfPrecision`. 0.02 lets a ResNet-34 (0.006) and a MiniLM (0.006) pass, and not the
             feature maps of an EfficientNet-Lite (0.05), whose top class changed in some images.
         class_names: Names of its classes in order; by default those its checkpoint records.
+        own_weights: ``True`` takes the weights that the model's constructor gave it, random or not, without a warning:
+            no ``checkpoint`` may be given, and ``init_cfg`` is left alone.
 
     Raises:
-        UsageError: For a model that is not a `BaseModel`, or weights that do not fit it.
+        UsageError: For a model that is not a `BaseModel`, weights that do not fit it, or ``own_weights`` beside a checkpoint.
     """
 
     def __init__(
@@ -92,18 +100,31 @@ class ModelTeacher:
         precision: str = "float32",
         class_names: Sequence[str] | None = None,
         max_error: float = 0.02,
+        own_weights: bool = False,
     ) -> None:
         require_choice("ModelTeacher", "batch", batch, ("raw", "student"))
         require_choice("ModelTeacher", "precision", precision, PRECISIONS)
         require_number("ModelTeacher", "max_error", max_error, above=0)
+        if own_weights and checkpoint is not None:
+            raise UsageError(
+                "ModelTeacher: weights of its own and a checkpoint",
+                got=f"own_weights=True, checkpoint={checkpoint!r}",
+                fix="leave out one of the two",
+            )
         self.model, self._config = _build(model)
         meta: Mapping[str, Any] = {}
         if checkpoint is not None:
             with _told_how_to_train(model, checkpoint):
                 meta = load_weights(self.model, checkpoint)
-        elif any(getattr(module, "init_cfg", None) for module in self.model.modules()):
-            with safe_loading():
-                self.model.init_weights()
+        elif not own_weights:
+            _init_weights(self.model)
+            if isinstance(self._config, Mapping) and drawn_at_random(self.model, self._built_again):
+                print_log(
+                    "teacher: its weights are random and it knows nothing: no checkpoint is given, and its model loads none"
+                    " (checkpoint=... gives it weights; own_weights=True says that it is meant so)",
+                    logger="current",
+                    level=logging.WARNING,
+                )
         recorded = (meta.get("dataset_meta") or {}).get("classes")
         names = class_names if class_names is not None else recorded
         self.class_names = tuple(names) if names else None
@@ -185,11 +206,7 @@ class ModelTeacher:
     def fingerprint(self) -> str:
         """Identify the teacher: ``weights-<sha256>.config-<sha256>``, 16 digits each."""
         if self._fingerprint is None:
-            weights = hashlib.sha256()
-            for name, tensor in sorted(self.model.state_dict().items()):
-                weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-            self._fingerprint = f"weights-{weights.hexdigest()[:16]}{self.config_fingerprint()}"
+            self._fingerprint = f"weights-{weights_digest(self.model)[:16]}{self.config_fingerprint()}"
         return self._fingerprint
 
     def config_fingerprint(self) -> str:
@@ -218,6 +235,11 @@ class ModelTeacher:
         """Stay one object: an averaged copy of the student needs no second teacher in memory."""
         return self
 
+    def _built_again(self) -> BaseModel:
+        model: BaseModel = MODELS.build(copy.deepcopy(self._config))
+        _init_weights(model)
+        return model
+
     def _check_mode(self) -> None:
         for name, module in self.model.named_modules():
             if module.training:
@@ -245,10 +267,9 @@ def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
         from kdhub.config.load import load_config
 
         print_log(f"teacher: the model of {model}", logger="current")
-        cfg = load_config(model)
-        # the file's own scope: an mmpretrain teacher's names must not be looked up in the student's library
-        scope = {"_scope_": cfg.default_scope} if cfg.get("default_scope") else {}
-        model = {**scope, **cfg.model}
+        file, model = model, scoped(load_config(model))
+        if not isinstance(model, Mapping):
+            raise UsageError("the config has no model", where=file, expected="model=dict(type=...)")
     config: Any = copy.deepcopy(dict(model)) if isinstance(model, Mapping) else type(model).__name__
     built = MODELS.build(model) if isinstance(model, Mapping) else model
     if not isinstance(built, BaseModel):
@@ -258,6 +279,12 @@ def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
             fix="wrap it in a BaseModel with a data_preprocessor, or use the wrapper of a plugin (kdhub list model)",
         )
     return built, config
+
+
+def _init_weights(model: BaseModel) -> None:
+    if any(getattr(module, "init_cfg", None) for module in model.modules()):
+        with safe_loading():
+            model.init_weights()
 
 
 def _copy_containers(raw: Any) -> Any:

@@ -22,6 +22,8 @@ from torch.utils.data import DataLoader
 
 import kdhub
 from kdhub.checkpoint import safe_loading
+from kdhub.checkpoint.agreement import agreed
+from kdhub.config.standing import model_as_trained
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import Teacher
@@ -30,7 +32,7 @@ from kdhub.engine.caching_progress import CachingProgress, data_size
 from kdhub.engine.commands import cache_command
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import require_parts
-from kdhub.engine.distributed import agreed, decided_by_main_process, process_group
+from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults import told_faults
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
@@ -118,10 +120,7 @@ def _cache(cfg: Any) -> list[CacheResult]:
     seed = int((cfg.get("randomness") or {}).get("seed") or 0)
     # as a run does before it builds its model: a teacher without a checkpoint is then the one that the run would get
     set_random_seed(seed)
-    spec = {**cfg.model}
-    if cfg.get("data_preprocessor") is not None:
-        spec.setdefault("data_preprocessor", cfg.data_preprocessor)
-    model = MODELS.build(spec)
+    model = MODELS.build(model_as_trained(cfg))
     stored = stored_teachers(model)
     if not stored:
         raise UsageError(

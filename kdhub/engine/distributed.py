@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
 from kdhub.errors import ToldElsewhereError, UsageError
@@ -110,31 +110,6 @@ def decided_by_main_process(decide: Callable[[], Result]) -> Result:
         raise ToldElsewhereError(shared[1])
     result: Result = shared[0]
     return result
-
-
-def agreed(act: Callable[[], Result]) -> Result:
-    """Do something in all processes; if any of them cannot, all stop, and the main process says why.
-
-    Args:
-        act: Called in every process; it must not wait for the others.
-
-    Raises:
-        UsageError: In the main process: its own, or the first of another one. In the others a `ToldElsewhereError`.
-    """
-    result: Any = None
-    failure: UsageError | None = None
-    try:
-        result = act()
-    except UsageError as error:
-        failure = error
-    told: list[str | None] = all_gather_object(None if failure is None else str(failure))
-    first = next(filter(None, told), None)
-    if first is None:
-        done: Result = result
-        return done
-    if is_main_process():
-        raise failure or UsageError(first)
-    raise ToldElsewhereError(first) from failure
 
 
 def _without_device(cfg: Any) -> dict[str, Any]:

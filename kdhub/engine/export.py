@@ -10,6 +10,35 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kdhub.config.standing import student_as_it_stands
+from kdhub.errors import UsageError
+
+
+class NotFiniteError(UsageError):
+    """A student holds NaN or infinite weights, so nobody can use it."""
+
+
+def require_finite(student: nn.Module, where: str) -> None:
+    """See that a student's weights are numbers.
+
+    Args:
+        student: The bare student. Buffers may hold infinities, as masks do, but no NaN.
+        where: What to call the export in the error.
+
+    Raises:
+        NotFiniteError: Naming the first weights that are not.
+    """
+    bad = [name for name, one in student.named_parameters() if not one.isfinite().all()]
+    bad += [name for name, one in student.named_buffers() if one.isnan().any()]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise NotFiniteError(
+            f"the student is not exported: it holds NaN or infinite weights in {', '.join(bad[:3])}{more}",
+            where=where,
+            fix="train again from a checkpoint before they came, with a smaller learning rate or clip_grad, and leave"
+            " guards.non_finite on",
+        )
+
 
 def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> str:
     """Write ``model.safetensors`` and ``model.py`` into an existing folder.
@@ -20,6 +49,7 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> st
         student: The bare student.
         path: Folder to fill.
         cfg: The run's config, whose ``model`` is the student's own or holds it; no ``model.py`` if it was built elsewhere.
+            The file is a config that stands on its own: the preprocessor in force, and where the names in it are found.
 
     Returns:
         A line of Python that loads the weights without kdhub; it names what of the student is no tensor, which is not written.
@@ -30,9 +60,9 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> st
         name: value.detach().cpu().clone().contiguous() for name, value in state.items() if isinstance(value, Tensor)
     }
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
-    model = cfg.get("model")
-    if isinstance(model, Mapping):
-        Config({"model": model.get("student", model)}).dump(str(path / "model.py"))
+    alone = student_as_it_stands(cfg)
+    if isinstance(alone["model"], Mapping):
+        Config(alone).dump(str(path / "model.py"))
     without = [name for name in state if name not in weights]
     strict = f", strict=False)  # without {', '.join(without)}" if without else ")"
     return f"model.load_state_dict(safetensors.torch.load_file('model.safetensors'){strict}"

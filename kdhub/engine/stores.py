@@ -12,12 +12,12 @@ from mmengine.logging import print_log
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kdhub.checkpoint.agreement import agreed
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.engine.commands import cache_command
 from kdhub.engine.comparison import same
-from kdhub.engine.distributed import agreed
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.sampling import Replay
 from kdhub.engine.teacher_data import TeacherData, require_keys

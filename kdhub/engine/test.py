@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.config.standing import student_as_it_stands
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.evaluation import PARTS, keep_only
@@ -39,8 +40,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
     require_parts(
         cfg, PARTS["test"], "testing", fix="set them, for instance test_dataloader = val_dataloader and so on"
     )
-    if isinstance(cfg.model, dict) and "student" in cfg.model:
-        cfg.model = cfg.model["student"]
+    cfg.model = student_as_it_stands(cfg)["model"]
     keep_only(cfg, "test")
     with process_group(cfg, launcher), safe_loading():
         return _test(cfg, checkpoint)

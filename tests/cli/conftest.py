@@ -43,7 +43,8 @@ CONFIG = """
     model = dict(
         type='kdhub.Distiller',
         student=dict(type='kdhub.testing.toys.ToySegmentor'),
-        teacher=dict(type='kdhub.ModelTeacher', model=dict(type='kdhub.testing.toys.ToySegmentor', width=16)),
+        teacher=dict(
+            type='kdhub.ModelTeacher', model=dict(type='kdhub.testing.toys.ToySegmentor', width=16), own_weights=True),
         objectives=dict(logits=dict(loss=dict(type='kdhub.MSE'), student='head', teacher='head')))
     loader = dict(
         batch_size=2,

@@ -97,7 +97,11 @@ VALID = {
     "model": {
         "type": "kdhub.Distiller",
         "student": {"type": "kdcheck.Student", "width": 4},
-        "teacher": {"type": "kdhub.ModelTeacher", "model": {"type": "kdcheck.Student", "width": 8}},
+        "teacher": {
+            "type": "kdhub.ModelTeacher",
+            "model": {"type": "kdcheck.Student", "width": 8},
+            "checkpoint": "https://host/teacher.pth",
+        },
         "objectives": {
             "logits": {
                 "loss": {"type": "kdhub.TemperatureKL", "temperature": 2.0},

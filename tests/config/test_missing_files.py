@@ -27,7 +27,7 @@ def test_a_missing_checkpoint_and_data_folder_are_warnings(findings, valid, file
     assert found["val_dataloader.dataset.data_root"].near == (str(files / "camvid"),)
 
 
-@pytest.mark.parametrize("name", ["teacher.pth", "https://host/a.pth", "torchvision://resnet18", "org/model", None])
+@pytest.mark.parametrize("name", ["teacher.pth", "https://host/a.pth", "torchvision://resnet18", "org/model"])
 def test_what_is_there_or_is_no_file_is_left_alone(findings, valid, files, name):
     """Libraries know models by name and by address."""
     valid["model"]["teacher"]["checkpoint"] = name

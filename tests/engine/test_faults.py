@@ -20,6 +20,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from kdhub.checkpoint import agreement
 from kdhub.engine import distributed
 from kdhub.engine.commands import cache_command, resume_command
 from kdhub.engine.faults import explain, told_faults
@@ -245,10 +246,10 @@ def test_what_another_process_met_is_told_by_the_main_one(monkeypatch: pytest.Mo
     def gathered(mine: str | None) -> list[str | None]:
         return [mine, "a record is damaged"] if main else ["a record is damaged", mine]
 
-    monkeypatch.setattr(distributed, "is_main_process", lambda: main)
-    monkeypatch.setattr(distributed, "all_gather_object", gathered)
+    monkeypatch.setattr(agreement, "is_main_process", lambda: main)
+    monkeypatch.setattr(agreement, "all_gather_object", gathered)
     with pytest.raises(UsageError, match="^a record is damaged$") as caught:
-        distributed.agreed(lambda: 1)
+        agreement.agreed(lambda: 1)
     assert isinstance(caught.value, ToldElsewhereError) is not main
 
 
@@ -259,8 +260,8 @@ def test_one_s_own_mistake_keeps_its_kind(monkeypatch: pytest.MonkeyPatch) -> No
         raise DamagedStoreError(Path("store/block"), "changed")
 
     with pytest.raises(DamagedStoreError):
-        distributed.agreed(damaged)
-    assert distributed.agreed(lambda: 7) == 7
+        agreement.agreed(damaged)
+    assert agreement.agreed(lambda: 7) == 7
 
 
 def test_two_processes_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapperDict
 
 from kdhub.distill.distiller import Distiller
-from kdhub.engine.models import teachers_of, unwrapped
+from kdhub.distill.knowledge import same_weights, weights_digest
+from kdhub.distill.teachers import CONFIG_MARKER
+from kdhub.engine.models import student_of, teachers_of, unwrapped
 from kdhub.engine.saving import metainfo_of
 from kdhub.errors import UsageError
 
@@ -19,7 +21,7 @@ _META = "kdhub"
 
 
 class DistillHook(Hook):
-    """Compares class names before training, and refuses to resume with another teacher.
+    """Compares class names before training, says if a teacher is the student's twin, and refuses to resume with another teacher.
 
     Teachers are not in the checkpoint; their fingerprints are.
     """
@@ -39,6 +41,7 @@ class DistillHook(Hook):
         accumulated = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
         if isinstance(model, Distiller) and (warning := model.split_warning(accumulated, get_world_size())):
             runner.logger.warning(warning)
+        _warn_of_twins(runner)
         position = getattr(model, "position", None)
         if position is not None:
             position.move_to(runner.iter)
@@ -77,6 +80,24 @@ class DistillHook(Hook):
             )
         for name, state in recorded.get("states", {}).items():
             _deciding(teachers)[name].load_state(state)
+
+
+def _warn_of_twins(runner: Any) -> None:
+    """Say which teachers hold the weights with which the student starts."""
+    if runner.resuming:
+        return
+    student = student_of(runner.model)
+    for name, teacher in teachers_of(runner.model).items():
+        live = getattr(teacher, "model", None)
+        if live is not None:
+            equal = same_weights(student, live)
+        else:  # a stored one, whose fingerprint holds the digest of its weights
+            equal = f"weights-{weights_digest(student)[:16]}{CONFIG_MARKER}" in teacher.fingerprint()
+        if equal:
+            runner.logger.warning(
+                f"teacher {name!r} has the same weights as the student: the student learns from it only where the two see"
+                " different inputs or the student drops out; check the teacher's checkpoint and load_from"
+            )
 
 
 def _require_one_optimizer(runner: Any) -> None:

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 
 import kdhub
 from kdhub.engine.averaging import as_evaluated
+from kdhub.engine.export import NotFiniteError, require_finite
 from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
 from kdhub.files import atomic_folder
@@ -25,20 +26,32 @@ class ExportStudentHook(Hook):
     """
 
     def after_save_checkpoint(self, runner: Any, path: Path, meta: dict[str, Any]) -> None:
-        """Export; called in the main process once the checkpoint is safe."""
-        self._export(runner, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER, meta["iter"])
+        """Export; called in the main process once the checkpoint is safe.
+
+        A student with NaN or infinite weights is not exported, and the former one stays. Training goes on until its end, where
+        the run is refused: one process that stops here would leave the others waiting.
+        """
+        try:
+            self._export(runner, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER, meta["iter"])
+        except NotFiniteError as error:
+            runner.logger.error(f"iteration {meta['iter']}: {error}")
 
     def after_train(self, runner: Any) -> None:
-        """Export what no checkpoint was saved of, or what is not there any more."""
+        """Export what no checkpoint was saved of, or what is not there any more.
+
+        Raises:
+            UsageError: If the student holds NaN or infinite weights.
+        """
         exported = runner.run_card.content.get("student", {}).get("iteration")
         if is_main_process() and (exported != runner.iter or not Path(runner.work_dir, FOLDER).is_dir()):
             self._export(runner, FOLDER, runner.iter)
 
     def _export(self, runner: Any, name: str, iteration: int) -> None:
-        with atomic_folder(Path(runner.work_dir, name)) as partial, as_evaluated(runner):
-            load = kdhub.init().export_student(
-                student_of(runner.model), partial, runner.cfg.to_dict(), metainfo_of(runner)
-            )
+        with as_evaluated(runner):
+            student = student_of(runner.model)
+            require_finite(student, name)
+            with atomic_folder(Path(runner.work_dir, name)) as partial:
+                load = kdhub.init().export_student(student, partial, runner.cfg.to_dict(), metainfo_of(runner))
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()

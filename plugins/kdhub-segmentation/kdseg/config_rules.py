@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdhub.config.standing import student_as_it_stands
 from kdhub.errors import UsageError
 from kdseg.frames import check_frames
 from kdseg.operators import NEED_MMDET, NEED_OPERATORS, has_mmdet, has_operators
@@ -34,7 +35,7 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
     if not isinstance(model, Mapping):
         return
     path = "model.student" if "student" in model else "model"
-    student = model.get("student", model)
+    student = student_as_it_stands(cfg)["model"]
     if not isinstance(student, Mapping) or "decode_head" not in student:
         return
     teachers = dict(_teachers(model, report))
@@ -66,7 +67,7 @@ def _read(file: str, where: str, report: Report) -> Any:
     from kdhub.config import load_config
 
     try:
-        return load_config(file, custom_imports=False).get("model")
+        return student_as_it_stands(load_config(file, custom_imports=False))["model"]
     except UsageError as error:
         report.error(
             where, error.what, expected=error.expected, got=error.got, near=error.near, fix=error.fix, plugin="kdseg"

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from kdhub.config.standing import student_as_it_stands
+
 _TRAINING_ONLY = ("init_cfg", "checkpoint_path", "batch_augments", "train_cfg")
 """Arguments of models that say where training begins and how it augments; most would load weights once more."""
 
@@ -30,26 +32,25 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
     models = sys.modules.get("mmseg.models")
     if models is None or not isinstance(student, models.BaseSegmentor):
         return None
-    model = cfg.get("model")
-    model = model.get("student", model) if isinstance(model, Mapping) else None
-    if not isinstance(model, Mapping):
+    alone = student_as_it_stands(cfg)
+    if not isinstance(alone["model"], Mapping):
         return None
     import torch
     from mmengine.config import Config
 
-    Config(_config(model, cfg)).dump(str(path / "config.py"))
+    Config(_config(alone, cfg)).dump(str(path / "config.py"))
     weights = {name: tensor.detach().cpu() for name, tensor in student.state_dict().items()}
     torch.save({"meta": _meta(metainfo), "state_dict": weights}, path / "student.pth")
     return "mmseg.apis.init_model('student/config.py', 'student/student.pth', device='cpu')"
 
 
-def _config(model: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
+def _config(alone: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
     config = {
         "default_scope": "mmseg",
-        "model": _for_inference(model),
+        "model": _for_inference(alone["model"]),
         "test_pipeline": _test_pipeline(cfg),
     }
-    imports = cfg.get("custom_imports") or {}
+    imports = alone.get("custom_imports", {})
     names = imports.get("imports", ()) if isinstance(imports, Mapping) else ()
     own = [name for name in ([names] if isinstance(names, str) else names) if not name.startswith("kdhub")]
     return {"custom_imports": {**imports, "imports": own}, **config} if own else config
