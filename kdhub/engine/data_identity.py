@@ -60,7 +60,7 @@ def _tells(dataset: Any) -> bool:
 
 def _told(dataset: Any) -> str:
     digest = hashlib.sha256()
-    roots = sorted({_in_json(root) for root in _roots(dataset)}, key=len, reverse=True)
+    roots = sorted({_in_json(root) for root in data_roots(dataset)}, key=len, reverse=True)
     step = max(1, -(-len(dataset) // _SIZES))
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -79,13 +79,13 @@ def _within(dataset: Any) -> Iterator[Any]:
         yield from inner if isinstance(inner, list | tuple) else (inner,)
 
 
-def _roots(dataset: Any) -> Iterator[str]:
+def data_roots(dataset: Any) -> Iterator[str]:
     """Find the folders that a data set and those within it lie in."""
     root = getattr(dataset, "data_root", None)
     if isinstance(root, str | Path) and str(root):
         yield str(root)
     for one in _within(dataset):
-        yield from _roots(one)
+        yield from data_roots(one)
 
 
 def _in_json(root: str) -> str:

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 
 import kdhub
 from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.data_identity import dataset_facts
+from kdhub.engine.data_identity import data_roots, dataset_facts
 from kdhub.engine.facts import command_line, machine, source_commit, versions
 from kdhub.engine.identity import experiment
 from kdhub.engine.loops import Resumable
@@ -107,7 +107,16 @@ def _models(model: Any) -> dict[str, Any]:
 
 def _data(runner: Any) -> dict[str, Any]:
     loop = runner.train_loop
-    described = {"train": loop.data_facts if isinstance(loop, Resumable) else dataset_facts(loop.dataloader.dataset)}
+    dataset = loop.dataloader.dataset
+    facts = loop.data_facts if isinstance(loop, Resumable) else dataset_facts(dataset)
+    described = {"train": {**facts, **_folder(dataset)}}
     if runner.val_loop is not None:
-        described["val"] = dataset_facts(runner.val_dataloader.dataset)
+        dataset = runner.val_dataloader.dataset
+        described["val"] = {**dataset_facts(dataset), **_folder(dataset)}
     return described
+
+
+def _folder(dataset: Any) -> dict[str, str]:
+    """Return where a data set lies, so that nobody has to run the config to find it again."""
+    root = next(data_roots(dataset), None)
+    return {"data_root": root} if root else {}

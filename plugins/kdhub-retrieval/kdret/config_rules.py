@@ -10,6 +10,13 @@ if TYPE_CHECKING:
 
 _ON_LISTS = ("kdret.MarginMSE", "kdret.ListwiseKL", "kdret.RankNet")
 _NEED_PAIRS = ("score", "similarity")
+_LEAST = {
+    "kdret.SentenceEncoder": {"max_length": 1, "dropout": 0, "score_scale": None},
+    "kdret.InBatchCrossEntropy": {"temperature": None},
+    "kdret.ListwiseKL": {"temperature": None, "student_temperature": None, "teacher_temperature": None},
+    "kdret.ScoredLists": {"candidates": 2},
+}
+"""Type to argument to its lowest value; ``None`` is for a number that must be above 0."""
 
 
 def check(cfg: Mapping[str, Any], report: Report) -> None:
@@ -26,10 +33,12 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
         _check_collate(cfg, report)
     for part in ("val", "test"):
         _check_evaluation(cfg, part, report)
+    _check_numbers(cfg, (), report)
 
 
 def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, report: Report) -> None:
     loss = _type(objective, "loss")
+    gather = isinstance(objective.get("loss"), Mapping) and objective["loss"].get("gather")
     batch = objective.get("batch")
     cached = isinstance(batch, Mapping) and "labels" in batch
     if loss in _ON_LISTS and cached == bool(objective.get("teacher")):
@@ -54,6 +63,13 @@ def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, repo
             f"the encoder has no {tapped!r} for texts that are neither queries nor documents",
             expected="a dataset with queries and documents: kdret.Pairs or kdret.ScoredLists",
             got=dataset,
+        )
+    if tapped in _NEED_PAIRS and gather:
+        report.error(
+            f"{path}.student",
+            "scores of one process say nothing of the documents of the others",
+            expected="dict(type='kdhub.MethodOutput', path='embed', call='all') for gather=True",
+            got=repr(tapped),
         )
     if tapped == "score" and dataset == "kdret.Pairs" and loss in _ON_LISTS:
         report.error(
@@ -87,6 +103,25 @@ def _check_evaluation(cfg: Mapping[str, Any], part: str, report: Report) -> None
             expected="dict(type='kdret.RetrievalSplit', ...)",
             got=dataset or "nothing",
         )
+
+
+def _check_numbers(node: Any, path: tuple[str, ...], report: Report) -> None:
+    """Look for numbers that a constructor would refuse once the models are loaded."""
+    if isinstance(node, list | tuple):
+        node = {str(position): entry for position, entry in enumerate(node)}
+    if not isinstance(node, Mapping):
+        return
+    for key, least in _LEAST.get(_type(node), {}).items():
+        value = node.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        if not (value > 0 if least is None else value >= least):
+            expected = "a number above 0" if least is None else f"at least {least}"
+            report.error(
+                ".".join([*path, key]), f"{_type(node)} cannot use this number", expected=expected, got=repr(value)
+            )
+    for key, entry in node.items():
+        _check_numbers(entry, (*path, str(key)), report)
 
 
 def _objectives(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

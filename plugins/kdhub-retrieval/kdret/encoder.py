@@ -10,11 +10,13 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from kdhub.distill.arguments import require_count, require_number
 from kdhub.errors import UsageError
 from kdret.columns import DOCUMENT, QUERY
 from kdret.layers import freeze_modules, keep_layers, set_dropout
 from kdret.loading import load_sentence_transformer
 from kdret.losses.in_batch import in_batch_cross_entropy
+from kdret.losses.in_batch_scores import in_batch_scores
 from kdret.text_preprocessor import TextPreprocessor
 
 _TEMPERATURE = 0.05
@@ -46,10 +48,11 @@ class SentenceEncoder(BaseModel):
             unbounded scores.
         task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy`, to train without a `Distiller`. ``None``,
             the default, leaves training to the objectives.
+        gather: Whether ``task_loss`` compares with the documents of all processes, as `kdret.InBatchCrossEntropy` says.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:
-        UsageError: If the model cannot be loaded, or has no such layers or modules.
+        UsageError: If the model cannot be loaded, has no such layers or modules, or if a value makes no sense.
     """
 
     def __init__(
@@ -61,10 +64,19 @@ class SentenceEncoder(BaseModel):
         dropout: float | None = None,
         score_scale: float = 1.0,
         task_loss: str | None = None,
+        gather: bool = False,
         init_cfg: None = None,
     ) -> None:
+        require_number("SentenceEncoder", "score_scale", score_scale, above=0)
+        if max_length is not None:
+            require_count("SentenceEncoder", "max_length", max_length, at_least=1)
         if task_loss not in (None, "in-batch"):
             raise UsageError("SentenceEncoder: bad task_loss", expected="None or 'in-batch'", got=repr(task_loss))
+        if gather and not task_loss:
+            raise UsageError(
+                "SentenceEncoder: gather=True without task_loss does nothing",
+                fix="set gather=True in the loss of the objective, such as kdret.InBatchCrossEntropy",
+            )
         encoder = load_sentence_transformer(model)
         super().__init__(data_preprocessor=TextPreprocessor(encoder), init_cfg=init_cfg)
         self.encoder = encoder
@@ -77,6 +89,7 @@ class SentenceEncoder(BaseModel):
             set_dropout(encoder, dropout)
         self.score_scale = score_scale
         self.task_loss = task_loss
+        self.gather = gather
 
     def forward(
         self,
@@ -109,6 +122,9 @@ class SentenceEncoder(BaseModel):
                 )
             return {} if mode == "loss" else embeddings
         similarity = self.similarity(embeddings[QUERY], embeddings[DOCUMENT])
+        if mode == "loss" and self.gather:
+            both = embeddings[QUERY], embeddings[DOCUMENT]
+            similarity = self.score_scale * in_batch_scores("SentenceEncoder", both, gather=True)
         self.score(embeddings[QUERY], embeddings[DOCUMENT])
         if mode == "loss":
             return {"loss_in_batch": in_batch_cross_entropy(similarity, _TEMPERATURE)} if self.task_loss else {}

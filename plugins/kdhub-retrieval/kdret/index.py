@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdhub.errors import UsageError, near_matches
+from kdhub.sealed import read_sealed, write_sealed
 
 SIMILARITIES = ("cosine", "dot")
 _UNIT_TOLERANCE = 1e-3  # a float16 unit vector is off by at most about this
@@ -75,7 +76,7 @@ class FlatIndex:
             For each query ``(id, score)`` from best to worst; equal scores in the order of `build`.
 
         Raises:
-            UsageError: If nothing was indexed, or the queries cannot be compared with what was.
+            UsageError: If nothing was indexed, the queries cannot be compared with what was, or a score is not finite.
         """
         if self._index is None:
             raise UsageError("FlatIndex: nothing is indexed yet", fix="build it, or load one")
@@ -91,6 +92,14 @@ class FlatIndex:
             )
         k = min(k, len(self.ids))
         scores, rows = _search_past_ties(self._index, queries, k)
+        # FAISS answers with row -1 where it found no finite score, and numpy would take that for the last document
+        if (rows < 0).any() or not np.isfinite(scores).all():
+            raise UsageError(
+                "FlatIndex: some scores are not finite",
+                expected=f"a number for each of the best {k} documents",
+                got="NaN, infinity or no answer from FAISS",
+                fix="build the index again; if that does not help, look for huge values in the embeddings",
+            )
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
         return [
@@ -99,37 +108,33 @@ class FlatIndex:
         ]
 
     def save(self, folder: str | Path) -> None:
-        """Write the index into an existing folder: ``index.faiss`` and ``index.json``."""
+        """Write the index into an existing folder: ``index.faiss``, and ``index.json`` with the ids and checksums of both."""
         if self._index is None:
             raise UsageError("FlatIndex: nothing to save yet", fix="build it first")
-        faiss.write_index(self._index, str(Path(folder) / "index.faiss"))
-        description = {"similarity": self.similarity, "ids": self.ids}
-        (Path(folder) / "index.json").write_text(json.dumps(description), encoding="utf-8")
+        vectors = Path(folder) / "index.faiss"
+        faiss.write_index(self._index, str(vectors))
+        description = {"similarity": self.similarity, "ids": self.ids, "vectors_sha256": _checksum(vectors)}
+        write_sealed(Path(folder) / "index.json", description)
 
     @classmethod
     def load(cls, folder: str | Path) -> FlatIndex:
         """Read what `save` wrote.
 
         Raises:
-            UsageError: If the files are missing, damaged, or do not belong together.
+            UsageError: If the files are missing or damaged, or an older kdhub wrote them without checksums.
         """
+        vectors = Path(folder) / "index.faiss"
         try:
-            description = json.loads((Path(folder) / "index.json").read_text(encoding="utf-8"))
+            description = read_sealed(Path(folder) / "index.json")
+            if description["vectors_sha256"] != _checksum(vectors):
+                raise ValueError("index.faiss does not match its checksum")
             index = cls(description["similarity"])
             index.ids = tuple(description["ids"])
-            index._index = faiss.read_index(str(Path(folder) / "index.faiss"))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            index._index = faiss.read_index(str(vectors))
+        except (UsageError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise UsageError(
                 "cannot read the index", where=str(folder), got=str(error).splitlines()[0], fix="build it again"
             ) from error
-        if index._index.ntotal != len(index.ids):
-            raise UsageError(
-                "index and ids do not belong together",
-                where=str(folder),
-                expected=f"{index._index.ntotal} ids",
-                got=str(len(index.ids)),
-                fix="build it again",
-            )
         return index
 
     def _checked(self, vectors: NDArray[np.floating], what: str) -> NDArray[np.float32]:
@@ -168,3 +173,11 @@ def _search_past_ties(
         if depth == index.ntotal or not (scores[:, k - 1] == scores[:, -1]).any():
             return scores, rows
         depth = min(2 * depth, index.ntotal)
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -10,6 +10,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from kdhub.errors import UsageError
+from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
 from kdret.index import FlatIndex
 
@@ -33,7 +34,9 @@ class IRMetric(BaseMetric):
 
     The argument is not called ``metrics``: mmengine takes a dict with that key for an evaluator of several metrics.
 
-    Equal scores are ordered by document id, from the last to the first, as trec_eval does.
+    All measures see one ranking. Equal scores are ordered by document id, from the last to the first, as trec_eval does, also
+    where a cut-off parts them. A query that is a document of the corpus (ArguAna, Quora) does not find itself, as in BEIR;
+    `kdret.data.own_document` has the rule. An encoder that gives all documents the same score is an error, not a number.
     """
 
     default_prefix = "retrieval"
@@ -73,7 +76,7 @@ class IRMetric(BaseMetric):
             results: ``(column, id, embedding (D,), seconds)`` of every text of the split.
 
         Raises:
-            UsageError: If the dataset gave no judgements, or texts are missing.
+            UsageError: If the dataset gave no judgements, texts are missing, or the encoder tells no documents apart.
         """
         meta = self.dataset_meta or {}
         if "qrels" not in meta:
@@ -88,12 +91,18 @@ class IRMetric(BaseMetric):
             vectors[column][key] = embedding
         _complete(vectors, meta)
         queries, documents = vectors[QUERY], vectors[DOCUMENT]
-        # in the order of ids, so that neither batching nor the number of processes can decide a tie
-        ids = sorted(documents)
-        index = FlatIndex(self.similarity).build(np.stack([documents[key] for key in ids]), ids)
+        # from the last id to the first: of equal scores the index keeps the order in which it was built
+        ids = sorted(documents, reverse=True)
+        rows, asked = np.stack([documents[key] for key in ids]), np.stack(list(queries.values()))
+        index = FlatIndex(self.similarity).build(rows, ids)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
-        rankings = index.search(np.stack(list(queries.values())), depth)
-        run = {query: dict(ranking) for query, ranking in zip(queries, rankings, strict=True)}
+        own = _own_documents(queries, documents, meta)
+        rankings = index.search(asked, depth + bool(own))
+        require_spread(asked, rows, "IRMetric")
+        run = {
+            query: _ranks([key for key, _ in ranking if key != query or key not in own][:depth])
+            for query, ranking in zip(queries, rankings, strict=True)
+        }
         values = ir_measures.calc_aggregate(self._measures.values(), meta["qrels"], run)
         found = {name: float(values[measure]) for name, measure in self._measures.items()}
         return found | _speed(results) if self.speed else found
@@ -110,6 +119,20 @@ def _complete(vectors: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
             )
 
 
+def _own_documents(queries: dict[str, Any], documents: dict[str, Any], meta: dict[str, Any]) -> frozenset[str]:
+    """Ids of the queries that must not find themselves; of a dataset that does not say, those not judged relevant to themselves."""
+    told = meta.get("own_documents")
+    if told is not None:
+        return frozenset(told)
+    qrels = meta["qrels"]
+    return frozenset(key for key in queries if key in documents and qrels.get(key, {}).get(key, 0) <= 0)
+
+
+def _ranks(ids: list[str]) -> dict[str, float]:
+    """Replace scores by ranks: the libraries under ir-measures order equal scores each in its own way."""
+    return {key: float(len(ids) - rank) for rank, key in enumerate(ids)}
+
+
 def _speed(results: list[tuple[str, str, Any, float]]) -> dict[str, float]:
     times = [seconds for column, _, _, seconds in results if column == DOCUMENT]
     return {"documents_per_second": len(times) / sum(times)} if sum(times) > 0 else {}
@@ -118,7 +141,10 @@ def _speed(results: list[tuple[str, str, Any, float]]) -> dict[str, float]:
 def _measure(name: str) -> Any:
     family, at, cutoff = str(name).partition("@")
     try:
-        return ir_measures.parse_measure(_ALIASES.get(family, family) + at + cutoff)
+        measure = ir_measures.parse_measure(_ALIASES.get(family, family) + at + cutoff)
+        if measure.params.get("cutoff", 1) < 1:
+            raise ValueError("a cut-off below 1")
+        return measure
     except (NameError, ValueError, TypeError, SyntaxError) as error:
         raise UsageError(
             f"IRMetric: no measure {name!r}",

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 from sentence_transformers import SentenceTransformer
 
+from kdhub.distill.arguments import require_count
 from kdhub.errors import UsageError
+from kdret.collapse import require_spread
 from kdret.data.beir import RetrievalData
 from kdret.data.jsonl import write_jsonl
+from kdret.data.own_document import own_documents
 from kdret.index import FlatIndex
 
 
@@ -25,26 +29,37 @@ def mine_lists(
         teacher: Two-tower teacher; scores are inner products of its embeddings.
         data: One split. All of its corpus is searched.
         path: ``.jsonl`` or ``.jsonl.gz`` file to write.
-        depth: How many of the teacher's best documents to keep besides the relevant ones.
+        depth: How many of the teacher's best documents to keep besides the relevant ones. A query that is a document of the
+            corpus itself is never among them.
         batch_size: Texts encoded at once.
 
     Returns:
         Number of lines.
 
     Raises:
-        UsageError: If the folder to write into does not exist, or ``depth`` is below 1.
+        UsageError: If the folder to write into does not exist, ``depth`` is below 1, no document has text, or the teacher
+            gives all documents the same score.
     """
-    if depth < 1:
-        raise UsageError("mine: bad depth", expected="at least 1", got=str(depth))
+    require_count("mine", "depth", depth, at_least=1)
+    require_count("mine", "batch_size", batch_size, at_least=1)
     if not Path(path).parent.is_dir():
         raise UsageError(f"mine: no folder {str(Path(path).parent)!r} to write into", fix="make it first")
     documents = {key: document.content for key, document in data.corpus.items() if document.content}
     options = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": sys.stderr.isatty()}
+    if not documents:
+        raise UsageError("mine: all documents are empty", where=str(data.root), expected="at least one text")
+    if len(documents) < len(data.corpus):
+        print_log(f"{data.root}: left out {len(data.corpus) - len(documents)} documents without text", logger="current")
+    own = own_documents(data)
     vectors = teacher.encode_document(list(documents.values()), **options)
     index = FlatIndex("dot").build(vectors, list(documents))
     queries = teacher.encode_query(list(data.queries.values()), **options)
     rows = dict(zip(documents, vectors, strict=True))
-    found = index.search(queries, depth + max(map(len, data.qrels.values())))
+    found = index.search(queries, depth + max(map(len, data.qrels.values())) + bool(own))
+    require_spread(queries, vectors, "mine")
+    for query, ranking in zip(data.queries, found, strict=True):
+        if query in own:
+            ranking[:] = [(key, score) for key, score in ranking if key != query]
     return write_jsonl(Path(path), _lines(data, queries, rows, found, depth))
 
 

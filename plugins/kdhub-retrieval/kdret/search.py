@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentence_transformers import SentenceTransformer
 
 from kdhub.engine.console import say
+from kdhub.engine.run_card import RunCard
 from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 from kdret.data.beir import Document, load_corpus
+from kdret.data.jsonl import is_unicode
 from kdret.index import FlatIndex
 from kdret.loading import load_sentence_transformer
 
@@ -39,19 +41,23 @@ class Hit(NamedTuple):
     text: str
 
 
-def search(work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = False) -> list[Hit]:
+def search(
+    work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = False, data: str | Path | None = None
+) -> list[Hit]:
     """Rank the corpus of a run for one query.
 
-    The index is made on first use and kept in the run's folder; a changed student or corpus makes it anew.
+    The index is made on first use and kept in the run's folder; a changed student or corpus, or damage, makes it anew. Of the
+    run's folder only ``run.json``, the student and the index are read. Its config is a program, and is not run.
 
     Args:
         work_dir: Folder of a finished or interrupted run.
         query: What to look for.
         top: How many answers.
         rebuild: Make the index anew in any case.
+        data: Folder of the corpus; ``None`` takes the one of the run.
 
     Raises:
-        UsageError: If the folder holds no student, or its corpus is gone.
+        UsageError: If the folder holds no student, or its corpus is gone, or the query is not Unicode.
     """
     folder = Path(work_dir)
     student_folder = folder / "student"
@@ -61,7 +67,9 @@ def search(work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = F
             expected=str(student_folder),
             fix="give the work_dir of a run that kdhub trained; `kdhub demo` makes one",
         )
-    corpus = load_corpus(corpus_of(folder))
+    if not is_unicode(query):
+        raise UsageError("the query is not Unicode text", got=repr(query), fix="type it in UTF-8")
+    corpus = load_corpus(data if data is not None else corpus_of(folder))
     student = load_sentence_transformer(str(student_folder))
     index = _index(folder / "index", student_folder, student, corpus, rebuild)
     vector = _encode(student, [query], student.encode_query)
@@ -72,31 +80,21 @@ def search(work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = F
 
 
 def corpus_of(work_dir: Path) -> str:
-    """Return the data folder that the run's config evaluates on, or else trains on.
+    """Return the data folder that a run evaluates on, or else trains on, as its ``run.json`` has it.
 
     Raises:
-        UsageError: If there is no config, or no dataset of kdret in it.
+        UsageError: If there is no ``run.json``, or it names no data folder.
     """
-    from kdhub.config.load import load_config
-
-    config_path = work_dir / "config.py"
-    if not config_path.is_file():
-        raise UsageError(f"no config.py in {str(work_dir)!r}", expected="the work_dir of a run that kdhub trained")
-    config = load_config(str(config_path))
-    for part in ("test_dataloader", "val_dataloader", "train_dataloader"):
-        for dataset in _datasets(config.get(part)):
-            if str(dataset.get("type", "")).startswith("kdret."):
-                return dataset["data_root"]
-    raise UsageError("no dataset of kdret to search", where=str(config_path))
-
-
-def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every dict with a ``data_root`` inside, so that wrapped datasets are found too."""
-    if isinstance(node, Mapping):
-        if "data_root" in node:
-            yield node
-        for value in node.values():
-            yield from _datasets(value)
+    card = RunCard.read(work_dir)
+    data = card.content.get("data", {}) if card else {}
+    for part in ("val", "train"):
+        if root := data.get(part, {}).get("data_root"):
+            return str(root)
+    raise UsageError(
+        "run.json names no data folder" if card else "no run.json",
+        where=str(work_dir),
+        fix="give the folder of the corpus with --data",
+    )
 
 
 def _index(
@@ -104,8 +102,15 @@ def _index(
 ) -> FlatIndex:
     state = {"student": _digest_of(student_folder), "corpus": _digest_of_texts(corpus)}
     if not rebuild and _read(folder / _STATE) == state:
-        return FlatIndex.load(folder)
+        try:
+            return FlatIndex.load(folder)
+        except UsageError as error:
+            say(f"{error.what}: {error.got}")
     documents = {key: document.content for key, document in corpus.items() if document.content}
+    if not documents:
+        raise UsageError("all documents of the corpus are empty", expected="at least one text")
+    if len(documents) < len(corpus):
+        say(f"left out {len(corpus) - len(documents)} documents without text")
     say(f"indexing {len(documents)} documents with the student, once")
     vectors = _encode(student, list(documents.values()), student.encode_document, progress=True)
     index = FlatIndex(_similarity(student)).build(vectors, list(documents))

@@ -76,6 +76,18 @@ def make_collection():
     return _write_collection
 
 
+@pytest.fixture
+def logged(monkeypatch):
+    """The lines that readers of data write into the log."""
+    from kdret import mine
+    from kdret.data import datasets, own_document, scored_lists
+
+    lines = []
+    for module in (datasets, mine, own_document, scored_lists):
+        monkeypatch.setattr(module, "print_log", lambda line, logger: lines.append(line))
+    return lines
+
+
 def _write_collection(folder):
     folder.mkdir()
     documents = [{"_id": f"d{i}", "title": "", "text": f"{WORDS[i]} {WORDS[i + 1]} {WORDS[i + 2]}"} for i in range(12)]

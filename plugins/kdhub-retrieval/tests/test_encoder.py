@@ -110,6 +110,14 @@ def test_in_batch_loss_equals_sentence_transformers(tiny_encoder):
         run(model, [{"texts": {"text": "read"}}], "loss")
 
 
+def test_gathered_task_loss_of_one_process_is_the_plain_one(tiny_encoder):
+    """The option must not change the loss where there is nothing to gather, nor forget the scale."""
+    plain = SentenceEncoder(tiny_encoder, task_loss="in-batch", score_scale=3.0).eval()
+    gathering = SentenceEncoder(tiny_encoder, task_loss="in-batch", score_scale=3.0, gather=True).eval()
+    expected = run(plain, LISTS, "loss")["loss_in_batch"]
+    torch.testing.assert_close(run(gathering, LISTS, "loss")["loss_in_batch"], expected)
+
+
 def test_trains_alone_with_every_trainable_parameter_in_use(tiny_encoder):
     """A parameter that never gets a gradient makes distributed training wait for ever."""
     model = SentenceEncoder(tiny_encoder, layers=[0, 3], task_loss="in-batch")
@@ -208,6 +216,13 @@ def test_shared_layers_cannot_be_kept(tmp_path, tiny_encoder):
         ({"freeze": ["embeddings.word_embedding"]}, r"did you mean 'embeddings\.word_embeddings'"),
         ({"dropout": 1.0}, r"from 0 to below 1"),
         ({"task_loss": "contrastive"}, r"None or 'in-batch'"),
+        ({"layers": [0, "3"]}, r"bad layers"),
+        ({"dropout": "0.1"}, r"bad dropout"),
+        ({"dropout": float("nan")}, r"bad dropout"),
+        ({"max_length": 0}, r"bad max_length .*from 1, got 0"),
+        ({"score_scale": 0.0}, r"bad score_scale .*above 0"),
+        ({"score_scale": float("inf")}, r"bad score_scale"),
+        ({"gather": True}, r"gather=True without task_loss does nothing"),
     ],
 )
 def test_bad_arguments(tiny_encoder, arguments, message):

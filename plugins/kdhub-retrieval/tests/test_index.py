@@ -90,16 +90,46 @@ def test_searching_wrongly():
         FlatIndex("cosin")
 
 
-@pytest.mark.parametrize("damage", ["index.faiss", "index.json", "ids"])
+def nan_in_a_vector(folder):
+    """Overwrite the last number of the vectors, as a bad disk would."""
+    content = bytearray((folder / "index.faiss").read_bytes())
+    content[-4:] = np.float32(np.nan).tobytes()
+    (folder / "index.faiss").write_bytes(content)
+
+
+def another_id(folder):
+    text = (folder / "index.json").read_text()
+    (folder / "index.json").write_text(text.replace('"d1"', '"d7"'))
+
+
+def cut(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:10])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        nan_in_a_vector,
+        another_id,
+        cut("index.faiss"),
+        cut("index.json"),
+        lambda folder: (folder / "index.faiss").unlink(),
+    ],
+    ids=["nan", "id", "cut vectors", "cut ids", "no vectors"],
+)
 def test_a_damaged_index_says_to_build_it_again(tmp_path, damage):
-    """A full disk while saving, or two runs writing one folder."""
+    """A NaN in the saved vectors gave one document twice, with a score of -3.4e38; a changed id gave a wrong answer."""
     with pytest.raises(UsageError, match="nothing to save"):
         FlatIndex().save(tmp_path)
     FlatIndex().build(units(3), names(3)).save(tmp_path)
-    if damage == "ids":
-        (tmp_path / "index.json").write_text('{"similarity": "cosine", "ids": ["a"]}')
-    else:
-        (tmp_path / damage).write_bytes((tmp_path / damage).read_bytes()[:10])
+    damage(tmp_path)
     with pytest.raises(UsageError, match="build it again") as caught:
         FlatIndex.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_answer_that_faiss_does_not_have_is_never_an_id():
+    """FAISS answers -1 for a product that overflows, and numpy takes row -1 for the last document."""
+    index = FlatIndex("dot").build(np.array([[1.0, 0.0], [-3e38, 0.0]]), names(2))
+    with pytest.raises(UsageError, match="some scores are not finite"):
+        index.search(np.array([[3e38, 0.0]]), 2)

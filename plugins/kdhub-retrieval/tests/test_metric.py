@@ -50,11 +50,70 @@ def test_names_of_ir_measures_work_too():
     assert found["ir/AP"] == pytest.approx((1 / 2 + (1 + 2 / 4) / 2) / 2)
 
 
+TIED = {"a": AXES[0], "b": AXES[0], "c": AXES[0], "d": AXES[1]}
+"""Three documents of one text; the measures below cut through their tie."""
+
+
+def evaluate_tied(measures, relevant, documents=TIED):
+    meta = {"qrels": {"q": {relevant: 1}}, "n_queries": 1, "n_documents": 4}
+    return evaluate(IRMetric(measures), {"q": towards(4, 3, 0, 0)}, documents, meta)
+
+
 def test_order_of_evaluation_does_not_matter():
-    """Batching and the number of processes must not move a metric."""
-    backwards = {key: DOCUMENTS[key] for key in reversed(DOCUMENTS)}
-    same = {key: towards(1, 1, 1, 1) for key in QUERIES}  # every document ties
-    assert evaluate(IRMetric(), same) == evaluate(IRMetric(), same, backwards)
+    """Batching and the number of processes must not move a metric, least of all where a cut-off parts equal scores."""
+    backwards = {key: TIED[key] for key in reversed(TIED)}
+    for relevant in "abcd":
+        found = evaluate_tied(["nDCG@1", "recall@2"], relevant)
+        assert found == evaluate_tied(["nDCG@1", "recall@2"], relevant, backwards)
+
+
+@pytest.mark.parametrize(("relevant", "rank"), [("c", 1), ("b", 2), ("a", 3), ("d", 4)])
+def test_equal_scores_rank_from_the_last_id_in_every_measure(relevant, rank):
+    """Alone nDCG@1 was 0 and beside AP it was 1: the cut-off came first. MRR and nDCG ordered one tie differently."""
+    expected = {
+        "nDCG@1": float(rank == 1),
+        "nDCG@10": 1 / math.log2(1 + rank),
+        "MRR@10": 1 / rank,
+        "RR": 1 / rank,
+        "recall@2": float(rank <= 2),
+        "P@1": float(rank == 1),
+        "AP": 1 / rank,
+    }
+    together = evaluate_tied(list(expected), relevant)
+    for name, value in expected.items():
+        assert together[f"retrieval/{name}"] == pytest.approx(value), name
+        assert evaluate_tied([name], relevant)[f"retrieval/{name}"] == pytest.approx(value), name
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_a_collapsed_encoder_is_named_and_not_measured(noise):
+    """A constant encoder got a score that only told the order of the ids, and rounding must not hide it."""
+    jitter = np.random.default_rng(0).uniform(-noise, noise, (4, 4)).astype(np.float32)
+    same = {key: towards(1, 2, 3, 4) + shift for key, shift in zip("abcd", jitter, strict=True)}
+    with pytest.raises(UsageError, match=r"same score for every query, so the encoder has collapsed"):
+        evaluate(IRMetric(["nDCG@1"]), documents=same)
+    with pytest.raises(UsageError, match=r"collapsed"):
+        evaluate(IRMetric(["nDCG@1"]), {key: towards(1, 1, 1, 1) for key in QUERIES})
+    one_query_ties = QUERIES | {"q2": towards(1, 1, 1, 1)}
+    assert evaluate(IRMetric(["nDCG@1"]), one_query_ties)
+
+
+def test_a_query_that_is_a_document_does_not_find_itself():
+    """ArguAna and Quora: every query would rank itself first, and every measure would be lower than BEIR's."""
+    documents = {"q1": QUERIES["q1"]} | DOCUMENTS
+    meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 5}
+    for told in ({}, {"own_documents": {"q1"}}):
+        found = evaluate(IRMetric(["MRR@10", "recall@2"]), documents=documents, meta=meta | told)
+        assert found == evaluate(IRMetric(["MRR@10", "recall@2"]))
+    kept = evaluate(IRMetric(["MRR@10"]), documents=documents, meta=meta | {"own_documents": ()})
+    assert kept["retrieval/MRR@10"] == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_an_equal_id_that_is_judged_relevant_is_found():
+    """Where ids are mere numbers, leaving out the query's number would lose the right answer."""
+    documents = {"q1": towards(4, 3, 2, 0)} | DOCUMENTS
+    meta = {"qrels": QRELS | {"q1": {"q1": 1}}, "n_queries": 2, "n_documents": 5}
+    assert evaluate(IRMetric(["MRR@10"]), documents=documents, meta=meta)["retrieval/MRR@10"] == 1.0
 
 
 def test_a_text_encoded_twice_counts_once():
@@ -86,7 +145,7 @@ def test_unnormalised_embeddings_are_not_taken_for_cosines():
     assert evaluate(IRMetric(similarity="dot"), documents=long) == evaluate(IRMetric())
 
 
-@pytest.mark.parametrize("name", ["nDGC@10", "nDCG@x", "", "recall at 10"])
+@pytest.mark.parametrize("name", ["nDGC@10", "nDCG@x", "nDCG@0", "", "recall at 10"])
 def test_an_unknown_measure_is_refused_before_encoding(name):
     """Encoding a corpus takes minutes; a typing error must not cost them."""
     with pytest.raises(UsageError, match="no measure"):

@@ -66,6 +66,30 @@ def dataset(type_):
             "one document for each query, and a list needs two",
         ),
         (
+            config(
+                model=objective(
+                    loss={"type": "kdret.ListwiseKL", "gather": True}, teacher="similarity", student="similarity"
+                )
+            ),
+            "model.objectives.ranking.student",
+            "path='embed', call='all'",
+        ),
+        (
+            config(model=objective(teacher="similarity", loss={"type": "kdret.ListwiseKL", "temperature": 0})),
+            "model.objectives.ranking.loss.temperature",
+            "a number above 0, got 0",
+        ),
+        (
+            {"model": {"objectives": {"x": {"loss": {"type": "kdret.InBatchCrossEntropy", "temperature": -0.05}}}}},
+            "model.objectives.x.loss.temperature",
+            "a number above 0, got -0.05",
+        ),
+        (
+            {"model": {"students": [{"type": "kdret.SentenceEncoder", "max_length": 0}]}},
+            "model.students.0.max_length",
+            "at least 1, got 0",
+        ),
+        (
             config(train_dataloader={"dataset": {"type": "kdret.Pairs"}}),
             "train_dataloader.collate_fn",
             "mmengine's default, which makes tuples",

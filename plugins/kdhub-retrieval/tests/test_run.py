@@ -1,9 +1,11 @@
 """A run from end to end with the tiny encoder: training, the exported student without kdhub, search, mining, the demo."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +18,11 @@ from kdhub.engine.train import train
 from kdhub.errors import UsageError
 from kdret import demo, search
 from kdret.commands import demo as demo_command
-from kdret.data.beir import load_split
+from kdret.data.beir import Document, load_split
 from kdret.data.scored_lists import ScoredLists
 from kdret.export import export_student
+from kdret.loading import load_sentence_transformer
+from kdret.mine import mine_lists
 
 CAT = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}
 BOTH = {
@@ -105,8 +109,6 @@ print(model.max_seq_length, model[0].auto_model.config.num_hidden_layers, *model
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     length, layers, *embedding = done.stdout.split()
     assert (length, layers) == ("16", "2")
-    from kdret.loading import load_sentence_transformer
-
     ours = load_sentence_transformer(str(finished.student_path)).encode("read file")
     np.testing.assert_allclose(np.array(embedding, dtype=float), ours, atol=1e-6)
     assert "not initialized" not in done.stderr
@@ -160,15 +162,60 @@ def test_search_indexes_anew_when_the_student_changes(finished, tmp_path):
     assert again["corpus"] == state["corpus"]
 
 
-def test_search_without_a_run(tmp_path):
-    """The wrong folder, or one without a config."""
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished run, to be changed."""
+    search.search(finished.work_dir, "read")
+    return Path(shutil.copytree(finished.work_dir, tmp_path / "copied"))
+
+
+def test_search_does_not_run_the_config(copied, capsys):
+    """A work_dir from somebody else could do anything on a machine where its student is only asked a question."""
+    (copied / "config.py").write_text(f"open({str(copied / 'executed')!r}, 'w').close()\nraise SystemExit(3)\n")
+    assert main(["search", str(copied), "read write open", "--top", "1"]) == 0
+    assert "d0" in capsys.readouterr().out
+    assert not (copied / "executed").exists()
+
+
+def test_search_makes_a_damaged_index_anew(copied, capsys):
+    """A flipped bit in a saved vector would change answers without a word."""
+    whole = (copied / "index/index.faiss").read_bytes()
+    (copied / "index/index.faiss").write_bytes(whole[:-4] + b"\xff\xff\xff\xff")
+    assert [hit.id for hit in search.search(copied, "read write open", top=1)] == ["d0"]
+    assert "cannot read the index: index.faiss does not match its checksum" in capsys.readouterr().err
+    assert (copied / "index/index.faiss").read_bytes() == whole
+
+
+def test_search_prints_no_terminal_escapes(copied, tmp_path, capsys):
+    """Titles and ids are other people's texts; a terminal obeys what is in them."""
+    (tmp_path / "texts").mkdir()
+    document = {"_id": "d\x1b[2J", "title": "\x1b]0;pwned\x07", "text": "read\u202e file"}
+    (tmp_path / "texts/corpus.jsonl").write_text(json.dumps(document) + "\n")
+    command = ["search", str(copied), "read", "--data", str(tmp_path / "texts")]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].endswith(r"d\x1b[2J  \x1b]0;pwned\x07 read\u202e file")
+    assert out.rstrip("\n").isprintable()
+    assert main([*command, "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)
+    assert (hit["id"], hit["text"]) == (document["_id"], "\x1b]0;pwned\x07 read\u202e file")
+
+
+def test_search_without_a_run(tmp_path, copied):
+    """The wrong folder, one without a card, a card that names no data, a query and a corpus that hold no text."""
     with pytest.raises(UsageError, match="holds no saved sentence encoder"):
         search.search(tmp_path, "x")
-    with pytest.raises(UsageError, match=r"no config\.py"):
+    with pytest.raises(UsageError, match=r"no run\.json -> .*--data"):
         search.corpus_of(tmp_path)
-    (tmp_path / "config.py").write_text("train_dataloader = dict(dataset=dict(type='mmseg.X', data_root='y'))\n")
-    with pytest.raises(UsageError, match="no dataset of kdret"):
+    RunCard(tmp_path, {"data": {"train": {"type": "X"}}}).write()
+    with pytest.raises(UsageError, match=r"run\.json names no data folder"):
         search.corpus_of(tmp_path)
+    with pytest.raises(UsageError, match="not Unicode"):
+        search.search(copied, "caf\udce9")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/corpus.jsonl").write_text('{"_id": "d0", "text": " "}\n')
+    with pytest.raises(UsageError, match="all documents of the corpus are empty"):
+        search.search(copied, "x", data=tmp_path / "empty")
 
 
 def test_mined_scores_train_margin_mse(tiny_encoder, tiny_data, tmp_path):
@@ -190,9 +237,6 @@ def test_mined_scores_train_margin_mse(tiny_encoder, tiny_data, tmp_path):
 
 def test_mined_scores_are_the_teachers(tiny_encoder, tiny_data, tmp_path):
     """The relevant document comes first even if the teacher ranks it low, with its own score."""
-    from kdret.loading import load_sentence_transformer
-    from kdret.mine import mine_lists
-
     teacher = load_sentence_transformer(tiny_encoder)
     data = load_split(tiny_data, "train")
     assert mine_lists(teacher, data, tmp_path / "scores.jsonl", depth=3) == 8
@@ -208,6 +252,37 @@ def test_mined_scores_are_the_teachers(tiny_encoder, tiny_data, tmp_path):
         mine_lists(teacher, data, tmp_path / "x.jsonl", depth=0)
     with pytest.raises(UsageError, match="no folder"):
         mine_lists(teacher, data, tmp_path / "no/x.jsonl")
+
+
+def test_mining_never_returns_the_query_itself(tiny_encoder, tiny_data, tmp_path, logged):
+    """In ArguAna and Quora the query is a document: it would be taught as its own hardest negative."""
+    queries = [json.loads(line) for line in (tiny_data / "queries.train.jsonl").read_text().splitlines()]
+    with (tiny_data / "corpus.jsonl").open("a") as file:
+        for query in [*queries, {"_id": "empty", "text": ""}]:
+            file.write(json.dumps(query) + "\n")
+    teacher, data = load_sentence_transformer(tiny_encoder), load_split(tiny_data, "train")
+    mine_lists(teacher, data, tmp_path / "scores.jsonl", depth=3)
+    for line in (tmp_path / "scores.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["query_id"] not in row["doc_ids"]
+        assert len(row["doc_ids"]) == 4
+    assert any("8 queries are documents of the corpus" in line for line in logged)
+    assert any("left out 1 documents without text" in line for line in logged)
+
+
+def test_mining_with_a_teacher_that_tells_nothing_apart(tiny_encoder, tiny_data, tmp_path):
+    """A collapsed teacher's scores are noise that a student would follow."""
+    teacher, data = load_sentence_transformer(tiny_encoder), load_split(tiny_data, "train")
+    constant = SimpleNamespace(
+        encode_document=lambda texts, **_: np.ones((len(texts), 4), np.float32),
+        encode_query=lambda texts, **_: np.ones((len(texts), 4), np.float32),
+    )
+    with pytest.raises(UsageError, match="mine: every document has the same score"):
+        mine_lists(constant, data, tmp_path / "x.jsonl")
+    for entry in data.corpus:
+        data.corpus[entry] = Document(entry, "", "")
+    with pytest.raises(UsageError, match="all documents are empty"):
+        mine_lists(teacher, data, tmp_path / "x.jsonl")
 
 
 def test_demo_without_its_teacher(monkeypatch):

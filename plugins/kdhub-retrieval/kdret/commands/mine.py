@@ -29,13 +29,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", required=True, help=".jsonl or .jsonl.gz file to write")
     options = parser.parse(argv)
 
+    from kdhub.distill.arguments import require_count
     from kdret.data.beir import load_split
     from kdret.loading import load_sentence_transformer
     from kdret.mine import mine_lists
 
     data = load_split(options.data, options.split)
+    if options.max_length is not None:
+        require_count("mine", "--max-length", options.max_length, at_least=1)
     teacher = load_sentence_transformer(options.teacher)
-    if options.max_length:
+    if options.max_length is not None:
         teacher.max_seq_length = options.max_length
     lines = mine_lists(teacher, data, options.output, options.depth)
     print(f"{options.output}: {lines} lists")

@@ -9,7 +9,8 @@ from kdhub.cli.parser import Parser, add_json
 
 TEXT = """Ask the corpus of a run, with the student that it trained.
 
-The first question makes the index; it is made anew when the student or the corpus has changed.
+The first question makes the index; it is made anew when the student or the corpus has changed. The config of the run is not
+executed: where the corpus is stands in run.json.
 
 Examples:
   kdhub search work_dirs/demo "read a csv file"
@@ -22,19 +23,22 @@ def main(argv: list[str]) -> int:
     parser.add_argument("work_dir", help="folder of a run, such as work_dirs/demo")
     parser.add_argument("query", help='what to look for, such as "read a csv file"')
     parser.add_argument("--top", type=int, default=10, help="number of answers (default 10)")
+    parser.add_argument("--data", help="folder of the corpus (default: that of the run)")
     add_json(parser)
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
     options = parser.parse(argv)
 
+    from kdret.printable import printable
     from kdret.search import search
 
-    hits = search(options.work_dir, options.query, top=options.top, rebuild=options.rebuild)
+    hits = search(options.work_dir, options.query, top=options.top, rebuild=options.rebuild, data=options.data)
     if options.json:
         print(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, indent=1))
         return 0
 
     columns = shutil.get_terminal_size((160, 0)).columns
-    width = max((len(hit.id) for hit in hits), default=0)
+    width = max((len(printable(hit.id)) for hit in hits), default=0)
     for hit in hits:
-        print(f"{hit.rank:>4}  {hit.score:.3f}  {hit.id:<{width}}  {hit.text}"[:columns].rstrip())
+        line = f"{hit.rank:>4}  {hit.score:.3f}  {printable(hit.id):<{width}}  {printable(hit.text)}"
+        print(line[:columns].rstrip())
     return 0

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.errors import UsageError, near_matches
-from kdret.data.jsonl import read_jsonl
-from kdret.data.paths import find_data
+from kdret.data.fields import id_of, judgement, text_of
+from kdret.data.jsonl import read_jsonl, read_lines
+from kdret.data.paths import find_data, find_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,11 @@ def load_corpus(root: str | Path) -> dict[str, Document]:
     Raises:
         UsageError: For a missing or empty file, an unreadable line, or an id that occurs twice.
     """
-    path = _one_of(find_data(root), ("corpus.jsonl.gz", "corpus.jsonl"))
+    path = find_file(find_data(root), ("corpus.jsonl.gz", "corpus.jsonl"))
     corpus: dict[str, Document] = {}
     for where, entry in _numbered(path):
-        document = Document(_text(entry, "_id", where), _text(entry, "title", where, ""), _text(entry, "text", where))
-        _add(corpus, document.id, document, where)
+        key, title, text = id_of(entry, "_id", where), text_of(entry, "title", where, ""), text_of(entry, "text", where)
+        _add(corpus, key, Document(key, title, text), where)
     return _not_empty(corpus, path, "documents")
 
 
@@ -105,14 +106,14 @@ def load_split(root: str | Path, split: str) -> RetrievalData:
     """
     folder = find_data(root)
     corpus = load_corpus(folder)
-    queries_path = _one_of(
-        folder, (f"queries.{split}.jsonl.gz", f"queries.{split}.jsonl", "queries.jsonl.gz", "queries.jsonl")
+    queries_path = find_file(
+        folder, (f"queries.{split}.jsonl.gz", f"queries.{split}.jsonl"), ("queries.jsonl.gz", "queries.jsonl")
     )
     queries: dict[str, str] = {}
     for where, entry in _numbered(queries_path):
-        _add(queries, _text(entry, "_id", where), _text(entry, "text", where), where)
+        _add(queries, id_of(entry, "_id", where), text_of(entry, "text", where), where)
     _not_empty(queries, queries_path, "queries")
-    qrels_path = _one_of(folder, (f"qrels.{split}.jsonl.gz", f"qrels.{split}.jsonl", f"qrels/{split}.tsv"))
+    qrels_path = find_file(folder, (f"qrels.{split}.jsonl.gz", f"qrels.{split}.jsonl", f"qrels/{split}.tsv"))
     qrels = _load_qrels(qrels_path, queries, corpus)
     if queries_path.name.startswith("queries.jsonl"):
         queries = {key: text for key, text in queries.items() if key in qrels}
@@ -143,56 +144,22 @@ def _load_qrels(path: Path, queries: dict[str, str], corpus: dict[str, Document]
 def _judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
     if path.suffix != ".tsv":
         for where, entry in _numbered(path):
-            yield (
-                where,
-                _text(entry, "query_id", where),
-                _text(entry, "doc_id", where),
-                _score(entry.get("score"), where),
-            )
+            score = judgement(entry.get("score"), where)
+            yield where, id_of(entry, "query_id", where), id_of(entry, "doc_id", where), score
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in read_lines(path):
         where, fields = f"{path}:{number}", line.split("\t")
-        if number == 1 and fields[-1] == "score":
+        if not line.strip() or (number == 1 and fields[-1] == "score"):
             continue
         if len(fields) != 3:
             raise UsageError(
                 "unreadable line", where=where, expected="query-id, corpus-id and score between tabs", got=repr(line)
             )
-        yield where, fields[0], fields[1], _score(fields[2], where)
+        yield where, fields[0], fields[1], judgement(fields[2], where)
 
 
 def _numbered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     return ((f"{path}:{number}", entry) for number, entry in read_jsonl(path))
-
-
-def _one_of(folder: Path, names: tuple[str, ...]) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    there = [str(entry.relative_to(folder)) for entry in folder.rglob("*.*") if entry.is_file()]
-    near = dict.fromkeys(match for name in names for match in near_matches(name, there, limit=1))
-    raise UsageError("missing file", where=str(folder), expected=" or ".join(names), near=near)
-
-
-def _text(entry: dict[str, Any], field: str, where: str, default: str | None = None) -> str:
-    value = entry.get(field, default)
-    if field.endswith("id") and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or (field.endswith("id") and not value):
-        got = f"fields {', '.join(entry)}" if field not in entry else repr(value)
-        raise UsageError(f"no usable {field!r}", where=where, expected="text", got=got, near=near_matches(field, entry))
-    return value
-
-
-def _score(value: Any, where: str) -> int:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not number.is_integer():  # nor NaN nor infinite
-        raise UsageError("no usable score", where=where, expected="a whole number", got=repr(value))
-    return int(number)
 
 
 def _add(table: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 from kdret.data.extract import Docstring, docstrings
-from kdret.data.jsonl import write_jsonl
+from kdret.data.jsonl import is_unicode, write_jsonl
 from kdret.data.sources import in_fixed_order, installed_distributions, standard_library
 
 SPLITS = {"train": 70, "val": 15, "test": 15}
@@ -36,8 +37,10 @@ def build(folder: str | Path, *, installed: bool = True, per_module: int = 150) 
         The content of ``manifest.json``: versions, counts, how many docstrings were left out and why, and checksums.
 
     Raises:
-        UsageError: If the folder cannot be written.
+        UsageError: If the folder cannot be written, or ``per_module`` is below 1.
     """
+    if per_module < 1:
+        raise UsageError("docstrings: bad per_module", expected="a whole number from 1", got=repr(per_module))
     files = {f"stdlib/{name}": paths for name, paths in standard_library().items()}
     versions: dict[str, str] = {}
     if installed:
@@ -80,7 +83,7 @@ def split_of(top_level: str) -> str:
 def _sample(paths: list[Path], top_level: str, limit: int, dropped: Counter[str]) -> Iterator[Docstring]:
     taken = 0
     for path in in_fixed_order(paths, top_level):
-        for entry in docstrings(path, _module(path, top_level)):
+        for entry in docstrings(path, _module(path, top_level), dropped):
             reason = _unfit(entry)
             if reason:
                 dropped[reason] += 1
@@ -98,6 +101,8 @@ def _module(path: Path, top_level: str) -> str:
 
 
 def _unfit(entry: Docstring) -> str:
+    if not is_unicode(f"{entry.name} {entry.sentence} {entry.signature} {entry.rest}"):
+        return "half of a surrogate pair"
     words = len(entry.sentence.split())
     if not 3 <= words <= 40:
         return "sentence of fewer than 3 or more than 40 words"

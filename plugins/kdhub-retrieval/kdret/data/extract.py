@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,14 +32,14 @@ class Docstring:
     rest: str
 
 
-def docstrings(path: Path, module: str) -> Iterator[Docstring]:
+def docstrings(path: Path, module: str, dropped: Counter[str]) -> Iterator[Docstring]:
     """Yield the public documented objects of a file in the order of its text.
 
     Args:
         path: A Python file.
         module: Its dotted name.
-
-    A file that this Python cannot parse yields nothing: packages ship templates and code for other versions.
+        dropped: Counts a file that this Python cannot parse, and that yields nothing: packages ship templates and code for
+            other versions.
     """
     try:
         source = path.read_text(encoding="utf-8")
@@ -46,6 +47,7 @@ def docstrings(path: Path, module: str) -> Iterator[Docstring]:
             warnings.simplefilter("ignore")  # other people's invalid escapes
             tree = ast.parse(source)
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError):
+        dropped["file that this Python cannot parse"] += 1
         return
     yield from _visit(tree, module)
 

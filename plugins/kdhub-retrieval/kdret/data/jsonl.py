@@ -16,20 +16,33 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line number from 1, object)``; blank lines are skipped.
 
     Args:
-        path: A ``.jsonl`` or ``.jsonl.gz`` file in UTF-8.
+        path: A ``.jsonl`` or ``.jsonl.gz`` file in UTF-8. A byte order mark and Windows' line ends are accepted.
 
     Raises:
-        UsageError: For a line that is not a JSON object, and for a file that is not UTF-8 or is a broken archive.
+        UsageError: For a line that is not a JSON object or holds half a surrogate pair, and for a file that is not UTF-8,
+            is a broken archive, or cannot be read.
+    """
+    for number, line in read_lines(path):
+        if line.strip():
+            yield number, _object(line, f"{path}:{number}")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield ``(line number from 1, line)`` of a text file, gzipped if its name ends in ``.gz``, without the line's end.
+
+    Raises:
+        UsageError: For a file that is not UTF-8, is a broken archive, or cannot be read.
     """
     number = 0
     try:
-        with _open(path) as lines:
+        # bytes, because a text file's decoder reads ahead and cannot name the line
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _object(line, f"{path}:{number}")
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        # the decoder reads ahead, so the exact line is unknown
-        raise UsageError("not UTF-8 text", where=f"{path}:after line {number}", got=str(error.reason)) from error
+        raise UsageError(
+            "not UTF-8 text", where=f"{path}:{number}", got=error.reason, fix="convert the file to UTF-8"
+        ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UsageError(
             "a truncated or damaged gzip archive",
@@ -37,6 +50,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             got=str(error),
             fix="copy or download the file again",
         ) from error
+    except OSError as error:
+        raise UsageError("cannot read the file", where=str(path), got=error.strerror or str(error)) from error
 
 
 def write_jsonl(path: Path, objects: Iterable[Mapping[str, Any]]) -> int:
@@ -51,15 +66,30 @@ def write_jsonl(path: Path, objects: Iterable[Mapping[str, Any]]) -> int:
     return len(lines)
 
 
-def _open(path: Path) -> Any:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+def is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8; half a surrogate pair cannot, and tokenizers fail on it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UsageError("unreadable line", where=where, expected="a JSON object", got=error.msg) from error
+    except (ValueError, RecursionError) as error:
+        got = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise UsageError("unreadable line", where=where, expected="a JSON object", got=got) from error
     if not isinstance(entry, dict):
         raise UsageError("unreadable line", where=where, expected="a JSON object", got=type(entry).__name__)
+    # only an escape such as \ud83d can bring in half a surrogate pair
+    if "\\" in line and not is_unicode(json.dumps(entry, ensure_ascii=False)):
+        raise UsageError(
+            "a text that is not Unicode",
+            where=where,
+            expected="whole surrogate pairs, such as \\ud83d\\ude00",
+            got="half of one",
+            fix="write the character as UTF-8, or take it out",
+        )
     return entry

@@ -1,11 +1,13 @@
-"""Where a data folder named in a config is on this machine."""
+"""Where a data folder named in a config is on this machine, and which of its files counts."""
 
 from __future__ import annotations
 
 import os
+from itertools import zip_longest
 from pathlib import Path
 
 from kdhub.errors import UsageError, near_matches
+from kdret.data.jsonl import read_lines
 
 
 def find_data(folder: str | Path) -> Path:
@@ -37,6 +39,49 @@ def find_data(folder: str | Path) -> Path:
         near=near_matches(path.name, _folders(path.parent)),
         fix="python tools/prepare_data.py, `kdhub demo` for the docstring corpus, or set KDHUB_DATA",
     )
+
+
+def find_file(folder: Path, *groups: tuple[str, ...]) -> Path:
+    """Return the file of a folder that is meant by several names.
+
+    Args:
+        folder: Where to look.
+        groups: Names of files that would mean the same thing, such as one with ``.gz`` and one without. The first group of
+            which a file exists counts.
+
+    Raises:
+        UsageError: If there is no such file, or if two files of a group differ: one of them is stale, and nothing else
+            would say so.
+    """
+    for names in groups:
+        found = [folder / name for name in names if (folder / name).is_file()]
+        if found:
+            return one_content(found)
+    wanted = [name for names in groups for name in names]
+    there = [str(entry.relative_to(folder)) for entry in folder.rglob("*.*") if entry.is_file()]
+    near = dict.fromkeys(match for name in wanted for match in near_matches(name, there, limit=1))
+    raise UsageError("missing file", where=str(folder), expected=" or ".join(wanted), near=near)
+
+
+def one_content(paths: list[Path]) -> Path:
+    """Return the first of some files that must all hold the same lines.
+
+    Raises:
+        UsageError: If two of them differ.
+    """
+    first, *others = paths
+    for other in others:
+        lines = zip_longest(read_lines(first), read_lines(other))
+        if any(one != another for one, another in lines):
+            newer = max(first, other, key=lambda path: path.stat().st_mtime)
+            raise UsageError(
+                "two files for the same data, and they differ",
+                where=str(first),
+                expected=f"only one of them, or the same lines in {other}",
+                got=f"{newer.name} is the newer one",
+                fix="delete or rename the stale file",
+            )
+    return first
 
 
 def _folders(parent: Path) -> list[str]:

@@ -1,12 +1,14 @@
 """Queries with candidate documents and a teacher's cached scores: data for Margin-MSE and listwise KL.
 
-The file, ``.jsonl`` or ``.jsonl.gz``, has one line for each query: ``{"query_id", "doc_ids": [...], "scores": [...]}``.
+The file, ``.jsonl`` or ``.jsonl.gz``, has one line for each query: ``{"query_id", "doc_ids": [...], "scores": [...]}``. Ids are
+text or whole numbers, scores are numbers or ``null``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from kdhub.distill.arguments import require_count
 from kdhub.errors import UsageError, near_matches
 from kdret.columns import DOCUMENT, QUERY
 from kdret.data.beir import RetrievalData, data_fingerprint, load_split
+from kdret.data.fields import as_id, id_of
 from kdret.data.jsonl import read_jsonl
+from kdret.data.own_document import own_documents
+from kdret.data.paths import one_content
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +45,25 @@ class ScoredLists(Dataset):
         split: Split that the queries belong to.
         candidates: K, at least 2.
 
-    Candidates whose score is missing or NaN are dropped and counted in the log, never taken for 0; so are empty documents,
-    and queries left with nothing relevant or with fewer than K − 1 others.
+    Candidates whose score is missing, NaN or −∞ are dropped and counted in the log, never taken for 0; so are empty documents,
+    a query that is a document itself and stands among its own candidates, empty queries, and queries left with nothing
+    relevant or with fewer than K − 1 others.
 
     Raises:
-        UsageError: For data that cannot be used, a line that names unknown ids, or if no list is left.
+        UsageError: For data that cannot be used, a line that names unknown ids, one id twice or a score that is no number, for
+            two different files of this name, or if no list is left.
     """
 
     def __init__(self, data_root: str, scores: str, split: str = "train", candidates: int = 8) -> None:
-        if candidates < 2:
-            raise UsageError("ScoredLists: bad candidates", expected="at least 2", got=str(candidates))
+        require_count("ScoredLists", "candidates", candidates, at_least=2)
         self._data = data = load_split(data_root, split)
         self._others = candidates - 1
-        self._path = path = Path(scores) if Path(scores).is_file() else data.root / scores
-        if not path.is_file():
+        self.data_root = str(data.root)
+        self._path = path = data.root / scores
+        found = {one.resolve(): one for one in (path, Path(scores)) if one.is_file()}
+        if found:
+            self._path = path = one_content(list(found.values()))
+        else:
             raise UsageError(
                 "ScoredLists: no file of scores",
                 expected=str(path),
@@ -94,40 +105,68 @@ class ScoredLists(Dataset):
 
 def _read(path: Path, data: RetrievalData, others: int, dropped: Counter[str]) -> dict[str, _Candidates]:
     lists: dict[str, _Candidates] = {}
+    seen: set[str] = set()
+    own = own_documents(data)
     for number, entry in read_jsonl(path):
         where = f"{path}:{number}"
-        query, documents, scores = (entry.get(field) for field in ("query_id", "doc_ids", "scores"))
-        if not isinstance(documents, list) or not isinstance(scores, list) or len(documents) != len(scores):
-            raise UsageError(
-                "unreadable list",
-                where=where,
-                expected="query_id, and doc_ids and scores of one length",
-                got=str(entry)[:80],
-            )
+        query, scored = id_of(entry, "query_id", where), _scored(entry, where)
         if query not in data.queries:
-            raise UsageError(f"unknown query {query!r}", where=where, near=near_matches(str(query), data.queries))
-        if query in lists:
+            raise UsageError(f"unknown query {query!r}", where=where, near=near_matches(query, data.queries))
+        if query in seen:
             raise UsageError(f"query {query!r} occurs a second time", where=where)
-        own = _sort_out(dict(zip(documents, scores, strict=True)), data, query, where, dropped)
-        if not own.relevant or len(own.others) < others:
+        seen.add(query)
+        if query in own and scored.pop(query, None) is not None:
+            dropped["candidates that are the query itself"] += 1
+        candidates = _sort_out(scored, data, query, where, dropped)
+        if not data.queries[query].strip():
+            dropped["queries without text"] += 1
+        elif not candidates.relevant or len(candidates.others) < others:
             dropped["queries without a relevant document or with too few others"] += 1
         else:
-            lists[query] = own
+            lists[query] = candidates
     return lists
 
 
+def _scored(entry: dict[str, Any], where: str) -> dict[str, float]:
+    """Candidate to score; NaN where it is missing."""
+    documents, scores = entry.get("doc_ids"), entry.get("scores")
+    if not isinstance(documents, list) or not isinstance(scores, list) or len(documents) != len(scores):
+        expected = "query_id, and doc_ids and scores of one length"
+        raise UsageError("unreadable list", where=where, expected=expected, got=str(entry)[:80])
+    scored: dict[str, float] = {}
+    for document, score in zip(map(as_id, documents), scores, strict=True):
+        if document is None:
+            raise UsageError("no usable entry of 'doc_ids'", where=where, expected="text", got=str(documents)[:80])
+        if document in scored:
+            raise UsageError(f"document {document!r} occurs a second time", where=where, fix="keep one of its scores")
+        scored[document] = _number(score, document, where)
+    return scored
+
+
+def _number(score: Any, document: str, where: str) -> float:
+    number = math.nan if score is None else math.inf
+    if isinstance(score, int | float) and not isinstance(score, bool):
+        with suppress(OverflowError):
+            number = float(score)
+    if number == math.inf:
+        got = repr(score)[:80]
+        raise UsageError(f"no usable score of document {document!r}", where=where, expected="a number", got=got)
+    return number
+
+
 def _sort_out(
-    scored: dict[str, float | None], data: RetrievalData, query: str, where: str, dropped: Counter[str]
+    scored: dict[str, float], data: RetrievalData, query: str, where: str, dropped: Counter[str]
 ) -> _Candidates:
     relevant, others = [], []
+    judgements = data.qrels.get(query, {})
     for document, score in scored.items():
         if document not in data.corpus:
             raise UsageError(f"unknown document {document!r}", where=where, near=near_matches(document, data.corpus))
-        if score is None or math.isnan(score):
+        if not math.isfinite(score):
             dropped["candidates without a score"] += 1
         elif not data.corpus[document].content:
             dropped["candidates without text"] += 1
         else:
-            side = relevant if data.qrels[query].get(document, 0) > 0 else others
-            side.append((document, float(score)))
+            side = relevant if judgements.get(document, 0) > 0 else others
+            side.append((document, score))
     return _Candidates(tuple(relevant), tuple(others))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor, nn
 
+from kdhub.distill.arguments import require_number
 from kdhub.errors import UsageError
+from kdret.losses.in_batch_scores import in_batch_scores
 
 
 class InBatchCrossEntropy(nn.Module):
@@ -19,16 +23,22 @@ class InBatchCrossEntropy(nn.Module):
             products take 1.0.
         own_negatives: Whether a query's own other documents count as wrong. ``True`` is sentence-transformers'
             ``MultipleNegativesRankingLoss``. ``False`` is ColBERTv2, which leaves them to its distillation loss.
+        gather: Whether the batch is that of all processes together. ``False``, the default, lets each process compare within
+            its own share: W processes with B queries each train on an easier task than one with W·B. With ``True`` value and
+            gradient are those of one process. It needs embeddings as input, and exchanges them in each step.
 
     Inputs:
-        student: ``(B, B·K)``: every query against every document, the K of one query together, its relevant one first.
+        student: ``(B, B·K)``: every query against every document, the K of one query together, its relevant one first. Or
+            the embeddings of queries ``(B, D)`` and documents ``(B·K, D)`` in a list; the scores are then dot products,
+            without the encoder's ``score_scale``.
 
     References:
         - Henderson et al., "Efficient Natural Language Response Suggestion for Smart Reply", arXiv 1705.00652.
         - ``own_negatives=False``: Santhanam et al., "ColBERTv2", arXiv 2112.01488, released code.
 
     Requirements:
-        No document that is relevant to two queries of one batch. At least 2 queries.
+        No document that is relevant to two queries of one batch. At least 2 queries. A batch that is accumulated from smaller
+        ones has another gradient than the batch as a whole, also with ``gather``.
 
     Relations:
         - `ListwiseKL` on the same tap asks for the teacher's ranking of the batch instead of the labels'.
@@ -38,16 +48,28 @@ class InBatchCrossEntropy(nn.Module):
         ::
 
             labels=dict(loss=dict(type='kdret.InBatchCrossEntropy'), student='similarity', weight=0.5)
+
+        On several processes, as one process with the whole batch::
+
+            labels=dict(
+                loss=dict(type='kdret.InBatchCrossEntropy', gather=True),
+                student=dict(type='kdhub.MethodOutput', path='embed', call='all'),
+                weight=0.5)
     """
 
-    def __init__(self, temperature: float = 0.05, own_negatives: bool = True) -> None:
+    depends_on_split = "samples"
+
+    def __init__(self, temperature: float = 0.05, own_negatives: bool = True, gather: bool = False) -> None:
         super().__init__()
+        require_number("InBatchCrossEntropy", "temperature", temperature, above=0)
         self.temperature = temperature
         self.own_negatives = own_negatives
+        self.gather = gather
 
-    def forward(self, student: Tensor) -> Tensor:
+    def forward(self, student: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the loss as a scalar; see the class for the input."""
-        return in_batch_cross_entropy(student, self.temperature, self.own_negatives)
+        scores = in_batch_scores("InBatchCrossEntropy", student, self.gather)
+        return in_batch_cross_entropy(scores, self.temperature, self.own_negatives)
 
 
 def in_batch_cross_entropy(scores: Tensor, temperature: float, own_negatives: bool = True) -> Tensor:
@@ -62,10 +84,9 @@ def in_batch_cross_entropy(scores: Tensor, temperature: float, own_negatives: bo
             "InBatchCrossEntropy wants every query against every document of the batch",
             expected="(B, B·K)",
             got=str(tuple(scores.shape)),
-            fix="tap 'similarity' of the encoder",
+            fix="tap 'similarity' of the encoder, or its embeddings of queries and documents",
         )
-    if not temperature > 0:
-        raise UsageError("InBatchCrossEntropy: bad temperature", expected="above 0", got=repr(temperature))
+    require_number("InBatchCrossEntropy", "temperature", temperature, above=0)
     logits = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
     own = torch.arange(queries, device=scores.device)
     first = own * (documents // queries)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -87,6 +88,21 @@ def test_lines_survive_a_round_trip(rows, tmp_path_factory):
         ("qrels.test.jsonl", {"query_id": "q8", "doc_id": "d8", "score": 1}, r":5: 'd8' occurs a second time"),
         ("qrels.test.jsonl", {"query_id": "q8", "doc_id": "d9", "score": 0.5}, r":5: no usable score .*got 0.5"),
         ("qrels.test.jsonl", {"query_id": "q8", "doc_id": "d9"}, r":5: no usable score .*got None"),
+        ("qrels.test.jsonl", {"query_id": "q8", "doc_id": "d9", "score": True}, r":5: no usable score .*got True"),
+        ("qrels.test.jsonl", {"query_id": "q8", "doc_id": "d9", "score": 2**40}, r":5: no usable score"),
+        ("qrels.test.jsonl", {"query_id": "q8", "doc_id": "d9", "score": 10**400}, r":5: no usable score"),
+        (
+            "qrels.test.jsonl",
+            {"query_id": ["q8"], "doc_id": "d9", "score": 1},
+            r":5: no usable 'query_id' .*got \['q8'\]",
+        ),
+        ("corpus.jsonl", {"_id": True, "text": ""}, r"corpus\.jsonl:13: no usable '_id' .*got True"),
+        ("corpus.jsonl", '{"_id": "d99", "text": "\\ud83d"}\n', r"corpus\.jsonl:13: a text that is not Unicode"),
+        ("corpus.jsonl", '{"_id": "\\ude00", "text": ""}\n', r"corpus\.jsonl:13: a text that is not Unicode"),
+        ("corpus.jsonl", '{"_id": "d99", "\\x1b[31mtxt": ""}\n', r"corpus\.jsonl:13: unreadable line"),
+        ("corpus.jsonl", {"_id": "d99", "\x1b[31mtxt": ""}, r"corpus\.jsonl:13: no usable 'text' .*'\\x1b\[31mtxt'"),
+        pytest.param("corpus.jsonl", "[" * 100_000 + "\n", r"corpus\.jsonl:13: unreadable line", id="deep"),
+        pytest.param("corpus.jsonl", "1" * 5000 + "\n", r"corpus\.jsonl:13: unreadable line", id="long number"),
     ],
 )
 def test_a_bad_line_is_named(tiny_data, file, line, message):
@@ -133,8 +149,57 @@ def test_a_file_that_is_not_utf8_is_named(tiny_data):
     """Latin-1 data of old collections."""
     append_bytes = (tiny_data / "corpus.jsonl").read_bytes() + b'{"_id": "d99", "text": "caf\xe9"}\n'
     (tiny_data / "corpus.jsonl").write_bytes(append_bytes)
-    with pytest.raises(UsageError, match=r"corpus\.jsonl:after line \d+: not UTF-8 text"):
+    with pytest.raises(UsageError, match=r"corpus\.jsonl:13: not UTF-8 text"):
         load_corpus(tiny_data)
+
+
+def test_whole_surrogate_pairs_are_characters(tiny_data):
+    """An emoji that a JSON writer escaped is a text like any other."""
+    append(tiny_data / "corpus.jsonl", '{"_id": "d99", "text": "\\ud83d\\ude00"}\n')
+    assert load_corpus(tiny_data)["d99"].text == "\U0001f600"
+
+
+def test_byte_order_mark_and_windows_line_ends_are_read(tiny_data):
+    """Editors on Windows write both; the first id of a list began with an invisible character."""
+    for name in ("corpus", "queries.test", "qrels.test"):
+        path = tiny_data / f"{name}.jsonl"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    plain = load_split(tiny_data, "test")
+    (tiny_data / "qrels.test.jsonl").unlink()
+    (tiny_data / "qrels").mkdir()
+    lines = "\r\n".join(f"{query}\t{query.replace('q', 'd')}\t1" for query in plain.queries)
+    (tiny_data / "qrels/test.tsv").write_bytes(b"\xef\xbb\xbf" + lines.encode() + b"\r\n\r\n")
+    assert load_split(tiny_data, "test") == plain
+
+
+def test_judgements_that_are_not_utf8_are_named(tiny_data):
+    """The reader of tab-separated judgements ended in a traceback of the decoder."""
+    (tiny_data / "qrels.test.jsonl").unlink()
+    (tiny_data / "qrels").mkdir()
+    (tiny_data / "qrels/test.tsv").write_bytes(b"q8\td8\t1\nq9\td\xe9\t1\n")
+    with pytest.raises(UsageError, match=r"test\.tsv:2: not UTF-8 text"):
+        load_split(tiny_data, "test")
+
+
+@pytest.mark.parametrize("name", ["corpus", "queries.train", "qrels.train"])
+def test_two_files_that_differ_are_refused(tiny_data, name):
+    """A stale archive beside the file that was just edited: the archive was read, and nothing said so."""
+    plain, archive = tiny_data / f"{name}.jsonl", tiny_data / f"{name}.jsonl.gz"
+    archive.write_bytes(gzip.compress(plain.read_bytes()))
+    load_split(tiny_data, "train")
+    archive.write_bytes(gzip.compress(b"".join(plain.read_bytes().splitlines(keepends=True)[:-1])))
+    os.utime(archive, (1, 1))
+    message = rf"{name}\.jsonl\.gz: two files for the same data, and they differ .*got {name}\.jsonl is the newer one"
+    with pytest.raises(UsageError, match=message):
+        load_split(tiny_data, "train")
+
+
+def test_judgements_in_two_forms_are_refused(tiny_data):
+    """BEIR's table and a converted list may come from two versions of the judgements."""
+    (tiny_data / "qrels").mkdir()
+    (tiny_data / "qrels/test.tsv").write_text("q8\td9\t1\n")
+    with pytest.raises(UsageError, match=r"qrels\.test\.jsonl: two files for the same data"):
+        load_split(tiny_data, "test")
 
 
 @pytest.mark.parametrize("line", ["q8\td8\n", "q8 d8 1\n", "q8\td8\tone\n"])

@@ -40,6 +40,67 @@ def test_texts_hold_documents_and_queries(tiny_data):
     assert dataset[19] == {"texts": {"text": "thread"}}
 
 
+def rewrite(path, **changes):
+    rows = [json.loads(line) | changes for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_pairs_with_an_empty_text_are_counted(tiny_data, logged):
+    """What is left out without a word is missed by nobody until the student is worse."""
+    rows = (tiny_data / "corpus.jsonl").read_text().splitlines()
+    (tiny_data / "corpus.jsonl").write_text("\n".join(['{"_id": "d0", "title": " ", "text": "\\n"}', *rows[1:]]))
+    assert len(Pairs(str(tiny_data), "train")) == 7
+    assert "left out 1 of 8 pairs: a text is empty" in logged.pop()
+    assert len(Texts(str(tiny_data), "train")) == 19
+    assert "left out 1 of 20 texts: a text is empty" in logged.pop()
+
+
+@pytest.mark.parametrize("file", ["corpus", "queries.train"])
+def test_all_texts_empty(tiny_data, file):
+    """A sampler without end over no sample is a loop that no Ctrl-C interrupts."""
+    rewrite(tiny_data / f"{file}.jsonl", text=" ")
+    kinds = [lambda: Pairs(str(tiny_data), "train"), lambda: RetrievalSplit(str(tiny_data), "train")]
+    if file == "corpus":
+        kinds.append(lambda: Texts(str(tiny_data)))
+    for make in kinds:
+        with pytest.raises(UsageError, match=r"tiny: all (pairs|documents|queries|texts) are empty"):
+            make()
+
+
+def arguana(folder):
+    """Let each test query be a document too, under the same id, that argues against its relevant one."""
+    queries = [json.loads(line) for line in (folder / "queries.test.jsonl").read_text().splitlines()]
+    with (folder / "corpus.jsonl").open("a") as file:
+        for query in queries:
+            file.write(json.dumps({"_id": query["_id"], "title": "A topic", "text": query["text"].upper()}) + "\n")
+    return {query["_id"] for query in queries}
+
+
+def test_queries_that_are_documents_are_named(tiny_data, logged):
+    """ArguAna and Quora: the metric must know who shall not find itself, and the reader of a log how many."""
+    own = arguana(tiny_data)
+    assert RetrievalSplit(str(tiny_data), "test").metainfo["own_documents"] == own
+    assert logged[0].endswith(
+        "tiny, test, 4 queries: 4 queries are documents of the corpus and are left out of their own rankings, as in BEIR"
+    )
+
+
+@pytest.mark.parametrize("text", ["another text", "write open close"])
+def test_equal_ids_by_coincidence_stay(tiny_data, text, logged):
+    """Query 14 and document 14 of Cranfield have nothing to do with each other; BEIR's rule would drop the document."""
+    arguana(tiny_data)
+    for line in (tiny_data / "qrels.test.jsonl").read_text().splitlines()[:1]:
+        judged = json.loads(line)
+        judged["doc_id"] = judged["query_id"]  # judged relevant: it stays, whatever its text
+        with (tiny_data / "qrels.test.jsonl").open("a") as file:
+            file.write(json.dumps(judged) + "\n")
+    rows = [json.loads(line) for line in (tiny_data / "corpus.jsonl").read_text().splitlines()]
+    rows = [row | ({"text": text} if row["_id"] in ("q9", "q10", "q11") else {}) for row in rows]
+    (tiny_data / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert RetrievalSplit(str(tiny_data), "test").metainfo["own_documents"] == frozenset()
+    assert logged[0].endswith("4 documents have a query's id, and stay: another text, or judged relevant")
+
+
 @pytest.mark.parametrize(("corpus", "documents"), [("all", 12), ("judged", 4)])
 def test_evaluation_goes_from_long_to_short(tiny_data, corpus, documents):
     """Mixed lengths pad every batch to its longest text, and a batch too large fails only after minutes."""
@@ -124,9 +185,52 @@ def test_missing_scores_are_dropped_and_counted(tiny_data):
     assert dataset[0]["labels"] == [2.0, 1.0]
 
 
+def test_whole_numbers_are_ids_as_in_the_corpus(tiny_data):
+    """The corpus takes `{"_id": 7}`; the same id in a list of scores ended in a TypeError."""
+    with (tiny_data / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": 7, "text": "read"}\n')
+    write_scores(tiny_data, [{"query_id": "q0", "doc_ids": ["d0", 7], "scores": [1, 0.5]}])
+    assert ScoredLists(str(tiny_data), "scores.jsonl", candidates=2)[0]["labels"] == [1.0, 0.5]
+
+
+def test_a_query_among_its_own_candidates_is_dropped(tiny_data):
+    """Scores mined elsewhere have the query itself as its hardest negative."""
+    own = arguana(tiny_data)
+    rows = [scored(query, {query: 9.0, query.replace("q", "d"): 2.0, "d0": 1.0}) for query in sorted(own)]
+    write_scores(tiny_data, rows)
+    dataset = ScoredLists(str(tiny_data), "scores.jsonl", "test", candidates=2)
+    assert dataset[0]["labels"] == [2.0, 1.0]
+    assert dataset.metainfo["dropped"] == {"candidates that are the query itself": 4}
+
+
+def test_scores_here_and_in_the_data_folder_must_agree(tiny_data, tmp_path, monkeypatch):
+    """A file of the same name in the current folder would win, with the scores of another teacher."""
+    write_scores(tiny_data, [scored("q0", {"d0": 2.0, "d3": 1.0})])
+    write_scores(tmp_path, [scored("q0", {"d0": 2.0, "d3": 1.0})])
+    monkeypatch.chdir(tmp_path)
+    assert len(ScoredLists(str(tiny_data), "scores.jsonl", candidates=2)) == 1
+    write_scores(tmp_path, [scored("q0", {"d0": 2.0, "d3": 8.0})])
+    with pytest.raises(UsageError, match="two files for the same data, and they differ"):
+        ScoredLists(str(tiny_data), "scores.jsonl", candidates=2)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
+        (
+            {"query_id": "q0", "doc_ids": ["d0", "d1"], "scores": ["1.0", 2.0]},
+            r":1: no usable score of .*'d0'.*got '1.0'",
+        ),
+        (scored("q0", {"d0": True, "d1": 1.0}), r":1: no usable score of document 'd0' .*got True"),
+        (scored("q0", {"d0": float("inf"), "d1": 1.0}), r":1: no usable score of document 'd0' .*got inf"),
+        (scored("q0", {"d0": 10**400, "d1": 1.0}), r":1: no usable score of document 'd0'"),
+        (
+            {"query_id": "q0", "doc_ids": ["d0", "d1", "d0"], "scores": [1, 2, 3]},
+            r":1: document 'd0' occurs a second time",
+        ),
+        ({"query_id": "q0", "doc_ids": ["d0", ["d1"]], "scores": [1, 2]}, r":1: no usable entry of 'doc_ids'"),
+        ({"query_id": ["q0"], "doc_ids": ["d0"], "scores": [1]}, r":1: no usable 'query_id'"),
+        ({"query_id": 0, "doc_ids": ["d0"], "scores": [1]}, r":1: unknown query '0'"),
         (scored("q77", {"d0": 1.0}), r"scores\.jsonl:1: unknown query 'q77'"),
         (scored("q0", {"d77": 1.0, "d0": 1.0}), r"scores\.jsonl:1: unknown document 'd77'.*did you mean 'd7'"),
         ({"query_id": "q0", "doc_ids": ["d0"], "scores": []}, r"scores\.jsonl:1: unreadable list"),

@@ -3,6 +3,7 @@
 import ast
 import json
 import textwrap
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -49,7 +50,7 @@ def module(tmp_path):
 
 def test_pairs_of_a_module(module):
     """Query and document must not share the sentence: a search that finds it word by word teaches nothing."""
-    found = {entry.name: entry for entry in extract(module, "tables")}
+    found = {entry.name: entry for entry in extract(module, "tables", Counter())}
     assert list(found) == ["tables", "tables.reader", "tables.Table", "tables.Table.sort"]
     assert found["tables"].sentence == "Read and write tables"
     assert found["tables"].rest == "They are kept in files of text."
@@ -67,7 +68,7 @@ def test_any_docstring_is_split_without_loss_of_words(text, tmp_path_factory):
     path = tmp_path_factory.mktemp("odd") / "odd.py"
     path.write_text(f"{text!r}\n", encoding="utf-8")
     clean = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    for entry in extract(path, "odd"):
+    for entry in extract(path, "odd", Counter()):
         if ":" not in clean:  # roles are rewritten
             words = f"{entry.sentence} {entry.rest}".replace(".", " ").split()
             assert words == clean.replace(".", " ").split()
@@ -77,7 +78,19 @@ def test_any_docstring_is_split_without_loss_of_words(text, tmp_path_factory):
 def test_an_unreadable_file_is_left_out(tmp_path, content):
     """Packages ship templates and code for other versions of Python."""
     (tmp_path / "bad.py").write_bytes(content)
-    assert list(extract(tmp_path / "bad.py", "bad")) == []
+    dropped = Counter()
+    assert list(extract(tmp_path / "bad.py", "bad", dropped)) == []
+    assert dropped == {"file that this Python cannot parse": 1}
+
+
+def test_half_a_surrogate_pair_is_left_out_and_counted(tmp_path, monkeypatch):
+    """Tests of text libraries hold such docstrings; writing one as UTF-8 ended `kdhub demo` in a traceback."""
+    (tmp_path / "email.py").write_text('"""Read \\ud800 as a text.\n\nThis part is long enough to be a document."""\n')
+    monkeypatch.setattr(docstrings, "standard_library", lambda: {"email": [tmp_path / "email.py"]})
+    manifest = docstrings.build(tmp_path / "corpus", installed=False)
+    assert manifest["dropped"] == {"half of a surrogate pair": 1}
+    with pytest.raises(UsageError, match="bad per_module"):
+        docstrings.build(tmp_path / "corpus", per_module=0)
 
 
 def test_split_is_fixed_and_ignores_underscores():

@@ -197,13 +197,29 @@ def test_nan_score_is_named_by_row(name):
         (RankNet(), (2, 3), {"labels": (2, 2)}, r"one teacher score for each candidate"),
         (EmbeddingDistill(), (2, 3), {"teacher": (1, 3)}, r"text by text"),
         (InBatchCrossEntropy(), (2, 3), {}, r"expected \(B, B·K\), got \(2, 3\)"),
-        (InBatchCrossEntropy(0.0), (2, 2), {}, r"bad temperature"),
     ],
 )
 def test_shapes_that_would_broadcast_are_refused(loss, student, inputs, message):
     """Torch broadcasts most of these to a loss that looks fine."""
     with pytest.raises(UsageError, match=message):
         loss(torch.randn(student), **{name: torch.randn(shape) for name, shape in inputs.items()})
+
+
+@pytest.mark.parametrize("temperature", [0, -0.05, float("nan"), float("inf"), "0.05", True, None])
+@pytest.mark.parametrize("loss", [InBatchCrossEntropy, ListwiseKL])
+def test_a_temperature_without_sense_is_refused_when_the_loss_is_built(loss, temperature):
+    """A temperature of 0 must not wait for the first batch, after the models were loaded and the teacher was evaluated."""
+    with pytest.raises(UsageError, match=r"bad temperature .*a finite number above 0"):
+        loss(temperature=temperature)
+
+
+def test_lists_of_one_candidate_add_nothing_to_the_mean():
+    """A mean over the lists that count would change with the way in which a batch is split."""
+    student, teacher = lists(5, queries=4)
+    teacher[1, 1:] = -torch.inf
+    whole = ListwiseKL()(student, labels=teacher)
+    parts = [ListwiseKL()(student[rows], labels=teacher[rows]) for rows in (slice(0, 2), slice(2, 4))]
+    torch.testing.assert_close(whole, sum(parts) / 2)
 
 
 def test_row_that_excludes_every_candidate_is_refused():

@@ -1,0 +1,45 @@
+"""Queries that are documents of the corpus themselves, as in ArguAna and Quora."""
+
+from __future__ import annotations
+
+from mmengine.logging import print_log
+
+from kdret.data.beir import RetrievalData
+
+
+def own_documents(data: RetrievalData) -> frozenset[str]:
+    """Find the queries that stand in the corpus under their own id, and say in the log how many there are.
+
+    Each of them would rank itself first. BEIR leaves every document out of the ranking of the query with the same id
+    (``ignore_identical_ids``). Where ids are mere numbers, query 14 and document 14 have nothing to do with each other, so
+    kdhub also asks that the document holds the query's text, and that it is not judged relevant.
+
+    Args:
+        data: One split.
+
+    Returns:
+        Ids of the queries whose own document must be left out of rankings and lists of candidates.
+    """
+    same_id = [key for key in data.queries if key in data.corpus]
+    own = frozenset(key for key in same_id if _is_itself(data, key))
+    told = []
+    if own:
+        told.append(
+            f"{len(own)} queries are documents of the corpus and are left out of their own rankings, as in BEIR"
+        )
+    if len(same_id) > len(own):
+        told.append(
+            f"{len(same_id) - len(own)} documents have a query's id, and stay: another text, or judged relevant"
+        )
+    if told:
+        print_log(f"{data.root}, {data.split}, {len(data.queries)} queries: {'; '.join(told)}", logger="current")
+    return own
+
+
+def _is_itself(data: RetrievalData, key: str) -> bool:
+    query = _squeezed(data.queries[key])
+    return bool(query) and query in _squeezed(data.corpus[key].content) and data.qrels.get(key, {}).get(key, 0) <= 0
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split()).casefold()
