@@ -12,6 +12,7 @@ import kdhub
 from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
+from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 
 FOLDER = "student"
@@ -29,7 +30,18 @@ class ExportStudentHook(Hook):
         self._export(runner, f"{FOLDER}_best" if path.name.startswith("best_") else FOLDER, meta["iter"])
 
     def after_train(self, runner: Any) -> None:
-        """Export what no checkpoint was saved of, or what is not there any more."""
+        """Export what no checkpoint was saved of, or what is not there any more.
+
+        Raises:
+            UsageError: If the loop ended without a single iteration, as nobody wants a student that was not trained.
+        """
+        if runner.iter == 0:
+            raise UsageError(
+                "nothing was trained, so no student is exported",
+                where="train_cfg",
+                got="0 iterations",
+                fix="see what stops the loop: its length, its data, and hooks that set stop_training",
+            )
         exported = runner.run_card.content.get("student", {}).get("iteration")
         if is_main_process() and (exported != runner.iter or not Path(runner.work_dir, FOLDER).is_dir()):
             self._export(runner, FOLDER, runner.iter)
