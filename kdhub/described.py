@@ -2,29 +2,134 @@
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
+import json
+import logging
+import pickle
+import re
+import sys
+import types
+import uuid
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
+
+_PLAIN = (str, int, float, bool, type(None))
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_NO_CONTENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, pickle.PickleError)
+"""What Python and its libraries raise for a value that cannot be pickled; a `RuntimeError` also if it is nested too deep."""
 
 
 def described(value: Any) -> Any:
     """Write for JSON what it has no form for, as ``json.dumps(..., default=described)``.
 
     Returns:
-        Of an array or tensor its dtype, shape and the SHA-256 of its values; of a path its text; of anything else the name
-        of its class, or its own if it is a class or function: its ``repr`` may hold an address, which differs in every process.
+        The content of the value, in plain values without addresses:
+
+        * an array or tensor: dtype, shape and the SHA-256 of its values; a path: its text;
+        * a class, module or function that can be imported: its name; any other function: also its code, constants, defaults
+          and the variables that it closes over;
+        * a `torch.nn.Module`: its structure without its weights, which training changes;
+        * an object with a ``fingerprint()``: what that returns; any other object: what `pickle` would keep of it;
+        * a value that nothing can be kept of, such as an open file: text that never comes twice, so that it differs from
+          everything. A warning names it.
     """
-    if isinstance(value, torch.Tensor):
-        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        return [str(value.dtype), *value.shape, hashlib.sha256(data).hexdigest()]
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        return [str(value.dtype), *value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+    return _described(value, ())
+
+
+def _described(value: Any, within: tuple[Any, ...]) -> Any:
+    """Describe a value, given the values that it is part of."""
+    if isinstance(value, _PLAIN):
+        return value
+    if any(value is one for one in within):
+        return ["part of itself"]
+    within = (*within, value)
+    if isinstance(value, Mapping):
+        return _mapping(value, within)
+    if isinstance(value, (list, tuple)):
+        return [_described(entry, within) for entry in value]
+    if isinstance(value, (set, frozenset)):
+        # a set comes in another order in each process
+        return [_name(type(value)), sorted((_described(entry, within) for entry in value), key=json.dumps)]
     if isinstance(value, PurePath):
         return str(value)
-    owner = value if hasattr(value, "__qualname__") else type(value)
-    return f"{owner.__module__}.{owner.__qualname__}"
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return [str(value.dtype), *value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, np.ndarray | np.generic):
+        return _described(value.tolist(), within)
+    if isinstance(value, torch.nn.Module):
+        return [_name(type(value)), _ADDRESS.sub("", repr(value))]
+    try:
+        if isinstance(value, torch.Tensor):
+            return _tensor(value)
+        return _object(value, within)
+    except _NO_CONTENT as error:
+        print_log(
+            f"a {_name(type(value))} cannot be compared with that of another run, so it counts as another one ({error})",
+            "current",
+            logging.WARNING,
+        )
+        return f"{_name(type(value))} {uuid.uuid4()}"
+
+
+def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
+    if all(isinstance(key, str) for key in value):
+        return {key: _described(entry, within) for key, entry in value.items()}
+    return [[_described(key, within), _described(entry, within)] for key, entry in value.items()]
+
+
+def _tensor(value: torch.Tensor) -> Any:
+    plain = value.detach().cpu().resolve_conj().resolve_neg()
+    data = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return [str(value.dtype), *value.shape, hashlib.sha256(data).hexdigest()]
+
+
+def _object(value: Any, within: tuple[Any, ...]) -> Any:
+    if isinstance(value, _NAMED) and _can_be_imported(value):
+        return _name(value)
+    if isinstance(value, types.FunctionType):
+        closed_over = [cell.cell_contents for cell in value.__closure__ or ()]
+        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, closed_over)
+        return [_name(value), *(_described(part, within) for part in parts)]
+    if isinstance(value, types.CodeType):
+        return [value.co_code.hex(), list(value.co_names), _described(value.co_consts, within)]
+    if isinstance(value, type):
+        return _name(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return [_name(type(value)), bytes(value).hex()]
+    own = getattr(value, "fingerprint", None)
+    if callable(own):
+        return [_name(type(value)), own()]
+    reduce = copyreg.dispatch_table.get(type(value))
+    kept = value.__reduce_ex__(2) if reduce is None else reduce(value)
+    if isinstance(kept, str):  # the name of something global
+        return [_name(type(value)), kept]
+    function, arguments, state, entries, items = (*kept, None, None, None)[:5]
+    return [
+        _name(type(value)),
+        *(_described(part, within) for part in (function, arguments, state, _all(entries), _all(items))),
+    ]
+
+
+def _all(entries: Iterable[Any] | None) -> list[Any] | None:
+    return None if entries is None else list(entries)
+
+
+def _name(value: Any) -> str:
+    return value.__name__ if isinstance(value, types.ModuleType) else f"{value.__module__}.{value.__qualname__}"
+
+
+def _can_be_imported(value: Any) -> bool:
+    """Whether a name leads to this value and no other, unlike that of a function made within another one."""
+    if isinstance(value, types.ModuleType):
+        return True
+    found: Any = sys.modules.get(value.__module__ or "")
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is value

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     if args.json:
         raise UsageError("kdhub cache: --json without info or verify", fix="kdhub cache info STORE --json")
     if Path(args.what, "manifest.json").is_file():
-        raise UsageError(f"{args.what} is a store, not a config", fix=f"kdhub cache info {args.what}")
+        raise UsageError(f"{args.what} is a store, not a config", fix=f"kdhub cache info {shlex.quote(args.what)}")
     return _fill(args, switches)
 
 

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -258,7 +259,7 @@ def _told_how_to_train(model: Any, checkpoint: str) -> Iterator[None]:
     except UsageError as error:
         if error.fix or "://" in checkpoint or Path(checkpoint).exists() or not isinstance(model, str):
             raise
-        fix = f"train the teacher first: kdhub train {model}"
+        fix = f"train the teacher first: kdhub train {shlex.quote(model)}"
         raise UsageError(error.what, where=error.where, near=error.near, fix=fix) from error
 
 

@@ -11,12 +11,12 @@ from mmengine.structures import BaseDataElement
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare two samples down to their tensors, arrays and plain values."""
+    """Compare two samples down to their tensors, arrays and plain values; a NaN equals a NaN and nothing else."""
     if type(one) is not type(other):
         return False
     if isinstance(one, torch.Tensor):
-        return one.shape == other.shape and one.dtype == other.dtype and bool(torch.equal(_bits(one), _bits(other)))
-    if isinstance(one, np.ndarray):
+        return one.shape == other.shape and one.dtype == other.dtype and _equal_tensors(one, other)
+    if isinstance(one, np.ndarray | np.generic):
         return one.shape == other.shape and one.dtype == other.dtype and _equal_arrays(one, other)
     if isinstance(one, Mapping):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
@@ -24,18 +24,18 @@ def same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, BaseDataElement):
         return same(dict(one.all_items()), dict(other.all_items()))
-    if isinstance(one, float):
+    if isinstance(one, float | complex):
         return one == other or (one != one and other != other)
     if "__eq__" not in {name for kind in type(one).__mro__[:-1] for name in vars(kind)} and hasattr(one, "__dict__"):
         return same(vars(one), vars(other))
     return bool(np.all(one == other))
 
 
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.nan_to_num() if tensor.is_floating_point() else tensor
+def _equal_tensors(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _equal_arrays(one: Any, other: Any) -> bool:
     if one.dtype == object:
         return all(map(same, one.ravel().tolist(), other.ravel().tolist()))
-    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fcmM"))

@@ -45,7 +45,7 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, 
 
 
 def digest(value: Any) -> str:
-    """Return the first 12 digits of the SHA-256 of a part of a config; classes, functions and objects count by name."""
+    """Return the first 12 digits of the SHA-256 of a part of a config; for what is no plain value see `described`."""
     text = json.dumps(_canonical(value), sort_keys=True, default=described)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

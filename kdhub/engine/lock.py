@@ -108,7 +108,8 @@ def _introduce(descriptor: int, path: Path, words: Words) -> None:
     about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, about.encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, about.encode())  # Windows has no pwrite
     except OSError as error:
         raise storage_error(path, error, words.write) from error
 

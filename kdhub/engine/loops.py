@@ -7,7 +7,7 @@ random numbers; neither does an evaluation; and an evaluation that was due when 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from kdhub.engine.data_identity import dataset_facts
 from kdhub.engine.rng import preserved_randomness
-from kdhub.engine.sampling import start
+from kdhub.engine.sample_faults import told_batch
+from kdhub.engine.sampling import SkippingBatches, start
 from kdhub.errors import UsageError
 
 _END = object()
@@ -49,9 +50,15 @@ class Batches:
         self._running = None
 
     def rest_of_pass(self) -> Iterator[Any]:
-        """Hand out what is left of the present pass; then the present pass is the next one."""
+        """Hand out what is left of the present pass; then the present pass is the next one.
+
+        Raises:
+            UsageError: If a whole pass has no batch.
+        """
         while (batch := self._next()) is not _END:
             yield batch
+        if self.done == 0:
+            raise _no_batch()
         self.enter(self.passes + 1, 0)
 
     def __iter__(self) -> Iterator[Any]:
@@ -69,12 +76,16 @@ class Batches:
             self.enter(self.passes + 1, 0)
             batch = self._next()
         if batch is _END:
-            raise UsageError(
-                "the training data gives no batch",
-                where="train_dataloader",
-                fix="give it more samples, a smaller batch_size, or drop_last=False",
-            )
+            raise _no_batch()
         return batch
+
+    def indices(self) -> Sequence[int]:
+        """Return the samples of the batch that was handed out last; none where their order cannot be had again."""
+        sampler = self._loader.batch_sampler
+        if not isinstance(sampler, SkippingBatches) or not sampler.repeatable or self.done == 0:
+            return ()
+        sampler.start_at(self.passes, self.done - 1)
+        return next(iter(sampler), ())
 
     def _next(self) -> Any:
         if self._running is None:
@@ -82,6 +93,40 @@ class Batches:
         batch = next(self._running, _END)
         self.done += batch is not _END
         return batch
+
+
+def _no_batch() -> UsageError:
+    return UsageError(
+        "the training data give no batch, so nothing would be trained",
+        where="train_dataloader",
+        fix="give it more samples, a smaller batch_size, or drop_last=False",
+    )
+
+
+def _require_samples(dataset: Any) -> None:
+    """See that there is a sample, as an endless sampler of none would be asked for ever; and a length, which hooks ask for."""
+    if not hasattr(dataset, "__len__"):
+        raise UsageError(
+            "the training data have no length, which mmengine's hooks ask for",
+            where="train_dataloader.dataset",
+            got=type(dataset).__name__,
+            fix="give it a __len__: of a stream, how many samples one pass gives",
+        )
+    if len(dataset) == 0:
+        raise UsageError(
+            "the training data are empty, so nothing would be trained",
+            where="train_dataloader.dataset",
+            expected="at least one sample",
+            got=f"{type(dataset).__name__} of 0 samples",
+            fix="see its paths and what it leaves out (filter_cfg, indices)",
+        )
+
+
+def _require_training(key: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(
+            "nothing would be trained", where=f"train_cfg.{key}", expected="a number from 1", got=str(value)
+        )
 
 
 class Resumable:
@@ -112,6 +157,23 @@ class Resumable:
         """What the training data are; a data set may take its time to tell."""
         return dataset_facts(self.dataloader.dataset)
 
+    def run_iter(self, *arguments: Any) -> None:
+        """Train on a batch, the last argument."""
+        dataset = self.dataloader.dataset
+        with told_batch(arguments[-1], self.batches.indices, dataset):
+            super().run_iter(*arguments)  # type: ignore[misc]
+
+    def _require_rest(self, done: int, end: int, key: str) -> None:
+        """See that a run that goes on has not gone further than it is to go now."""
+        if done > end:
+            raise UsageError(
+                f"nothing is left to train: the checkpoint is of {done} {self.counts}",
+                where=f"train_cfg.{key}",
+                expected=f"at least {done}",
+                got=str(end),
+                fix="raise it, or name an earlier checkpoint: --resume PATH",
+            )
+
     def _finish_resuming(self) -> None:
         if self.finish_resuming is not None:
             self.finish_resuming()
@@ -141,13 +203,16 @@ class KdhubIterLoop(Resumable, IterBasedTrainLoop):
 
     counts = "iterations"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        IterBasedTrainLoop.__init__(self, *arguments, **options)
+    def __init__(self, runner: Any, dataloader: DataLoader[Any], *arguments: Any, **options: Any) -> None:
+        _require_samples(dataloader.dataset)
+        IterBasedTrainLoop.__init__(self, runner, dataloader, *arguments, **options)
+        _require_training("max_iters", self._max_iters)
         # in place of mmengine's, which older versions set to work at once
         self.batches = self.dataloader_iterator = Batches(self.dataloader)
 
     def run(self) -> Any:
         """Train."""
+        self._require_rest(self._iter, self._max_iters, "max_iters")
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self._finish_resuming()
@@ -173,12 +238,17 @@ class KdhubEpochLoop(Resumable, EpochBasedTrainLoop):
 
     counts = "epochs"
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        EpochBasedTrainLoop.__init__(self, *arguments, **options)
+    def __init__(self, runner: Any, dataloader: DataLoader[Any], *arguments: Any, **options: Any) -> None:
+        _require_samples(dataloader.dataset)
+        EpochBasedTrainLoop.__init__(self, runner, dataloader, *arguments, **options)
+        _require_training("max_epochs", self._max_epochs)
+        if len(self.dataloader) == 0:
+            raise _no_batch()
         self.batches = Batches(self.dataloader)
 
     def run(self) -> Any:
         """Train."""
+        self._require_rest(self._epoch, self._max_epochs, "max_epochs")
         self.runner.call_hook("before_train")
         if self.batches.done == 0:
             self._finish_resuming()

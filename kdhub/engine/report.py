@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -168,10 +169,13 @@ def _next_commands(work_dir: Path, run: Mapping[str, Any], config: str) -> Itera
     if run.get("status") != "finished":
         yield "go on with this run", resume_command(work_dir)
     elif checkpoint is not None and re.search("^test_dataloader", config, re.MULTILINE):
-        yield "evaluate the student on test data", f"kdhub test {work_dir}/config.py {checkpoint}"
+        yield (
+            "evaluate the student on test data",
+            shlex.join(["kdhub", "test", f"{work_dir}/config.py", str(checkpoint)]),
+        )
     for lines in (run.get("plugins") or {}).values():
         yield from lines.get(NEXT, {}).items()
-    yield "run it again elsewhere", f"kdhub train {work_dir}/config.py --work-dir ANOTHER"
+    yield "run it again elsewhere", shlex.join(["kdhub", "train", f"{work_dir}/config.py", "--work-dir", "ANOTHER"])
 
 
 def _text(value: Any) -> str:

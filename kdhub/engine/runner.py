@@ -120,7 +120,7 @@ class KdhubRunner(Runner):
         """Build a loader as mmengine does.
 
         Raises:
-            UsageError: If the data are not where the config says.
+            UsageError: If the data are not where the config says, or a stream is to be sampled.
         """
         try:
             loader: DataLoader[Any] = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
@@ -131,6 +131,15 @@ class KdhubRunner(Runner):
                 where=f"data set {described.get('type')}",
                 got=str(error),
                 fix="see its data_root and the paths below it; --cfg-options data_root=... if the config begins with one",
+            ) from error
+        except (TypeError, ValueError) as error:
+            if "has no len()" not in str(error) and "IterableDataset" not in str(error):
+                raise
+            raise UsageError(
+                "the data set is a stream, which no sampler can draw from",
+                where="dataloader.sampler",
+                got=str(error),
+                fix="sampler=None for a stream; give any other data set a __len__",
             ) from error
         return loader
 

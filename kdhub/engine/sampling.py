@@ -16,6 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from kdhub.engine.comparison import same
 from kdhub.engine.rng import RandomStream, preserved_randomness, seed_generators, untouched_generators
+from kdhub.engine.sample_faults import collate_samples, load_sample
 from kdhub.errors import UsageError
 
 _SAMPLES, _BATCHES, _ORDER = range(3)
@@ -107,6 +108,9 @@ class SkippingBatches:
     Args:
         batches: A batch sampler; one that keeps its sampler in ``sampler`` gets a `KeyedSampler` there.
         seed: Seed of the order, for samplers that draw from the global generators.
+
+    Attributes:
+        repeatable: Whether the samplers are mmengine's and torch's, which give the same order for the same pass.
     """
 
     def __init__(self, batches: Any, seed: int) -> None:
@@ -118,7 +122,7 @@ class SkippingBatches:
             batches.sampler = KeyedSampler(batches.sampler)
         keyed = getattr(batches, "sampler", None)
         # mmengine's samplers have generators of their own; exchanging the global ones would cost 0.1 ms a batch
-        self._draws_nothing = type(batches) is BatchSampler and isinstance(keyed, KeyedSampler) and keyed.replayable
+        self.repeatable = type(batches) is BatchSampler and isinstance(keyed, KeyedSampler) and keyed.replayable
 
     def start_at(self, epoch: int, skip: int) -> None:
         """Say how many passes came before the next one, and how many of its batches to leave out."""
@@ -132,7 +136,7 @@ class SkippingBatches:
         """Yield the batches of one pass."""
         skip, self._skip = self._skip, 0
         first = self._epoch << 48
-        drawing = nullcontext if self._draws_nothing else RandomStream(self.seed, _ORDER, self._epoch).drawing
+        drawing = nullcontext if self.repeatable else RandomStream(self.seed, _ORDER, self._epoch).drawing
         with drawing():
             batches = iter(self.batches)
             next(itertools.islice(batches, skip, skip), None)
@@ -205,7 +209,7 @@ class KeyedDataset(Dataset[Any]):
 
     def _load(self, key: SampleKey) -> Any:
         seed_generators(self.seed, _SAMPLES, int(key), key.draw % self.draws if self.draws else key.draw)
-        sample = self.dataset[int(key)]
+        sample = load_sample(self.dataset, int(key))
         return (key, sample) if self.attach else sample
 
     def __len__(self) -> int:
@@ -253,7 +257,7 @@ class KeyedCollate:
         keys = [key for key, _ in samples]
         with _apart():
             seed_generators(self.seed, _BATCHES, int(keys[0]), keys[0].draw)
-            batch = self.collate([sample for _, sample in samples])
+            batch = collate_samples(self.collate, [sample for _, sample in samples], keys)
         if not self.expose:
             return batch
         if not isinstance(batch, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def _nothing_to_resume(work_dir: Path) -> UsageError:
         "there is nothing to resume that the last run of this work_dir saved",
         where=str(work_dir),
         got=f"checkpoints of a former one: {', '.join(path.name for path in left[:_NAMED])}{others}",
-        fix=f"to go on from one of them: --resume {left[0]}; a start without --resume writes over them",
+        fix=f"to go on from one of them: --resume {shlex.quote(str(left[0]))}; a start without --resume writes over them",
     )
 
 

@@ -46,8 +46,9 @@ def wrapper(**options: Any) -> Config:
     return Config({"optim_wrapper": {"optimizer": {"type": "SGD", "lr": 0.1}, **options}})
 
 
-def test_amp_without_a_gpu() -> None:
+def test_amp_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mmengine's wrapper ends in an assertion where there is no GPU."""
+    monkeypatch.setattr("kdhub.engine.amp.get_device", lambda: "cpu")
     cfg = wrapper(type="OptimWrapper")
     assert choose_amp(cfg, requested=False) is None
     assert choose_amp(cfg, requested=True) == "mixed precision: bfloat16 on the CPU"
@@ -61,7 +62,7 @@ def test_amp_without_a_gpu() -> None:
 @pytest.mark.parametrize(("bfloat16", "dtype"), [(True, "bfloat16"), (False, "float16")])
 def test_amp_with_a_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool, dtype: str) -> None:
     """A config resolved on a CPU would run in full precision on a GPU, and say nothing."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("kdhub.engine.amp.get_device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
     for kind in ("OptimWrapper", "kdhub.CPUAmpOptimWrapper"):
         cfg = wrapper(type=kind)
@@ -70,6 +71,53 @@ def test_amp_with_a_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool, dtype: 
     resolved = wrapper(type="kdhub.CPUAmpOptimWrapper")
     choose_amp(resolved, requested=False)
     assert resolved.optim_wrapper.type == "AmpOptimWrapper"
+
+
+def test_amp_with_another_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU's autocast does nothing to what runs elsewhere: the run would be in full precision and say the opposite."""
+    monkeypatch.setattr("kdhub.engine.amp.get_device", lambda: "npu")
+    for cfg, requested in ((wrapper(), True), (wrapper(type="kdhub.CPUAmpOptimWrapper"), False)):
+        assert choose_amp(cfg, requested) == "mixed precision: float16 with loss scaling on npu"
+        assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ("AmpOptimWrapper", "float16")
+    named = wrapper(type="AmpOptimWrapper", dtype="bfloat16")
+    assert choose_amp(named, True) is None
+    assert named.optim_wrapper.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("kind", "requested"), [("OptimWrapper", True), ("AmpOptimWrapper", False), ("kdhub.CPUAmpOptimWrapper", False)]
+)
+def test_amp_where_there_is_none(monkeypatch: pytest.MonkeyPatch, kind: str, requested: bool) -> None:
+    """On a Mac mmengine's wrapper ends in an assertion, and the CPU's would leave full precision without a word."""
+    monkeypatch.setattr("kdhub.engine.amp.get_device", lambda: "mps")
+    assert choose_amp(wrapper(), requested=False) is None
+    with pytest.raises(UsageError, match="no mixed precision for mps devices"):
+        choose_amp(wrapper(type=kind), requested)
+
+
+def several(**options: Any) -> Config:
+    """Make a config of two optimizer wrappers, which a constructor puts together."""
+    one = wrapper(**options).optim_wrapper
+    return Config({"optim_wrapper": {"constructor": "mine.Constructor", "a": one, "b": dict(one)}})
+
+
+def test_amp_with_several_wrappers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole was taken for one plain wrapper: it got a type that its constructor does not expect."""
+    monkeypatch.setattr("kdhub.engine.amp.get_device", lambda: "cpu")
+    for cfg, requested in ((several(type="OptimWrapper"), True), (several(type="AmpOptimWrapper"), False)):
+        assert "bfloat16 on the CPU" in str(choose_amp(cfg, requested))
+        assert "type" not in cfg.optim_wrapper
+        assert {cfg.optim_wrapper[name].type for name in "ab"} == {"kdhub.CPUAmpOptimWrapper"}
+    with pytest.raises(UsageError, match=r"optim_wrapper\.a\.type: --amp cannot be combined"):
+        choose_amp(several(type="mine.Wrapper"), requested=True)
+
+
+@pytest.mark.parametrize("wrappers", [{"constructor": "mine.Constructor"}, object()])
+def test_amp_with_wrappers_that_nobody_sees(wrappers: Any) -> None:
+    """Wrappers that a constructor makes of nothing, or that are built already, cannot be changed by a flag."""
+    assert choose_amp({"optim_wrapper": wrappers}, requested=False) is None
+    with pytest.raises(UsageError, match="cannot tell which optimizer wrappers"):
+        choose_amp({"optim_wrapper": wrappers}, requested=True)
 
 
 def test_amp_with_another_wrapper() -> None:

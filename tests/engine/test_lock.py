@@ -91,6 +91,17 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path: Path, monkeypatc
         assert "cannot be locked (No locks available)" in warning
 
 
+def test_a_system_without_locks_is_told_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither flock nor pwrite: in place of the promised warning a run ended in an AttributeError."""
+    monkeypatch.setattr("kdhub.engine.lock.fcntl", None)
+    monkeypatch.delattr(os, "pwrite")
+    for _ in range(2):
+        with folder_lock(tmp_path) as warning:
+            assert warning is not None
+            assert "this system cannot lock" in warning
+            assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+
+
 def test_a_holder_that_has_not_said_who_it_is(tmp_path: Path) -> None:
     """Between taking the lock and writing about itself a process is nameless; that is no traceback."""
     descriptor = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, islice
+from pathlib import Path
+from typing import Any
 
 import pytest
+import tiny
 from mmengine.dataset import DefaultSampler
-from torch.utils.data import DataLoader
+from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS as SAMPLERS
+from mmengine.registry import DATASETS, HOOKS
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from kdhub.engine.loops import Batches
 from kdhub.engine.sampling import keyed_loader
+from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
 
@@ -55,5 +63,102 @@ def test_the_rest_of_an_epoch() -> None:
 
 def test_data_that_gives_no_batch() -> None:
     """Fewer samples than a batch, with drop_last, would be looked for until the machine is switched off."""
-    with pytest.raises(UsageError, match="gives no batch"):
+    with pytest.raises(UsageError, match="give no batch"):
         next(batches(1, drop_last=True))
+    with pytest.raises(UsageError, match="give no batch"):
+        list(batches(1, drop_last=True).rest_of_pass())
+
+
+@DATASETS.register_module(force=True)
+class TinyStream(IterableDataset[Any]):
+    """Gives points one after the other."""
+
+    def __iter__(self) -> Iterator[Any]:
+        points = tiny.TinyPoints()
+        return iter([points[index] for index in range(len(points))] * 2)
+
+
+@DATASETS.register_module(force=True)
+class TinyLongStream(TinyStream):
+    """Says how many there are."""
+
+    def __len__(self) -> int:
+        return 32
+
+
+@SAMPLERS.register_module(force=True)
+class TinyNothing(Sampler[int]):
+    """Draws no sample, and says otherwise."""
+
+    def __init__(self, dataset: Any, **_options: Any) -> None:
+        self.dataset = dataset
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 16
+
+
+LOADER = tiny.by_epoch()["train_dataloader"]
+ENDLESS = tiny.config("")["train_dataloader"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (tiny.by_epoch(train_dataloader={**LOADER, "batch_size": 32, "drop_last": True}), "give no batch"),
+        (tiny.by_epoch(train_dataloader={**LOADER, "sampler": {"type": "TinyNothing"}}), "give no batch"),
+        ({"train_dataloader": {**ENDLESS, "sampler": {"type": "TinyNothing"}}}, "give no batch"),
+        (
+            {"train_dataloader": {**ENDLESS, "dataset": {"type": "TinyPoints", "size": 0}}},
+            "the training data are empty",
+        ),
+        (tiny.by_epoch(train_dataloader={**LOADER, "dataset": {"type": "TinyPoints", "size": 0}}), "data are empty"),
+        ({"train_cfg": {"by_epoch": False, "max_iters": 0}}, "train_cfg.max_iters: nothing would be trained"),
+        (
+            tiny.by_epoch(train_cfg={"by_epoch": True, "max_epochs": 0}),
+            "train_cfg.max_epochs: nothing would be trained",
+        ),
+        (
+            tiny.by_epoch(train_cfg={"by_epoch": True, "max_epochs": -1}),
+            "train_cfg.max_epochs: nothing would be trained",
+        ),
+        ({"custom_hooks": [{"type": "TinyStop"}]}, "nothing was trained, so no student is exported"),
+        (
+            tiny.by_epoch(train_dataloader={**LOADER, "sampler": None, "dataset": {"type": "TinyStream"}}),
+            "the training data have no length",
+        ),
+        (
+            {"train_dataloader": {**ENDLESS, "dataset": {"type": "TinyStream"}}},
+            "a stream, which no sampler can draw from",
+        ),
+    ],
+)
+def test_a_run_that_would_train_nothing_is_refused(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    """Such a run said 'trained 0 iterations', ended well and exported a student that had learned nothing, or it hung."""
+    with pytest.raises(UsageError, match=told):
+        train(tiny.config(tmp_path, **changes))
+    assert not (tmp_path / "student").exists()
+
+
+def test_a_stream_with_a_length_trains(tmp_path: Path) -> None:
+    """What is refused above is a stream without a length, and a sampler beside it."""
+    loader = {**ENDLESS, "sampler": None, "dataset": {"type": "TinyLongStream"}}
+    train(tiny.config(tmp_path, train_dataloader=loader))
+    assert (tmp_path / "iter_6.pth").is_file()
+
+
+@HOOKS.register_module(force=True)
+class TinyStop(Hook):
+    """Stops training before it begins."""
+
+    def before_train(self, runner: Any) -> None:
+        runner.train_loop.stop_training = True
+
+
+def test_a_checkpoint_past_the_end_is_refused(tmp_path: Path) -> None:
+    """A run that went on from iteration 6 to 3 trained nothing and called itself finished."""
+    train(tiny.config(tmp_path))
+    with pytest.raises(UsageError, match=r"the checkpoint is of 6 iterations.*expected at least 6, got 3"):
+        train(tiny.config(tmp_path, train_cfg={"by_epoch": False, "max_iters": 3}), resume=True)

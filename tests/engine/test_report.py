@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import html
 import html.parser
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,23 @@ def test_plugins_add_lines_and_commands(run: Path, tmp_path: Path) -> None:
     text = write_report(tmp_path).read_text()
     assert "<dt>index</dt><dd>exact</dd>" in text
     assert "kdhub search run &#34;read a csv file&#34;" in text
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted"])
+def test_suggested_commands_can_be_typed_for_any_folder(run: Path, tmp_path: Path, status: str) -> None:
+    """A path with a space came out as two arguments, so that another folder was read or written."""
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    write_sealed(folder / "run.json", json.loads((run / "run.json").read_text()) | {"status": status})
+    (folder / "config.py").write_text("test_dataloader = dict()\n")
+    (folder / "iter_3.pth").write_bytes(b"")
+    (folder / "last_checkpoint").write_text("iter_3.pth")
+    page = html.unescape(write_report(folder).read_text())
+    commands = [shlex.split(line) for line in re.findall(r"kdhub (?:train|test) .*?(?=</pre>)", page)]
+    expected = [["kdhub", "test", f"{folder}/config.py", f"{folder}/iter_3.pth"]]
+    if status == "interrupted":
+        expected = [["kdhub", "train", f"{folder}/config.py", "--resume"]]
+    assert commands == [*expected, ["kdhub", "train", f"{folder}/config.py", "--work-dir", "ANOTHER"]]
 
 
 def test_an_interrupted_run_says_how_to_go_on(run: Path, tmp_path: Path) -> None:

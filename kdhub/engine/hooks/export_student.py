@@ -13,6 +13,7 @@ from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.export import NotFiniteError, require_finite
 from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
+from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 
 FOLDER = "student"
@@ -40,8 +41,16 @@ class ExportStudentHook(Hook):
         """Export what no checkpoint was saved of, or what is not there any more.
 
         Raises:
-            UsageError: If the student holds NaN or infinite weights.
+            UsageError: If the student holds NaN or infinite weights, or if the loop ended without a single iteration: nobody
+                wants a student that was not trained.
         """
+        if runner.iter == 0:
+            raise UsageError(
+                "nothing was trained, so no student is exported",
+                where="train_cfg",
+                got="0 iterations",
+                fix="see what stops the loop: its length, its data, and hooks that set stop_training",
+            )
         exported = runner.run_card.content.get("student", {}).get("iteration")
         if is_main_process() and (exported != runner.iter or not Path(runner.work_dir, FOLDER).is_dir()):
             self._export(runner, FOLDER, runner.iter)

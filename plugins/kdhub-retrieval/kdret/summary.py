@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -21,7 +22,7 @@ def summary(run: Mapping[str, Any]) -> dict[str, Any]:
     versions = {name: version for name in _LIBRARIES if (version := _version(name))}
     return {
         "versions": versions,
-        "next": {"search with it": f'kdhub search {run.get("work_dir", "WORK_DIR")} "read a csv file"'},
+        "next": {"search with it": f'kdhub search {shlex.quote(run.get("work_dir", "WORK_DIR"))} "read a csv file"'},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     print(f"\nstudent  {_short(student)}   sentence_transformers.SentenceTransformer({str(_short(student))!r})")
     print(f"report   {_short(result.report_path)}")
     print(f"took     {duration(time.monotonic() - started)}")
-    print(f'\nnext:    {_program()} search {_short(result.work_dir)} "read a csv file"')
+    print(f'\nnext:    {_program()} search {shlex.quote(str(_short(result.work_dir)))} "read a csv file"')
     return 0
 
 

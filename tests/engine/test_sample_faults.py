@@ -1,0 +1,161 @@
+"""Faults of the data in one line that names the sample, its files and what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
+from mmengine.structures import LabelData
+from torch import Tensor, nn
+
+from kdhub.engine.sample_faults import collate_samples, load_sample, told_batch
+from kdhub.engine.train import train
+from kdhub.errors import UsageError
+
+
+@TRANSFORMS.register_module(force=True)
+class TinyLoad:
+    """Loads a point, but of one file."""
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        if results["img_path"].endswith("5.png"):
+            raise OSError("image file is truncated\n(3 bytes not processed)")
+        return {"inputs": torch.zeros(2), "labels": torch.tensor(0)}
+
+
+@DATASETS.register_module(force=True)
+class TinyFiles(BaseDataset):
+    """Names files, as the data sets of mmengine's libraries do."""
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [{"img_path": f"images/{index}.png", "seg_map_path": f"masks/{index}.png"} for index in range(16)]
+
+
+def files(**loader: Any) -> dict[str, Any]:
+    """Describe training data of files, one of which is damaged."""
+    base = tiny.by_epoch()["train_dataloader"]
+    return {**base, "dataset": {"type": "TinyFiles", "pipeline": [{"type": "TinyLoad"}]}, **loader}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_names_sample_file_and_step(tmp_path: Path, workers: int) -> None:
+    """A hundred lines of traceback said that an image is truncated, and not which of a hundred thousand."""
+    cfg = tiny.config(tmp_path, **tiny.by_epoch(train_dataloader=files(num_workers=workers)))
+    with pytest.raises(UsageError) as caught:
+        train(cfg)
+    line = str(caught.value)
+    assert line.startswith("sample 5 of TinyFiles, images/5.png, masks/5.png: a sample cannot be loaded"), line
+    assert "got OSError: image file is truncated, in TinyLoad" in line
+    assert "repair its files" in line
+    assert "\n" not in line
+    assert "Traceback" not in line
+
+
+def test_a_data_set_without_files_names_its_own_step() -> None:
+    """A data set that reads one file of all samples has no transform and no path to name."""
+
+    class Plain:
+        def __getitem__(self, index: int) -> Any:
+            raise KeyError("text")
+
+    with pytest.raises(
+        UsageError, match=r"^sample 3 of Plain: a sample cannot be loaded \(got KeyError: 'text', in Plain"
+    ):
+        load_sample(Plain(), 3)
+
+
+def test_what_a_data_set_says_itself_stays() -> None:
+    """The words of a data set that knows what is wrong are better than any that are put around them."""
+
+    class Telling:
+        def __getitem__(self, index: int) -> Any:
+            raise UsageError("the archive has moved")
+
+    with pytest.raises(UsageError, match=r"^the archive has moved$"):
+        load_sample(Telling(), 0)
+
+
+def test_samples_of_different_shapes_name_the_batch() -> None:
+    """Torch's 'stack expects each tensor to be equal size' does not say of which samples."""
+    samples = [torch.zeros(2), torch.zeros(3)]
+    with pytest.raises(
+        UsageError, match=r"collate_fn: samples 4, 9 cannot be put together.*got RuntimeError: stack expects"
+    ):
+        collate_samples(torch.stack, samples, [4, 9])
+
+
+@DATASETS.register_module(force=True)
+class TinyMislabelled(tiny.TinyPoints):
+    """Gives one sample a label that is no class."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = super().__getitem__(index)
+        return {**sample, "labels": torch.tensor(7)} if index == 11 else sample
+
+    def get_data_info(self, index: int) -> dict[str, Any]:
+        return {"img_path": f"{index}.png"}
+
+
+@pytest.mark.parametrize("by_epoch", [True, False])
+def test_a_label_that_is_no_class_names_its_sample(tmp_path: Path, by_epoch: bool) -> None:
+    """'Target 7 is out of bounds' says neither which of the samples it is nor what to do."""
+    cfg = tiny.config(tmp_path, **(tiny.by_epoch() if by_epoch else {}))
+    cfg.train_dataloader.dataset.type = "TinyMislabelled"
+    with pytest.raises(
+        UsageError,
+        match=r"^sample 11 of the training data, 11\.png: a label .*got IndexError: Target 7 is out of bounds",
+    ):
+        train(cfg)
+
+
+@pytest.mark.parametrize(
+    ("batch", "samples"),
+    [
+        ({"labels": torch.tensor([1, 7, 0])}, "sample 5 of"),
+        ({"labels": torch.tensor([[1, 7], [0, 1], [7, 7]])}, "samples 4, 6 of"),
+        (
+            {"inputs": [torch.zeros(2)] * 3, "data_samples": [LabelData(a=torch.tensor([n])) for n in (1, 1, 7)]},
+            "sample 6",
+        ),
+        (({"x": torch.rand(3, 2)}, torch.tensor([7, 0, 0])), "sample 4 of"),
+        ({"inputs": torch.rand(3, 2), "labels": [1, 2, 3]}, "samples 4, 5, 6 of"),
+        ({"inputs": torch.rand(3, 2), "labels": [1, 7, 3]}, "sample 5 of"),
+        ({"student": {"labels": torch.tensor([0, 0, 7])}}, "sample 6 of"),
+        ([{"labels": 7}, {"labels": 1}, {"labels": 1}], "samples 4, 5, 6 of"),
+    ],
+)
+def test_the_sample_is_found_in_batches_of_all_forms(batch: Any, samples: str) -> None:
+    """A guess that names a sound sample sends people to the wrong file; then all of the batch are named."""
+    with pytest.raises(UsageError, match=samples), told_batch(batch, lambda: [4, 5, 6], object()):
+        raise IndexError("Target 7 is out of bounds.")
+    with pytest.raises(UsageError, match=r"^training data: a label"), told_batch(batch, lambda: [], object()):
+        raise IndexError("Target 7 is out of bounds.")
+
+
+@MODELS.register_module(force=True)
+class TinyNormal(tiny.TinyClassifier):
+    """Normalises its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+
+def test_a_last_batch_of_one_sample_says_what_to_do(tmp_path: Path) -> None:
+    """'Expected more than 1 value per channel' comes after the first epoch, and does not name drop_last."""
+    cfg = tiny.config(tmp_path, model={"type": "TinyNormal"}, **tiny.by_epoch())
+    cfg.train_dataloader.dataset.size = 9
+    with pytest.raises(UsageError, match=r"a batch of one sample.*drop_last=True"):
+        train(cfg)
+
+
+def test_other_errors_of_a_model_keep_their_traceback() -> None:
+    """A mistake in a model is for its author, who needs to see where it is."""
+    with pytest.raises(ValueError, match=re.escape("shapes (2,) and (3,)")), told_batch({}, lambda: [], object()):
+        raise ValueError("shapes (2,) and (3,)")
