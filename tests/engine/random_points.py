@@ -62,6 +62,19 @@ class BankClassifier(RandomClassifier):
         return losses
 
 
+@MODELS.register_module(force=True)
+class Pull(nn.Module):
+    """A loss whose gradient is one number everywhere, exactly."""
+
+    def __init__(self, force: float) -> None:
+        super().__init__()
+        self.force = force
+
+    def forward(self, student: Tensor) -> Tensor:
+        """Pull at an output."""
+        return self.force * student.sum()
+
+
 def config(
     work_dir: object = "", *, epochs: bool = False, workers: int = 0, accumulation: int = 1, **changes: Any
 ) -> Config:

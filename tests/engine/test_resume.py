@@ -29,6 +29,12 @@ THREE_TERMS = {
     f"model.objectives.{name}": {"loss": {"type": f"kdhub.{name}"}, "student": "head", "teacher": "head"}
     for name in ("MSE", "SmoothL1")
 }
+# two forces that cancel, and are so large that a small gradient is lost if it is added between them: so it shows, whatever
+# the order of sums within a layer, whether the gradients of the other terms were added before or behind them
+OPPOSITE_PULLS = {
+    f"model.objectives.{name}": {"loss": {"type": "Pull", "force": force}, "student": "head"}
+    for name, force in (("left", -(2.0**30)), ("right", 2.0**30))
+}
 BANK = {"model.student.type": "BankClassifier"}
 ONE_CYCLE = {"param_scheduler": [{"type": "OneCycleLR", "eta_max": 0.1, "total_steps": 12, "by_epoch": False}]}
 PASSES = {"train_dataloader.sampler.type": "DefaultSampler"}
@@ -151,7 +157,7 @@ def test_every_ingredient_is_needed(
 ) -> None:
     """A comparison that finds nothing where something is missing proves nothing."""
     monkeypatch.setenv(forgetting.VARIABLE, forgotten)
-    needed: dict[str, Any] = {"keys": {"workers": 2}, "copies": THREE_TERMS}
+    needed: dict[str, Any] = {"keys": {"workers": 2}, "copies": OPPOSITE_PULLS}
     cfg = random_points.config(**needed.get(forgotten, {}))
     cfg.custom_imports = {"imports": ["random_points", "forgetting"]}
     with pytest.raises(AssertionError, match=rf"killed after iteration {at} and resumed .* first in .*{first}"):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
 from kdhub.errors import UsageError, near_matches
 from kdseg.data.camvid_files import CLASSES, SPLITS, UNLABELLED
-from kdseg.data.pairs import IMAGES, MASKS, find_pairs, pairs_fingerprint
+from kdseg.data.pairs import IMAGES, MASKS, find_pairs, left_out, pairs_fingerprint
 
 _IGNORED = 255
 """What mmseg and every loss here ignore."""
@@ -19,6 +21,8 @@ _FIX = "python tools/prepare_data.py camvid"
 
 class CamVid(BaseSegDataset):
     """CamVid with 11 classes: ``data_root/{train,val,test}/images/ID.jpg`` and ``masks/ID.png``.
+
+    Images may also be ``.jpeg``, ``.png``, ``.bmp`` and whatever else mmseg reads; see `kdseg.data.pairs.find_pairs`.
 
     Masks hold one class number a pixel, in the order of ``METAINFO['classes']``, and 11 for unlabelled, which
     ``LoadAnnotations`` turns into 255 by the data set's ``label_map``: losses and metrics see 0..10 and 255.
@@ -84,7 +88,10 @@ class CamVid(BaseSegDataset):
         return {**(super().get_label_map(new_classes) or {}), UNLABELLED: _IGNORED}
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Return one entry an image, in the form of ``BaseSegDataset``."""
+        """Return one entry an image, in the form of ``BaseSegDataset``; say what files are in no pair."""
+        pairs = self._pairs()
+        if others := left_out(Path(self.data_root, self.split)):
+            print_log(f"{self.split}: {len(pairs)} images with masks; left out: {others}", "current", logging.WARNING)
         return [
             {
                 "img_path": str(image),
@@ -93,7 +100,7 @@ class CamVid(BaseSegDataset):
                 "reduce_zero_label": self.reduce_zero_label,
                 "seg_fields": [],
             }
-            for image, mask in self._pairs()
+            for image, mask in pairs
         ]
 
     def fingerprint(self) -> str:

@@ -11,14 +11,18 @@ from PIL import Image, UnidentifiedImageError
 from kdhub.errors import UsageError, near_matches
 
 IMAGES, MASKS = "images", "masks"
-_IMAGE_SUFFIXES = (".jpg", ".png")
+_MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+"""Formats that change no class number."""
+_IMAGE_SUFFIXES = (*_MASK_SUFFIXES, ".jpg", ".jpeg", ".jpe", ".jp2", ".ppm", ".pgm", ".webp")
+"""Formats that both readers know: OpenCV, which mmseg loads with, and Pillow, which looks at the headers here."""
 _MASK_MODES = ("L", "P")
 
 
 def find_pairs(folder: Path, fix: str) -> list[tuple[Path, Path]]:
-    """Return ``images/ID.jpg`` or ``images/ID.png`` with ``masks/ID.png``, sorted by ID.
+    """Return each image ``images/ID.jpg`` with its mask ``masks/ID.png``, sorted by ID.
 
-    Only the files' headers are read.
+    Images may have any suffix that mmseg reads (``.jpeg``, ``.JPG``, ``.bmp``, ``.webp``), masks those that keep class numbers
+    (``.png``, ``.bmp``, ``.tif``), in capitals or not. Only the files' headers are read. What stays out is told by `left_out`.
 
     Args:
         folder: Folder of one split.
@@ -37,7 +41,13 @@ def find_pairs(folder: Path, fix: str) -> list[tuple[Path, Path]]:
             )
     pairs = list(_pairs(folder, fix))
     if not pairs:
-        raise UsageError("no images", where=str(folder / IMAGES), expected="ID.jpg or ID.png", fix=fix)
+        raise UsageError(
+            "no images",
+            where=str(folder / IMAGES),
+            expected=f"ID{', ID'.join(_IMAGE_SUFFIXES)}",
+            got=left_out(folder),
+            fix=fix,
+        )
     for image, mask in pairs:
         _compare(image, mask)
     return pairs
@@ -55,12 +65,48 @@ def pairs_fingerprint(pairs: Iterable[tuple[Path, Path]]) -> str:
     return digest.hexdigest()[:16]
 
 
+def left_out(folder: Path) -> str | None:
+    """Count the files of a split that are in no pair: images of a format that is not read, and masks without an image.
+
+    Args:
+        folder: Folder of one split.
+
+    Returns:
+        Text for a log line; ``None`` if every file is in a pair.
+    """
+    images = [path for path in _files(folder / IMAGES) if not _has(path, _IMAGE_SUFFIXES)]
+    known = {path.stem for path in _files(folder / IMAGES)}
+    masks = [path for path in _files(folder / MASKS) if path.stem not in known or not _has(path, _MASK_SUFFIXES)]
+    counted = (
+        (images, f"files of {IMAGES}/ that are read as no image"),
+        (masks, f"files of {MASKS}/ without an image"),
+    )
+    return ", ".join(f"{len(paths)} {what}, such as {paths[0].name}" for paths, what in counted if paths) or None
+
+
 def _pairs(folder: Path, fix: str) -> Iterator[tuple[Path, Path]]:
-    for image in sorted(path for path in (folder / IMAGES).iterdir() if path.suffix in _IMAGE_SUFFIXES):
-        mask = folder / MASKS / f"{image.stem}.png"
-        if not mask.is_file():
-            raise UsageError(f"no mask for image {image.name!r}", expected=str(mask), fix=fix)
-        yield image, mask
+    # of several masks of one name the last is taken: .png, if there is one
+    masks = {path.stem: path for path in sorted(_files(folder / MASKS), key=_is_png) if _has(path, _MASK_SUFFIXES)}
+    for image in _files(folder / IMAGES):
+        if not _has(image, _IMAGE_SUFFIXES):
+            continue
+        if image.stem not in masks:
+            expected = str(folder / MASKS / f"{image.stem}.png")
+            raise UsageError(f"no mask for image {image.name!r}", expected=expected, fix=fix)
+        yield image, masks[image.stem]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return a folder's files, sorted, but not those that systems hide, such as ``.DS_Store``."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+
+
+def _has(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix == ".png"
 
 
 def _compare(image: Path, mask: Path) -> None:

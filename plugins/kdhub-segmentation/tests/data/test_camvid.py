@@ -1,5 +1,8 @@
 """`kdseg.CamVid`: 11 becomes 255, and a folder that is not CamVid is told at once."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mmseg.datasets.transforms import LoadAnnotations
@@ -24,7 +27,7 @@ def write_pair(folder, name, mask=None):
         (folder / part).mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(folder / "images" / name)
     mask = np.arange(24, dtype=np.uint8).reshape(4, 6) % 12 if mask is None else mask
-    Image.fromarray(mask).save(folder / "masks" / f"{name[:-4]}.png")
+    Image.fromarray(mask).save(folder / "masks" / f"{name.rpartition('.')[0]}.png")
 
 
 def load(dataset, index):
@@ -118,7 +121,42 @@ def test_no_images(camvid):
     """A data set of length 0 would be built, and fail far away in the sampler."""
     for path in (camvid / "train/images").iterdir():
         path.unlink()
-    assert "no images (expected ID.jpg or ID.png)" in refusal(camvid)
+    assert re.search(
+        r"no images \(expected ID\.png, .*ID\.jpg, .*got 2 files of masks/ without an image", refusal(camvid)
+    )
+
+
+@pytest.mark.parametrize("name", ["c.jpeg", "c.JPG", "c.Png", "c.bmp", "c.webp", "c.tiff", "c.jp2", "c.ppm"])
+def test_every_suffix_that_is_read(camvid, name):
+    """A folder of four .jpeg and two .jpg trained on two images, and nothing was said."""
+    write_pair(camvid / "train", name)
+    dataset = CamVid(str(camvid), pipeline=[{"type": "mmseg.LoadImageFromFile"}])
+    assert [Path(dataset.get_data_info(index)["img_path"]).name for index in range(3)] == ["a.png", "b.jpg", name]
+    assert dataset[2]["img"].shape == (4, 6, 3)
+
+
+def test_masks_of_every_suffix_that_keeps_numbers(camvid):
+    """A mask in capitals, from another system, is there, although another name is looked for."""
+    masks = camvid / "train/masks"
+    (masks / "a.png").rename(masks / "a.PNG")
+    Image.open(masks / "b.png").save(masks / "b.tif")
+    dataset = CamVid(str(camvid))
+    assert [Path(dataset.get_data_info(index)["seg_map_path"]).name for index in (0, 1)] == ["a.PNG", "b.png"]
+
+
+def test_what_is_left_out_is_counted(camvid, monkeypatch):
+    """Whoever counted six files trains on two and does not know it."""
+    said = []
+    monkeypatch.setattr("kdseg.data.camvid.print_log", lambda line, *_: said.append(line))
+    CamVid(str(camvid))
+    assert said == []
+    for name in ("images/c.gif", "images/d.txt", "images/.DS_Store", "masks/e.png"):
+        (camvid / "train" / name).write_bytes(b"")
+    CamVid(str(camvid))
+    assert said == [
+        "train: 2 images with masks; left out: 2 files of images/ that are read as no image, such as c.gif,"
+        " 1 files of masks/ without an image, such as e.png"
+    ]
 
 
 def test_mask_of_another_size(camvid):
