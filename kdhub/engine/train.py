@@ -73,16 +73,33 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
         Interrupted: If the user stopped the run; it then says how to go on.
     """
     kdhub.init()
-    cfg = copy.deepcopy(cfg)
-    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
-    decisions = [choose_amp(cfg, amp)]
-    add_training_defaults(cfg)
-    import_library(cfg)
+    cfg, decision = completed(cfg, amp)
     work_dir = Path(cfg.work_dir).absolute()
     if cfg.pop("resume", False):  # in a config it means "if there is something", as in mmengine
         resume = resume or latest_checkpoint(work_dir) is not None
     with process_group(cfg, launcher), safe_loading():
-        return _train(cfg, work_dir, resume, decisions)
+        return _train(cfg, work_dir, resume, [decision])
+
+
+def completed(cfg: Config, amp: bool = False) -> tuple[Config, str | None]:
+    """Fill in what a config leaves open, as a run does before its experiment is identified.
+
+    Args:
+        cfg: The config, which is not changed.
+        amp: Whether mixed precision was asked for.
+
+    Returns:
+        A completed copy, and a line that says what was decided about precision, if anything was.
+
+    Raises:
+        UsageError: If the config lacks a part that training needs.
+    """
+    cfg = copy.deepcopy(cfg)
+    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
+    decision = choose_amp(cfg, amp)
+    add_training_defaults(cfg)
+    import_library(cfg)
+    return cfg, decision
 
 
 @dataclass(frozen=True, slots=True)
