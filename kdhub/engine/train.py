@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,14 @@ class RunResult:
         student_path: The exported student; ``None`` if the run saved no checkpoint.
         report_path: The report, one self-contained HTML file.
         metrics: The last evaluation; empty if there was none.
+        alone: The last evaluation of the student without its teachers, where `train_with_alone` trained it too.
     """
 
     work_dir: Path
     student_path: Path | None
     report_path: Path
     metrics: Mapping[str, Any]
+    alone: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, launcher: str = "none") -> RunResult:
