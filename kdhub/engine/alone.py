@@ -46,8 +46,8 @@ def train_with_alone(
         What the distilled run left behind.
 
     Raises:
-        UsageError: If the config distils nothing, names no seed or initialises the whole model, if the student has no loss of
-            its own; and as in `train`.
+        UsageError: If the config distils nothing, names no seed, evaluates nothing or initialises the whole model, if the
+            student has no loss of its own; and as in `train`.
         Interrupted: If the user stopped one of the runs.
     """
     kdhub.init()
@@ -99,6 +99,12 @@ def alone_config(cfg: Config) -> Config:
             "model.init_cfg initialises student and adapters together, which cannot be done for the student alone",
             where=where,
             fix="move it to model.student.init_cfg",
+        )
+    if cfg.get("val_evaluator") is None:
+        raise UsageError(
+            "two students are compared, and the config evaluates none",
+            where=where,
+            expected="val_dataloader, val_cfg and val_evaluator",
         )
     alone = copy.deepcopy(cfg)
     kept = {key: value for key, value in alone.model.items() if key not in _OF_DISTILLATION}

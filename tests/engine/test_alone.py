@@ -169,6 +169,7 @@ def test_a_student_without_a_loss_cannot_be_trained_alone(tmp_path: Path) -> Non
     [
         ({"model": {"objectives": {}}}, "the config distils nothing"),
         ({"randomness": {}}, "--cfg-options randomness.seed=0"),
+        ({"val_evaluator": None, "val_dataloader": None, "val_cfg": None}, "the config evaluates none"),
         ({"model": {"init_cfg": {"type": "Normal", "layer": "Linear"}}}, "move it to model.student.init_cfg"),
     ],
 )
