@@ -14,7 +14,7 @@ MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) $(CONSTRAINTS)
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd clean
+.PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd clean data/docstrings camvid-teacher
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -50,16 +50,13 @@ lower-bounds: $(VENV)/dev.stamp
 wheels: $(VENV)/dev.stamp
 	for project in . $(PLUGINS); do $(BIN)/python -m build --outdir dist $$project || exit; done
 
-benchmark: $(VENV)/dev.stamp
+benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/segmentation_losses.py
 	$(BIN)/python benchmarks/segmentation_step.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/resume.py
-	test -d data/camvid || $(BIN)/python tools/prepare_data.py camvid
-	test -d data/weights || $(BIN)/python tools/prepare_data.py efficientnet-lite
-	test -d data/cranfield || $(BIN)/python tools/prepare_data.py cranfield
 	$(BIN)/python benchmarks/caching.py
 	$(BIN)/python benchmarks/stored_training.py
 
@@ -68,29 +65,37 @@ benchmark-peers: $(VENV)/dev.stamp
 	$(PIP) --editable ".[bench]"
 	$(BIN)/python benchmarks/peers.py
 
-METRICS := retrieval/nDCG@10 retrieval/MRR@10 retrieval/recall@10
-EVIDENCE = $(BIN)/python tools/evidence.py --seeds 0 1 2 --metric $(METRICS)
+# `make evidence-bpkd DRY_RUN=1` checks configs, overrides and metrics, and prints the runs; it needs no data
+EVIDENCE = $(BIN)/python tools/evidence.py $(if $(DRY_RUN),--dry-run) --seeds 0,1,2
+METRICS := retrieval/nDCG@10,retrieval/MRR@10,retrieval/recall@10
+needs = $(VENV)/dev.stamp $(if $(DRY_RUN),,| $(1))
+
+# the docstrings are made anew each time, as packages come and go
+data/docstrings data/cranfield data/camvid: | $(VENV)/dev.stamp
+	$(BIN)/python tools/prepare_data.py $(notdir $@)
+
+data/weights: | $(VENV)/dev.stamp
+	$(BIN)/python tools/prepare_data.py efficientnet-lite
+
+# goes on where it stopped, and does nothing once it is finished
+camvid-teacher: | $(VENV)/dev.stamp data/camvid data/weights
+	$(BIN)/kdhub train kdseg:camvid-teacher --cfg-options resume=True
 
 # some 12 minutes each on 2 cores
-evidence-retrieval: $(VENV)/dev.stamp
-	$(BIN)/python tools/prepare_data.py docstrings
-	$(EVIDENCE) --work-dir work_dirs/evidence/docstrings \
+evidence-retrieval: $(call needs,data/docstrings)
+	$(EVIDENCE) --metric $(METRICS) --work-dir work_dirs/evidence/docstrings \
 	  distilled=configs/retrieval/embed-kl_minilm-l2_teacher-minilm-l6_180it_docstrings.py
 
-evidence-cranfield: $(VENV)/dev.stamp
-	$(BIN)/python tools/prepare_data.py cranfield
-	$(EVIDENCE) --work-dir work_dirs/evidence/cranfield \
+evidence-cranfield: $(call needs,data/cranfield)
+	$(EVIDENCE) --metric $(METRICS) --work-dir work_dirs/evidence/cranfield \
 	  distilled=configs/retrieval/embed-rkd_minilm-l2_teacher-minilm-l6_4e_cranfield.py
 
 # an hour and a half on 2 cores: a teacher, then six students over three seeds, two runs at a time
 CAMVID := configs/segmentation/camvid
 evidence-bpkd: export OMP_NUM_THREADS = 1
-evidence-bpkd: $(VENV)/dev.stamp
-	test -d data/camvid || $(BIN)/python tools/prepare_data.py camvid
-	test -d data/weights || $(BIN)/python tools/prepare_data.py efficientnet-lite
-	test -d work_dirs/camvid-teacher/student || $(BIN)/kdhub train kdseg:camvid-teacher
-	$(BIN)/python tools/evidence.py --seeds 0 1 2 --jobs 2 --work-dir work_dirs/evidence/camvid --test \
-	  --metric mIoU mAcc trimap/mIoU_edge1 trimap/mIoU_edge3 trimap/mIoU_edge5 trimap/mIoU_body \
+evidence-bpkd: $(call needs,data/camvid data/weights camvid-teacher)
+	$(EVIDENCE) --jobs 2 --work-dir work_dirs/evidence/camvid --test \
+	  --metric mIoU,mAcc,trimap/mIoU_edge1,trimap/mIoU_edge3,trimap/mIoU_edge5,trimap/mIoU_body \
 	  alone=$(CAMVID)/lite0_200it_camvid-240x180.py \
 	  longer=$(CAMVID)/lite0_200it_camvid-240x180.py,train_cfg.max_iters=280,train_cfg.val_interval=280,param_scheduler.1.end=280 \
 	  $(foreach method,pixelkd ifvd cwd bpkd,$(method)=$(CAMVID)/$(method)_lite0_teacher-lite2_200it_camvid-240x180.py) \

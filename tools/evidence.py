@@ -1,51 +1,130 @@
 """Evidence for a method: the same student trained by several configs over several seeds, as a table with intervals.
 
 Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Runs are
-`kdhub train` processes, and a finished run is not repeated: the same command goes on where it stopped.
+`kdhub train` processes. A finished run of the same experiment is not repeated: the same command goes on where it stopped. A folder that holds another
+experiment is refused before anything is trained.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
 
-Example:
-    python tools/evidence.py plain=configs/a.py,optim_wrapper.optimizer.lr=1e-4 ours=configs/b.py --metric nDCG@10
+Examples:
+    python tools/evidence.py plain=configs/a.py,optim_wrapper.optimizer.lr=1e-4 ours=configs/b.py --metric nDCG@10,MRR@10
+    python tools/evidence.py plain=configs/a.py ours=configs/b.py --dry-run      check everything, train nothing, need no data
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import inspect
 import json
-import os
+import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student_t
 
+from kdhub.config import check_config, load_config
+from kdhub.engine.evaluation import PARTS
+from kdhub.engine.identity import differences, digest, experiment
+from kdhub.engine.libraries import import_library
+from kdhub.engine.run_card import RunCard
+from kdhub.engine.train import completed
+from kdhub.errors import KdhubError, UsageError
+from kdhub.registry import init
 
-def main() -> int:
-    """Run what is missing, then print the table."""
-    args = _parser().parse_args()
-    variants = dict(variant.split("=", 1) for variant in args.variants)
-    runs = _run_all(variants, args)
-    summary = _summary(runs, args)
-    path = args.work_dir / "evidence.json"
-    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+@dataclass(frozen=True)
+class Run:
+    """One variant with one seed."""
+
+    name: str
+    seed: int
+    config: str
+    options: tuple[str, ...]
+    work_dir: Path
+
+    @cached_property
+    def cfg(self) -> Any:
+        """The config with the overrides and the seed."""
+        return load_config(self.config, self.options)
+
+    @cached_property
+    def experiment(self) -> dict[str, str]:
+        """What `kdhub train` would write into the run card."""
+        return experiment(completed(self.cfg)[0])
+
+    def state(self) -> str:
+        """Say what is left to do: ``train``, ``resume``, or ``reuse``.
+
+        Raises:
+            UsageError: If the folder holds another experiment.
+        """
+        card = RunCard.read(self.work_dir)
+        if card is None:
+            return "resume" if (self.work_dir / "last_checkpoint").is_file() else "train"
+        changed = differences(card.content.get("experiment", {}), self.experiment)
+        if changed:
+            raise UsageError(
+                f"the folder of {self.name!r} holds another experiment",
+                where=str(self.work_dir),
+                got=f"a variant that differs in {', '.join(changed)}",
+                fix="move that folder away to train the variant anew, or choose another --work-dir",
+            )
+        if card.content.get("status") == "finished":
+            return "reuse"
+        return "resume" if (self.work_dir / "last_checkpoint").is_file() else "train"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check everything, run what is missing, then print the table."""
+    args = _parser().parse_intermixed_args(argv)
+    try:
+        runs = _runs(args)
+        _check(runs, args)
+        states = {run.work_dir: run.state() for run in runs}
+        if args.dry_run:
+            for run in runs:
+                print(f"{states[run.work_dir]:7}{run.work_dir}  kdhub train {run.config} {' '.join(run.options)}")
+            return 0
+        summary = _summary(_run_all(runs, args), args)
+    except KdhubError as error:
+        print(f"evidence: error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"evidence: error: a run failed, the same command goes on: {' '.join(error.cmd)}", file=sys.stderr)
+        return 1
+    (args.work_dir / "evidence.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=2) if args.json else _table(summary))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Declare the arguments. No option takes several words: it would swallow the variants that follow it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "variants", nargs="+", metavar="NAME=CONFIG[,KEY=VALUE...]", help="what to compare; the last is the method"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="at least 3 for an interval worth its name"
+        "--seeds", type=_seeds, default=[0, 1, 2], metavar="N,N", help="at least 3 for an interval worth its name"
     )
-    parser.add_argument("--metric", nargs="+", default=["nDCG@10"], help="metrics as in run.json (default nDCG@10)")
+    parser.add_argument(
+        "--metric",
+        type=lambda text: text.split(","),
+        default=["nDCG@10"],
+        metavar="NAME,NAME",
+        help="metrics as in run.json (default nDCG@10)",
+    )
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/evidence"))
-    parser.add_argument("--cfg-options", nargs="+", default=[], help="given to every run")
+    parser.add_argument(
+        "--cfg-options", action="append", default=[], metavar="KEY=VALUE", help="given to every run; may be repeated"
+    )
     parser.add_argument(
         "--jobs",
         type=int,
@@ -53,44 +132,117 @@ def _parser() -> argparse.ArgumentParser:
         help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)",
     )
     parser.add_argument("--test", action="store_true", help="report the test data, evaluated once a run")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything and print the runs; data may be absent"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
-def _run_all(variants: dict[str, str], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Run every variant with every seed; seed by seed, so that a stop leaves all variants equally far."""
+def _seeds(text: str) -> list[int]:
+    return [int(seed) for seed in text.split(",")]
+
+
+def _runs(args: argparse.Namespace) -> list[Run]:
+    """Return every variant with every seed; seed by seed, so that a stop leaves all variants equally far."""
+    variants: dict[str, list[str]] = {}
+    for text in args.variants:
+        name, equals, config = text.partition("=")
+        if not (equals and name and config):
+            raise UsageError("not a variant", expected="NAME=CONFIG[,KEY=VALUE...]", got=repr(text))
+        if name in variants:
+            raise UsageError(f"two variants are called {name!r}", fix="rename one")
+        variants[name] = config.split(",")
+    return [
+        Run(
+            name,
+            seed,
+            config,
+            (f"randomness.seed={seed}", *args.cfg_options, *overrides),
+            args.work_dir / name / f"seed{seed}",
+        )
+        for seed in args.seeds
+        for name, (config, *overrides) in variants.items()
+    ]
+
+
+def _check(runs: list[Run], args: argparse.Namespace) -> None:
+    """See that each variant passes the config check, and that it reports the metrics.
+
+    Raises:
+        UsageError: For the first that does not.
+    """
+    manager = init()
+    evaluator = "test_evaluator" if args.test else "val_evaluator"
+    for run in {run.name: run for run in runs}.values():
+        report = check_config(run.cfg, manager)
+        if not report.ok:
+            raise UsageError("; ".join(finding.line() for finding in report.errors), where=f"{run.name}={run.config}")
+        names = list(_metric_names(run.cfg, evaluator))
+        for metric in args.metric:
+            prefix, _, name = metric.rpartition("/")
+            stem = re.match("[A-Za-z_]*", name)
+            if not any(prefix == of and stem and stem[0] in text for of, text in names):
+                print(
+                    f"evidence: warning: nothing in {evaluator} of {run.config} seems to report {metric!r}",
+                    file=sys.stderr,
+                )
+
+
+def _metric_names(cfg: Any, evaluator: str) -> Iterator[tuple[str, str]]:
+    """Yield the prefix of each metric, and the text in which its names must occur: its options and its source."""
+    from mmengine.registry import METRICS, DefaultScope
+
+    import_library(cfg)
+    entries = cfg.get(evaluator) or []
+    # mmengine prints that a metric has no prefix
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")), redirect_stdout(sys.stderr):
+        metrics = [(METRICS.build(entry), entry) for entry in (entries if isinstance(entries, list) else [entries])]
+    for metric, entry in metrics:
+        yield metric.prefix or "", f"{entry} {inspect.getsource(inspect.getmodule(type(metric)) or type(metric))}"
+
+
+def _run_all(runs: list[Run], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     with ThreadPoolExecutor(args.jobs) as pool:
-        pending = {
-            (name, seed): pool.submit(_run, args.work_dir / name / f"seed{seed}", config, seed, args)
-            for seed in args.seeds
-            for name, config in variants.items()
-        }
-    return {name: [pending[name, seed].result() for seed in args.seeds] for name in variants}
+        pending = [(run.name, pool.submit(_run, run, args)) for run in runs]
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, result in pending:
+        results.setdefault(name, []).append(result.result())
+    return results
 
 
-def _run(work_dir: Path, variant: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    config, *overrides = variant.split(",")
-    card = work_dir / "run.json"
-    if not card.is_file() or json.loads(card.read_text(encoding="utf-8"))["status"] != "finished":
-        options = ["--cfg-options", f"randomness.seed={seed}", *args.cfg_options, *overrides]
-        _kdhub("train", config, "--work-dir", str(work_dir), *options, *(["--resume"] if _resumable(work_dir) else []))
-    content: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
+    state = run.state()
+    if state != "reuse":
+        resume = ["--resume"] if state == "resume" else []
+        _kdhub("train", run.config, "--work-dir", str(run.work_dir), "--cfg-options", *run.options, *resume)
+    card = RunCard.read(run.work_dir)
+    if card is None:
+        raise UsageError("the run left no run.json", where=str(run.work_dir))
     if not args.test:
-        return {"metrics": content["evaluations"][-1]["metrics"], "baselines": content.get("baselines", {})}
-    tested = work_dir / "test.json"
-    if not tested.is_file():
-        pointer = (work_dir / "last_checkpoint").read_text(encoding="utf-8").strip()
-        _kdhub("test", str(work_dir / "config.py"), pointer, "--out", str(tested))
-    return {"metrics": json.loads(tested.read_text(encoding="utf-8")), "baselines": {}}
+        return {"metrics": card.last_metrics, "baselines": card.content.get("baselines", {})}
+    return {"metrics": _tested(run), "baselines": {}}
 
 
-def _resumable(work_dir: Path) -> bool:
-    return (work_dir / "last_checkpoint").is_file()
+def _tested(run: Run) -> dict[str, Any]:
+    """Evaluate the test data, unless that was done with this checkpoint and this config."""
+    checkpoint = Path((run.work_dir / "last_checkpoint").read_text(encoding="utf-8").strip())
+    identity = {
+        **run.experiment,
+        "test": digest([run.cfg.get(part) for part in PARTS["test"]]),
+        "checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+    }
+    results, of = run.work_dir / "test.json", run.work_dir / "test.identity.json"
+    if not (results.is_file() and of.is_file() and json.loads(of.read_text(encoding="utf-8")) == identity):
+        _kdhub("test", run.config, str(checkpoint), "--out", str(results), "--cfg-options", *run.options)
+        of.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    metrics: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
+    return metrics
 
 
 def _kdhub(*arguments: str) -> None:
     print("+ kdhub", *arguments, file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "kdhub", *arguments], check=True, stdout=sys.stderr, env={**os.environ})
+    subprocess.run([sys.executable, "-m", "kdhub", *arguments], check=True, stdout=sys.stderr)
 
 
 def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> dict[str, Any]:

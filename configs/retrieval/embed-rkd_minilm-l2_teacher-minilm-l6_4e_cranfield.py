@@ -9,7 +9,8 @@ epochs = 4
 
 embeddings = {{_base_.embeddings}}
 model = dict(
-    student=dict(max_length=max_length),
+    student=dict(max_length=max_length, task_loss=None),
+    task_weight=1.0,
     teacher=dict(model=dict(max_length=max_length)),
     objectives=dict(
         _delete_=True,

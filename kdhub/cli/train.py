@@ -4,6 +4,7 @@ Examples:
   kdhub train configs/my_config.py
   kdhub train configs/my_config.py --work-dir runs/a --cfg-options train_cfg.max_epochs=1
   kdhub train configs/my_config.py --resume                  go on from the last checkpoint in the work folder
+  kdhub train configs/my_config.py --alone                   also train the student without its teachers, to compare
   torchrun --nproc-per-node 2 tools/train.py configs/my_config.py --launcher pytorch
 """
 
@@ -11,8 +12,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from kdhub.cli.configs import add_config, add_run, is_main_process, prepare_run, print_findings, warn_of_plugins
+from kdhub.cli.output import print_table
 from kdhub.plugins import Switches
 
 
@@ -27,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=False,
         metavar="PATH",
         help="go on from PATH, or from the last checkpoint in the work folder",
+    )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="first train the student without its teachers, in WORK_DIR/alone; the report then shows what distillation gained",
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 on the CPU")
     parser.add_argument("--skip-check", action="store_true", help="train although `kdhub check` finds errors")
@@ -51,11 +60,23 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
             return 2
     run_custom_imports(cfg.get("custom_imports"))
     prepare_run(cfg, args)
-    from kdhub.engine.train import train
+    if args.alone:
+        from kdhub.engine.alone import train_with_alone as train
+    else:
+        from kdhub.engine.train import train
 
     result = train(cfg, resume=args.resume, amp=args.amp, launcher=args.launcher)
     if is_main_process():
+        if result.alone:
+            print_table(("METRIC", "ALONE", "DISTILLED", "GAINED"), _rows(result.alone, result.metrics))
         if result.student_path is not None:
             print(f"student: {result.student_path}")
         print(f"report:  {result.report_path}")
     return 0
+
+
+def _rows(alone: Mapping[str, Any], distilled: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, value in distilled.items():
+        both = (alone.get(name), value)
+        if all(isinstance(one, int | float) for one in both):
+            yield name, *(f"{one:.4g}" for one in both), f"{both[1] - both[0]:+.4g}"

@@ -148,6 +148,12 @@ class Distiller(BaseModel):
                 with placed(self._teacher_places[name]):
                     teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
         _merge(losses, self._distil(objectives, student, step))
+        if not any("loss" in name for name in losses):
+            raise UsageError(
+                "there is nothing to train on: the student has no loss of its own, and there are no objectives",
+                where="model",
+                fix="give the student a loss of its own; task_weight=0.0 keeps it out of the distillation",
+            )
         if self.training:
             self.position.advance()
         return losses

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,8 +17,13 @@ from matplotlib.ticker import MaxNLocator
 from kdhub.engine.curves import Curve
 
 # colours that matplotlib never chooses by itself, exchanged for the page's own in the finished picture
-_PAGE_COLOURS = {"#010203": "currentColor", "#010204": "var(--line)", "#010205": "var(--reference)"}
-_INK, _LINE, _REFERENCE = _PAGE_COLOURS
+_PAGE_COLOURS = {
+    "#010203": "currentColor",
+    "#010204": "var(--line)",
+    "#010205": "var(--reference)",
+    "#010206": "var(--other)",
+}
+_INK, _LINE, _REFERENCE, _OTHER = _PAGE_COLOURS
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "figure.facecolor": "none",
@@ -37,13 +43,19 @@ _SETTINGS: Any = {
 }
 
 
-def chart(name: str, curve: Curve, references: Mapping[str, float] | None = None) -> str:
-    """Draw one curve.
+def chart(
+    name: str,
+    curve: Curve,
+    references: Mapping[str, float] | None = None,
+    others: Mapping[str, Curve] | None = None,
+) -> str:
+    """Draw one curve, and others behind it.
 
     Args:
         name: What it shows; also makes the picture's internal names unique on a page.
         curve: Pairs of iteration and value; drawn with markers if they are few.
         references: Label to value of horizontal lines, such as what the teacher reaches.
+        others: Label to curve of other runs, such as that of the student alone; the label stands at the curve's end.
 
     Returns:
         An ``<svg>`` element.
@@ -51,8 +63,19 @@ def chart(name: str, curve: Curve, references: Mapping[str, float] | None = None
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
         figure = Figure(figsize=(3.6, 2.1), layout="constrained")
         axes = figure.add_subplot()
-        steps, values = zip(*curve, strict=True)
-        axes.plot(steps, values, color=_LINE, linewidth=1.6, marker="o" if len(curve) <= 20 else "", markersize=3.5)
+        for label, other in (others or {}).items():
+            _plot(axes, other, _OTHER)
+            axes.annotate(
+                label,
+                other[-1],
+                xytext=(0, -4),
+                textcoords="offset points",
+                color=_OTHER,
+                ha="right",
+                va="top",
+                fontsize=8,
+            )
+        _plot(axes, curve, _LINE)
         for label, value in (references or {}).items():
             axes.axhline(value, color=_REFERENCE, linewidth=1.1, linestyle=(0, (4, 3)))
             axes.annotate(
@@ -72,6 +95,11 @@ def chart(name: str, curve: Curve, references: Mapping[str, float] | None = None
         picture = io.StringIO()
         FigureCanvasSVG(figure).print_svg(picture, metadata={"Date": None, "Creator": None})
     return _for_page(picture.getvalue(), name)
+
+
+def _plot(axes: Axes, curve: Curve, colour: str) -> None:
+    steps, values = zip(*curve, strict=True)
+    axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if len(curve) <= 20 else "", markersize=3.5)
 
 
 def _for_page(svg: str, name: str) -> str:

@@ -25,6 +25,9 @@ Result = TypeVar("Result")
 _LAST_WORDS_SECONDS = 5
 """As the other process's end is seen by its closed connection, at once, most of it is for writing a report."""
 
+_joined = False
+"""Whether a `process_group` block is being run."""
+
 _DEATH_SIGNAL = 1
 _system = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -33,6 +36,7 @@ _system = ctypes.CDLL(None) if sys.platform == "linux" else None
 def process_group(cfg: Any, launcher: str, patience: timedelta | None = None) -> Iterator[None]:
     """Join the other processes for the length of a run, and set up ``cfg`` for them in place.
 
+    Blocks may stand in each other, for several runs in one group: the outermost one leaves it.
     Whatever uses the group must be out of reach when the block ends: build it in a function of its own.
     mmengine joins by itself, but selects a CUDA device on the way; so without a GPU the group is made here, which
     mmengine then uses, and the model wrapper is told that it has no device.
@@ -45,6 +49,7 @@ def process_group(cfg: Any, launcher: str, patience: timedelta | None = None) ->
     Raises:
         UsageError: If the processes were not started by that launcher, or need a GPU that is not there.
     """
+    global _joined
     cfg["launcher"] = launcher
     if launcher == "none":
         yield
@@ -54,13 +59,15 @@ def process_group(cfg: Any, launcher: str, patience: timedelta | None = None) ->
             "launcher 'pytorch' was asked for, but this process was not started by torchrun",
             fix="torchrun --standalone --nproc-per-node=2 tools/train.py CONFIG --launcher pytorch",
         )
-    started_here = not distributed.is_initialized()
+    # with GPUs it is the first run that makes the group, within the outermost block
+    started_here = not (distributed.is_initialized() or _joined)
     if not torch.cuda.is_available():
         if launcher != "pytorch":
             raise UsageError(f"launcher {launcher!r} needs GPUs", fix="use --launcher pytorch under torchrun")
         cfg["model_wrapper_cfg"] = _without_device(cfg)
         if started_here:
             distributed.init_process_group("gloo", timeout=patience)
+    joined_before, _joined = _joined, True
     try:
         with _last_words():
             yield
@@ -68,6 +75,7 @@ def process_group(cfg: Any, launcher: str, patience: timedelta | None = None) ->
         traceback.clear_frames(error.__traceback__)  # their variables hold the model
         raise
     finally:
+        _joined = joined_before
         if started_here and distributed.is_initialized():
             # the model's wrapper keeps the group's threads alive; one that still runs when Python ends aborts the process
             gc.collect()

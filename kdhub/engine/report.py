@@ -60,6 +60,7 @@ def write_report(work_dir: Path) -> Path:
         work_dir=str(work_dir),
         columns=_columns(run),
         metrics=_metric_rows(run),
+        alone=_alone(run),
         pictures=list(_pictures(work_dir, run)),
         results=list(islice(_metric_charts(run), _CHARTS)),
         curves=list(islice(_training_charts(work_dir, run), _CHARTS)),
@@ -82,9 +83,16 @@ def number(value: Any) -> str:
     return f"{value:.4g}"
 
 
+def _alone(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the student reached without its teachers, if that was measured beside this very experiment."""
+    alone = run.get("alone") or {}
+    fits = alone.get("evaluations") and run.get("evaluations") and alone["compares_with"] == run.get("experiment")
+    return alone if fits else {}
+
+
 def _columns(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the table's columns: each teacher, the student before, the student after."""
-    baselines, models = run.get("baselines") or {}, run.get("models") or {}
+    """Return the table's columns: each teacher, the student before, the student alone, the student after."""
+    baselines, models, alone = run.get("baselines") or {}, run.get("models") or {}, _alone(run)
     columns = {}
     for name in models:
         if name != "student":
@@ -93,30 +101,35 @@ def _columns(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     student = models.get("student", {})
     if baselines.get("student"):
         columns["student before"] = {"metrics": baselines["student"], **student}
+    if alone:
+        columns["alone"] = {"metrics": alone["evaluations"][-1]["metrics"], **student}
     if run.get("evaluations"):
-        columns["student after"] = {"metrics": run["evaluations"][-1]["metrics"], **student}
+        columns["distilled" if alone else "student after"] = {
+            "metrics": run["evaluations"][-1]["metrics"],
+            **student,
+        }
     return columns
 
 
 def _metric_rows(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the table's rows; the last column is what distillation gained, or else the change since the start."""
     columns = _columns(run)
     names = dict.fromkeys(name for column in columns.values() for name in column["metrics"])
+    first, last = ("alone", "distilled") if _alone(run) else ("student before", "student after")
     rows = {}
     for name in names:
         values = [column["metrics"].get(name) for column in columns.values()]
-        before, after = (
-            columns.get(f"student {when}", {"metrics": {}})["metrics"].get(name) for when in ("before", "after")
-        )
-        both = isinstance(before, (int, float)) and isinstance(after, (int, float))
-        rows[name] = {"values": values, "change": after - before if both else None}
+        one, other = (columns.get(column, {"metrics": {}})["metrics"].get(name) for column in (first, last))
+        rows[name] = {"values": values, "change": other - one if _is_number(one) and _is_number(other) else None}
     return rows
 
 
 def _metric_charts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     teachers = (run.get("baselines") or {}).get("teachers") or {}
+    alone = metric_curves({"baselines": run.get("baselines"), **_alone(run)}) if _alone(run) else {}
     for name, curve in metric_curves(run).items():
         references = {teacher: metrics[name] for teacher, metrics in teachers.items() if _is_number(metrics.get(name))}
-        yield name, chart(f"metric {name}", curve, references)
+        yield name, chart(f"metric {name}", curve, references, {"alone": alone[name]} if name in alone else {})
 
 
 def _training_charts(work_dir: Path, run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

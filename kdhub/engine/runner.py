@@ -26,6 +26,7 @@ from kdhub.engine.defaults import HOOKS
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import student_of, unwrapped
 from kdhub.engine.resume import KEY, check_checkpoint, restore_state
+from kdhub.engine.rng import seed_generators
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
@@ -34,6 +35,9 @@ from kdhub.errors import UsageError
 from kdhub.files import write_text
 
 _NUMBERS = itertools.count(1)
+_WEIGHTS = 1 << 48
+"""Part of the key of the random numbers that initialise weights; `kdhub.engine.sampling` has keys of its own."""
+
 _RESUMABLE: dict[Any, type[BaseLoop]] = {
     EpochBasedTrainLoop: KdhubEpochLoop,
     IterBasedTrainLoop: KdhubIterLoop,
@@ -152,6 +156,15 @@ class KdhubRunner(Runner):
         """Write the resolved config, from which the run can be repeated and resumed."""
         if is_main_process() and self._train_loop is not None:
             write_text(Path(self.work_dir, "config.py"), self.config_text)
+
+    def _init_model_weights(self) -> None:
+        """Initialise as mmengine does, from random numbers of its own.
+
+        Teachers, adapters and losses drew some when they were built, and a student must start as it would without them.
+        """
+        seed_generators(self.seed, _WEIGHTS)
+        torch.cuda.manual_seed_all(self.seed)
+        super()._init_model_weights()
 
     def load_or_resume(self) -> None:
         """Load weights or go on from a checkpoint, as the config says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,14 @@ class RunResult:
         student_path: The exported student; ``None`` if the run saved no checkpoint.
         report_path: The report, one self-contained HTML file.
         metrics: The last evaluation; empty if there was none.
+        alone: The last evaluation of the student without its teachers, where `train_with_alone` trained it too.
     """
 
     work_dir: Path
     student_path: Path | None
     report_path: Path
     metrics: Mapping[str, Any]
+    alone: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, launcher: str = "none") -> RunResult:
@@ -73,16 +75,33 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
         Interrupted: If the user stopped the run; it then says how to go on.
     """
     kdhub.init()
-    cfg = copy.deepcopy(cfg)
-    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
-    decisions = [choose_amp(cfg, amp)]
-    add_training_defaults(cfg)
-    import_library(cfg)
+    cfg, decision = completed(cfg, amp)
     work_dir = Path(cfg.work_dir).absolute()
     if cfg.pop("resume", False):  # in a config it means "if there is something", as in mmengine
         resume = resume or latest_checkpoint(work_dir) is not None
     with process_group(cfg, launcher), safe_loading():
-        return _train(cfg, work_dir, resume, decisions)
+        return _train(cfg, work_dir, resume, [decision])
+
+
+def completed(cfg: Config, amp: bool = False) -> tuple[Config, str | None]:
+    """Fill in what a config leaves open, as a run does before its experiment is identified.
+
+    Args:
+        cfg: The config, which is not changed.
+        amp: Whether mixed precision was asked for.
+
+    Returns:
+        A completed copy, and a line that says what was decided about precision, if anything was.
+
+    Raises:
+        UsageError: If the config lacks a part that training needs.
+    """
+    cfg = copy.deepcopy(cfg)
+    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
+    decision = choose_amp(cfg, amp)
+    add_training_defaults(cfg)
+    import_library(cfg)
+    return cfg, decision
 
 
 @dataclass(frozen=True, slots=True)

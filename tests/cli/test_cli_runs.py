@@ -70,6 +70,22 @@ def test_a_switch_that_names_no_plugin_is_told(kdhub, monkeypatch):
     assert "'kdrett', which is not installed; did you mean 'kdret'?" in outcome.err
 
 
+def test_train_alone_compares_the_two(kdhub, toy_config):
+    """Who distils wants to read at the end whether it helped, not to open two folders."""
+    evaluated = "val_dataloader = loader\nval_cfg = dict()\nval_evaluator = dict(type='Samples')\n"
+    toy_config.write_text(f"{toy_config.read_text()}{evaluated}")
+    outcome = kdhub("train", toy_config, "--alone", "--work-dir", "work")
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].endswith("-> --cfg-options randomness.seed=0")
+    outcome = kdhub("train", toy_config, "--alone", "--work-dir", "work", "--cfg-options", "randomness.seed=0")
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0].split() == ["METRIC", "ALONE", "DISTILLED", "GAINED"]
+    assert lines[1].split() == ["samples", "4", "4", "+0"]
+    assert lines[2].startswith("student: ")
+    assert Path("work/alone/student").is_dir()
+
+
 def test_probe_shows_what_can_be_tapped(kdhub, toy_config):
     """A path that is guessed wrong costs a start of the run; this is where to look it up."""
     told = json.loads(kdhub("probe", toy_config, "--json").out)

@@ -86,10 +86,45 @@ def test_the_table_compares_teacher_and_student(run: Path) -> None:
     teacher, before = (card["baselines"][key] for key in ("teachers", "student"))
     after = card["evaluations"][-1]["metrics"]["tiny/accuracy"]
     cells = Page((run / "report.html").read_text()).cells
-    assert cells[:4] == ["teacher", "student before", "student after", "gained"]
+    assert cells[:4] == ["teacher", "student before", "student after", "since start"]
     row = cells[cells.index("tiny/accuracy") + 1 :][:3]
     assert row == [number(teacher["teacher"]["tiny/accuracy"]), number(before["tiny/accuracy"]), number(after)]
     assert cells[cells.index("parameters") + 1 :][:3] == ["42", "22", "22"]
+
+
+def test_gained_is_the_difference_to_the_student_alone(run: Path, tmp_path: Path) -> None:
+    """The difference to the untrained start was called "gained": labels taught most of it, and a run that lost looked a success."""
+    card = json.loads((run / "run.json").read_text())
+    assert "gained" not in (run / "report.html").read_text().replace("what distillation gained, train with", "")
+    card["baselines"] = {"teachers": {"teacher": {"a": 99.0}}, "student": {"a": 10.0}}
+    card["evaluations"] = [{"iteration": 6, "metrics": {"a": 59.25, "only": 1.0}}]
+    card["alone"] = {
+        "path": "alone",
+        "evaluations": [{"iteration": 6, "metrics": {"a": 90.5}}],
+        "compares_with": card["experiment"],
+    }
+    write_sealed(tmp_path / "run.json", card)
+    text = write_report(tmp_path).read_text()
+    cells = Page(text).cells
+    assert cells[:5] == ["teacher", "student before", "alone", "distilled", "gained"]
+    assert cells[cells.index("a") + 1 :][:5] == ["99", "10", "90.5", "59.25", "-31.25"]
+    assert cells[cells.index("only") + 1 :][:4] == ["–", "–", "–", "1"]
+    assert ">alone</text>" in text.split("<figcaption>a</figcaption>")[1].split("</figure>")[0]
+    assert ">alone</text>" not in text.split("<figcaption>only</figcaption>")[1]
+
+
+@pytest.mark.parametrize("stale", ["experiment", "evaluations"])
+def test_another_experiment_alone_is_not_compared(run: Path, tmp_path: Path, stale: str) -> None:
+    """A run that was resumed with another config has no comparison, though its card still holds one."""
+    card = json.loads((run / "run.json").read_text())
+    alone = {"path": "alone", "evaluations": card["evaluations"], "compares_with": dict(card["experiment"])}
+    if stale == "experiment":
+        alone["compares_with"]["train_cfg"] = "0" * 12
+    else:
+        alone["evaluations"] = []
+    write_sealed(tmp_path / "run.json", {**card, "alone": alone})
+    cells = Page(write_report(tmp_path).read_text()).cells
+    assert cells[:4] == ["teacher", "student before", "student after", "since start"]
 
 
 def test_every_term_has_its_curve(run: Path) -> None:

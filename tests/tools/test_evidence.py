@@ -1,42 +1,210 @@
-"""`tools/evidence.py`: the intervals that the documentation quotes."""
+"""`tools/evidence.py`: the intervals that the documentation quotes, and the make targets that the documentation names."""
 
+import importlib
 import json
+import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[2] / "tools/evidence.py"
+from kdhub.engine.train import train
+from kdhub.sealed import write_sealed
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = sorted(set(re.findall(r"^(evidence-[\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)))
 
 
-def finished(folder, seed, score):
+@pytest.fixture
+def tool(monkeypatch):
+    """The tool as a module."""
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    yield importlib.import_module("evidence")
+    sys.modules.pop("evidence", None)
+
+
+@pytest.fixture
+def config(monkeypatch, tmp_path):
+    """A config file that trains in a moment."""
+    monkeypatch.syspath_prepend(ROOT / "tests/engine")
+    tiny = importlib.import_module("tiny")
+    plain = tiny.config("unused")
+    test = {f"test_{part}": plain[f"val_{part}"] for part in ("dataloader", "evaluator", "cfg")}
+    path = tmp_path / "plain.py"
+    tiny.config("unused", custom_imports={"imports": ["tiny"]}, **test).dump(str(path))
+    return path
+
+
+def finished(tool, folder, variant, seed, score=50.0, status="finished"):
     """Leave what a finished run leaves, as far as the tool reads it."""
-    run = folder / f"seed{seed}"
-    run.mkdir(parents=True)
+    path, *overrides = variant.split(",")
+    run = tool.Run("name", seed, path, (f"randomness.seed={seed}", *overrides), folder / f"seed{seed}")
+    run.work_dir.mkdir(parents=True)
     card = {
-        "status": "finished",
-        "evaluations": [{"metrics": {"mIoU": score}}],
-        "baselines": {"student": {"mIoU": 1.0}},
+        "status": status,
+        "experiment": run.experiment,
+        "evaluations": [{"metrics": {"tiny/accuracy": score}}],
+        "baselines": {"student": {"tiny/accuracy": 1.0}},
     }
-    (run / "run.json").write_text(json.dumps(card))
+    write_sealed(run.work_dir / "run.json", card)
+    return run
 
 
-def evidence(work_dir, *arguments):
-    command = [sys.executable, TOOL, "alone=a.py", "ours=b.py", "--metric", "mIoU", "--work-dir", work_dir, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+@pytest.fixture
+def commands(tool, monkeypatch):
+    """The kdhub commands that the tool would run; `test` leaves a result."""
+    ran = []
+
+    def kdhub(*arguments):
+        ran.append(arguments)
+        if arguments[0] == "test":
+            Path(arguments[arguments.index("--out") + 1]).write_text('{"tiny/accuracy": 1.0}')
+
+    monkeypatch.setattr(tool, "_kdhub", kdhub)
+    return ran
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_evidence_target_runs_dry(target, tool, monkeypatch, capsys, tmp_path):
+    """Figures in the documentation outlive a command that cannot be typed any more, or whose configs and metrics were renamed."""
+    if shutil.which("make") is None:
+        pytest.skip("needs make")
+    pytest.importorskip("mmseg", reason="needs what the configs name")
+    monkeypatch.chdir(ROOT)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    printed = subprocess.run(["make", "-n", target, "DRY_RUN=1"], check=True, capture_output=True, text=True, env=clean)
+    lines = printed.stdout.replace("\\\n", " ").splitlines()
+    (command,) = (shlex.split(line) for line in lines if "tools/evidence.py" in line)
+    assert not any("prepare_data" in line or "kdhub train" in line for line in lines)
+    arguments = command[command.index("tools/evidence.py") + 1 :]
+    assert "--dry-run" in arguments
+    assert tool.main([*arguments, "--work-dir", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert "evidence: warning" not in err
+    assert len(out.splitlines()) == 3 * sum(".py" in argument for argument in arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "a={} b={} --metric x,y --seeds 0,1 --cfg-options k=1 --cfg-options m=2",
+        "--metric x,y --seeds 0,1 --cfg-options k=1 --cfg-options m=2 a={} b={}",
+        "--cfg-options k=1 a={} --metric x,y --cfg-options m=2 b={} --seeds 0,1",
+        "a={} --seeds 0,1 b={} --metric x,y --cfg-options k=1 --cfg-options m=2",
+    ],
+)
+def test_options_swallow_no_variant(tool, arguments):
+    """`--metric a b name=config` took the variants for metrics, and the documented command ended in a usage error."""
+    parsed = tool._parser().parse_intermixed_args(arguments.format("a.py", "b.py").split())
+    assert parsed.variants == ["a=a.py", "b=b.py"]
+    assert (parsed.metric, parsed.seeds, parsed.cfg_options) == (["x", "y"], [0, 1], ["k=1", "m=2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("ours={}", None),
+        ("ours={},train_cfg.max_itres=9", "max_itres"),
+        ("ours={} --cfg-options train_dataloader.batch_sise=9", "batch_sise"),
+        ("ours={}.py", "plain.py.py"),
+        ("ours={} mAcc", "not a variant"),
+        ("ours={} ours={}", "two variants are called 'ours'"),
+    ],
+)
+def test_a_dry_run_finds_what_would_stop_the_run(tool, config, commands, capsys, tmp_path, arguments, told):
+    """A typo in the last variant would come to light after hours of training the others."""
+    words = arguments.format(config, config).split()
+    code = tool.main([*words, "--dry-run", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path / "runs")])
+    out, err = capsys.readouterr()
+    if told is None:
+        assert (code, err, out.count("\n")) == (0, "", 3)
+    else:
+        assert code == 2
+        assert told in err
+    assert commands == []
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "tiny/acuracy", "tniy/accuracy"])
+def test_an_unlikely_metric_is_named_before_training(tool, config, capsys, metric):
+    """A misspelt metric would be a KeyError after the last run."""
+    assert tool.main([f"ours={config}", "--dry-run", "--metric", metric]) == 0
+    assert f"seems to report '{metric}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_gain_is_compared_seed_by_seed(tmp_path, jobs):
+def test_gain_is_compared_seed_by_seed(tool, config, commands, capsys, tmp_path, jobs):
     """Intervals of two means would hide a gain that every single seed shows; a finished run must not be repeated."""
     for seed, (alone, ours) in enumerate([(10.0, 12.0), (20.0, 22.5), (30.0, 33.0)]):
-        finished(tmp_path / "alone", seed, alone)
-        finished(tmp_path / "ours", seed, ours)
-    found = json.loads(evidence(tmp_path, "--json", "--jobs", jobs))["metrics"]["mIoU"]
+        finished(tool, tmp_path / "alone", str(config), seed, alone)
+        finished(tool, tmp_path / "ours", f"{config},train_cfg.max_iters=9", seed, ours)
+    variants = [f"alone={config}", f"ours={config},train_cfg.max_iters=9"]
+    arguments = [*variants, "--metric", "tiny/accuracy", "--work-dir", str(tmp_path), "--jobs", jobs]
+    assert tool.main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["metrics"]["tiny/accuracy"]
     assert found["variants"]["alone"]["mean"] == 20.0
     gain = found["gains"]["ours - alone"]
     assert gain["mean"] == 2.5
     # Student's t with 2 degrees of freedom, 0.975: 4.302653; deviation of 2, 2.5, 3: 0.5
     assert gain["half_width_95"] == pytest.approx(4.302653 * 0.5 / 3**0.5, rel=1e-6)
-    assert "| ours - alone | 2.5000 | ± 1.2421 |" in evidence(tmp_path)
+    assert tool.main(arguments) == 0
+    assert "| ours - alone | 2.5000 | ± 1.2421 |" in capsys.readouterr().out
+    assert commands == []
+
+
+def test_a_changed_variant_gets_no_old_figures(tool, config, commands, capsys, tmp_path):
+    """The figures of another config stood under the new name, as only the folder's name was looked at."""
+    finished(tool, tmp_path / "ours", str(config), 0)
+    arguments = ["--seeds", "0", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path)]
+    assert tool.main([f"ours={config}", *arguments]) == 0
+    capsys.readouterr()
+    for dry in ([], ["--dry-run"]):
+        assert tool.main([f"ours={config},optim_wrapper.optimizer.lr=9.0", *arguments, *dry]) == 2
+        assert "differs in optim_wrapper) -> move that folder away" in capsys.readouterr().err
+    assert commands == []
+
+
+def test_the_card_of_a_real_run_is_recognised(tool, config, tmp_path):
+    """If training completed a config in another way than the tool, no run would ever be reused."""
+    run = tool.Run("ours", 1, str(config), ("randomness.seed=1",), tmp_path / "run")
+    assert run.state() == "train"
+    cfg = tool.load_config(run.config, run.options)
+    cfg.work_dir = str(run.work_dir)
+    train(cfg)
+    assert run.state() == "reuse"
+
+
+@pytest.mark.parametrize(("status", "pointer", "state"), [("failed", True, "resume"), ("interrupted", False, "train")])
+def test_an_unfinished_run_goes_on(tool, config, tmp_path, status, pointer, state):
+    """A run that was stopped has an evaluation in its card, which is not the one to report."""
+    run = finished(tool, tmp_path, str(config), 0, status=status)
+    if pointer:
+        (run.work_dir / "last_checkpoint").write_text("iter_3.pth")
+    assert run.state() == state
+
+
+def test_test_results_are_of_this_checkpoint_and_this_test_data(tool, config, commands, capsys, tmp_path):
+    """What the test data gave for another checkpoint, or other test data, must not stand in the table."""
+    run = finished(tool, tmp_path / "ours", str(config), 0)
+    checkpoint = run.work_dir / "iter_6.pth"
+    checkpoint.write_bytes(b"one")
+    (run.work_dir / "last_checkpoint").write_text(str(checkpoint))
+    (run.work_dir / "test.json").write_text('{"tiny/accuracy": 7.0}')  # of nobody knows what
+    arguments = ["--seeds", "0", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path), "--test"]
+
+    def tested(variant):
+        commands.clear()
+        assert tool.main([f"ours={variant}", *arguments]) == 0
+        assert "| ours | 1.0000 |" in capsys.readouterr().out
+        return len(commands)
+
+    assert tested(config) == 1
+    assert tested(config) == 0
+    checkpoint.write_bytes(b"two")
+    assert tested(config) == 1
+    assert tested(f"{config},test_dataloader.dataset.seed=5") == 1
+    assert tested(f"{config},test_dataloader.dataset.seed=5") == 0

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import kdhub
 from kdhub.config import check_config, load_config
+from kdhub.engine.alone import train_with_alone
 from kdhub.engine.run_card import RunCard
-from kdhub.engine.train import RunResult, train
+from kdhub.engine.train import RunResult
 from kdhub.errors import UsageError
 from kdret.data import docstrings
 from kdret.doctor import TEACHER_PACKAGE
@@ -48,7 +49,7 @@ def prepare(data: str | Path, rebuild: bool = False) -> Mapping[str, int] | None
 
 
 def run(work_dir: str | Path, data: str | Path, *, seed: int = 0, options: tuple[str, ...] = ()) -> RunResult:
-    """Train the recipe.
+    """Train the recipe: its student on the pairs without a teacher, then the distilled one.
 
     Args:
         work_dir: Folder of the run.
@@ -67,24 +68,25 @@ def run(work_dir: str | Path, data: str | Path, *, seed: int = 0, options: tuple
     report = check_config(config, kdhub.init())
     if not report.ok:
         raise UsageError("; ".join(finding.line() for finding in report.errors), where=RECIPE)
-    return train(config)
+    return train_with_alone(config)
 
 
 def table(work_dir: Path) -> list[Row]:
-    """Read the comparison out of a finished run's card: teacher, student before, student after.
+    """Read the comparison out of a finished run's card: teacher, student before, alone, distilled.
 
     Raises:
         UsageError: If the folder has no card, or the run ended before its evaluation.
     """
     card = RunCard.read(work_dir)
     content = card.content if card is not None else {}
-    if not content.get("evaluations") or "student" not in content.get("baselines", {}):
+    if "alone" not in content or "student" not in content.get("baselines", {}):
         raise UsageError("no finished run to tell of", where=str(work_dir), fix="run `kdhub demo`")
     sizes = {name: model["parameters"] for name, model in content["models"].items()}
     baselines = content["baselines"]
     rows = [Row(name, _plain(found), sizes[name]) for name, found in baselines["teachers"].items()]
     rows.append(Row("student before", _plain(baselines["student"]), sizes["student"]))
-    rows.append(Row("student after", _plain(content["evaluations"][-1]["metrics"]), sizes["student"]))
+    for name, found in (("alone", content["alone"]), ("distilled", content)):
+        rows.append(Row(name, _plain(found["evaluations"][-1]["metrics"]), sizes["student"]))
     return rows
 
 

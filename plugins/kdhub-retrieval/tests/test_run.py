@@ -13,6 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kdhub.cli.main import main
+from kdhub.engine.alone import alone_config
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
@@ -86,10 +87,6 @@ def test_student_comes_closer_to_its_teacher(finished):
     lines = [json.loads(line) for line in next(finished.work_dir.rglob("scalars.json")).read_text().splitlines()]
     losses = [line["loss_embedding"] for line in lines if "loss_embedding" in line]
     assert losses[-1] < 0.5 * losses[0]
-    teacher, before, after = demo.table(finished.work_dir)
-    assert (teacher.name, before.name, after.name) == ("teacher", "student before", "student after")
-    assert after.parameters == before.parameters < teacher.parameters
-    assert after.metrics.keys() >= {"nDCG@10", "MRR@10", "recall@10", "documents_per_second"}
 
 
 def test_student_loads_where_kdhub_is_not_installed(finished):
@@ -293,7 +290,7 @@ def test_demo_without_its_teacher(monkeypatch):
 
 
 def test_demo_table_of_nothing(tmp_path):
-    """An interrupted run has no "after"."""
+    """An interrupted run has nothing to show."""
     with pytest.raises(UsageError, match="no finished run"):
         demo.table(tmp_path)
 
@@ -306,11 +303,33 @@ def test_demo_command(minilm, tiny_data, tmp_path, capsys, monkeypatch):
     options = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "train_dataloader.batch_size=2"]
     assert demo_command.main(["--data", str(tiny_data), "--work-dir", "work", "--cfg-options", *options]) == 0
     out = capsys.readouterr().out
-    for text in ("teacher", "student before", "student after", "22.7 M", "15.6 M", "nDCG@10", "documents/s"):
+    for text in ("teacher", "student before", "alone", "distilled", "22.7 M", "15.6 M", "nDCG@10", "documents/s"):
         assert text in out
     assert 'search work "read a csv file"' in out
     assert "work/report.html" in out
     assert (tmp_path / "work/student/model.safetensors").is_file()
+    teacher, before, alone, distilled = demo.table(tmp_path / "work")
+    assert [row.name for row in (teacher, before, alone, distilled)] == [
+        "teacher",
+        "student before",
+        "alone",
+        "distilled",
+    ]
+    assert distilled.parameters == alone.parameters == before.parameters < teacher.parameters
+    assert distilled.metrics.keys() >= {"nDCG@10", "MRR@10", "recall@10", "documents_per_second"}
+    # the pairs train the student alone, and not the distilled one
+    files = {folder: next((tmp_path / folder).glob("2*/vis_data/scalars.json")) for folder in ("work", "work/alone")}
+    losses = {folder: json.loads(file.read_text().splitlines()[0]) for folder, file in files.items()}
+    assert losses["work"]["loss_in_batch"] == 0.0
+    assert losses["work/alone"]["loss_in_batch"] == losses["work/alone"]["loss"] > 0
+
+
+def test_an_objective_on_labels_is_kept_in_the_run_alone(tmp_path):
+    """Without its supervised objective the student alone would have nothing to learn from, or less than the distilled one."""
+    labels = {"loss": {"type": "kdret.InBatchCrossEntropy"}, "student": "similarity"}
+    cached = {"loss": {"type": "kdret.MarginMSE"}, "student": "score", "batch": {"labels": "labels"}}
+    cfg = run_config("model", tmp_path, tmp_path / "work", {**BOTH, "labels": labels, "cached": cached})
+    assert set(alone_config(cfg).model.objectives) == {"labels"}
 
 
 def test_demo_checks_its_overrides(tmp_path):

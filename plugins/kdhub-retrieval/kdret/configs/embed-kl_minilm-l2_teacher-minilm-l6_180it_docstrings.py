@@ -20,7 +20,10 @@ model = dict(
         # three quarters of the parameters: training them takes a fifth of the student's time and gains nothing here
         freeze=["embeddings.word_embeddings"],
         dropout=0.0,
+        task_loss="in-batch",
     ),
+    # the pairs teach the student only where it is trained without its teacher: kdhub train ... --alone
+    task_weight=0.0,
     teacher=dict(
         type="kdhub.ModelTeacher", model=dict(type="kdret.SentenceEncoder", model=minilm, max_length=max_length)
     ),
