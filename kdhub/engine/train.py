@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
+from kdhub.engine.building import told_building
 from kdhub.engine.commands import naming_cache_command, resume_command
 from kdhub.engine.console import say
 from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
@@ -107,7 +108,8 @@ def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: li
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         if start.finished is not None:
             return _result(work_dir, start.finished)
-        runner = _build(cfg, start.checkpoint)
+        with told_building(cfg):
+            runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
         for warning in start.warnings:
@@ -178,7 +180,8 @@ def _run(runner: KdhubRunner) -> None:
         return resume_command(runner.work_dir)
 
     try:
-        with told_faults(again), naming_cache_command(runner.cfg):  # here already, so that the card has the same words
+        # here already, so that the card has the same words
+        with told_faults(again), naming_cache_command(runner.cfg), told_building(runner.cfg):
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")

@@ -6,9 +6,8 @@ from kdhub.config import check_config
 
 
 def test_an_unknown_name_in_mmengine_is_found(check, valid):
-    """Without an import nobody knows which names are registered."""
+    """A name may stand in a package's source and be registered nowhere: only an import tells."""
     valid["optim_wrapper"]["optimizer"]["type"] = "AdmW"
-    assert not check(valid)
     (finding,) = check(valid, deep=True)
     assert finding.path == "optim_wrapper.optimizer.type"
     assert "Adam" in finding.near or "AdamW" in finding.near

@@ -238,12 +238,12 @@ def test_a_value_of_another_type_is_found(findings, valid, path, value, right):
         ("param_scheduler.0.end", "5x", 5),
     ],
 )
-def test_a_value_of_another_type_for_somebody_elses_class_is_a_warning(findings, valid, path, wrong, right):
-    """The traceback comes out of torch, far from the key; but annotations of others may be wrong."""
+def test_a_text_for_a_number_of_somebody_elses_class_is_found(findings, valid, path, wrong, right):
+    """`--cfg-options train_dataloader.batch_size=abc` passed the check and ended in a traceback out of torch."""
     put(valid, path, wrong)
     found = findings(valid)
     assert list(found) == [path]
-    assert (found[path].level, found[path].got) == ("warning", repr(wrong))
+    assert (found[path].level, found[path].got) == ("error", repr(wrong))
     put(valid, path, right)
     assert findings(valid) == {}
 
