@@ -18,6 +18,7 @@ from kdhub.config.top_level import check_top_level
 from kdhub.config.writable import check_writable
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
+from kdhub.plugins.classes import with_names
 
 _NEVER_SCHEDULED = ("adapter", "tap", "teacher")
 """Kinds whose arguments nobody drives; models and data sets may build a schedule for themselves."""
@@ -36,7 +37,7 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
         All findings. Nothing is raised for anything the config says.
     """
     report = Report()
-    tree: Mapping[str, Any] = dict(cfg) if isinstance(cfg, Mapping) else cfg.to_dict()
+    tree: Mapping[str, Any] = with_names(dict(cfg) if isinstance(cfg, Mapping) else cfg.to_dict(), manager)
     walk = _Walk(report, _resolver(tree, manager, deep), Bases(getattr(cfg, "filename", None)), manager)
     for key in check_top_level(tree, getattr(cfg, "filename", None), manager, report):
         walk.visit(tree[key], key, ROOT.child(key))

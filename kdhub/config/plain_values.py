@@ -52,7 +52,9 @@ def misfits(parameters: tuple[Parameter, ...], values: Mapping[str, Any]) -> Ite
             if parameter.default not in (None, "None"):
                 yield Misfit(parameter, value, names <= _NOT_TEXT)
         elif isinstance(value, bool | int | float | str):
-            yield Misfit(parameter, value, isinstance(value, str) and names <= _NOT_TEXT)
+            # a text is no number, and a fraction no count
+            certain = isinstance(value, str) or (isinstance(value, float) and "int" in names)
+            yield Misfit(parameter, value, certain and names <= _NOT_TEXT)
 
 
 def plain_types(annotation: str) -> frozenset[str]:

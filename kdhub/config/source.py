@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 Node = ast.ClassDef | ast.FunctionDef
+_DEEPEST = 10
+"""Dots in the longest name that is followed."""
 
 
 class Definition(NamedTuple):
@@ -54,7 +56,8 @@ def locate(dotted: str) -> Definition | None:
 
 
 def _locate(dotted: str, seen: set[str]) -> Definition | None:
-    if dotted in seen:  # on the way here, or in vain: torch re-exports itself from a hundred modules
+    # seen on the way here, or in vain; and a compiled module that is re-exported with a star seems to hold itself without end
+    if dotted in seen or dotted.count(".") > _DEEPEST:
         return None
     seen.add(dotted)
     parts = dotted.split(".")

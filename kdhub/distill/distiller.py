@@ -37,7 +37,7 @@ class Distiller(BaseModel):
     Args:
         student: Config of any registered mmengine model, or a built one; it is not changed.
         objectives: Name to objective: ``dict(loss=, student=, teacher=, adapter=, batch=, weight=)``, see
-            `kdhub.distill.objective.Objective`.
+            `kdhub.distill.objective.Objective`. One that is ``None`` is left out; without any the student trains alone.
         teacher: Config of the only teacher.
         teachers: Name to config of several teachers; taps then say ``"name:path"``.
         task_weight: Factor of the student's own losses: a number or a schedule.
@@ -67,7 +67,7 @@ class Distiller(BaseModel):
     def __init__(
         self,
         student: Any,
-        objectives: Mapping[str, Mapping[str, Any]],
+        objectives: Mapping[str, Mapping[str, Any] | None] | None,
         teacher: Any = None,
         teachers: Mapping[str, Any] | None = None,
         task_weight: Any = 1.0,
@@ -94,8 +94,14 @@ class Distiller(BaseModel):
         self._teachers = built_teachers
         self._teacher_places = places
         self.objectives = nn.ModuleDict(
-            {name: _build_objective(name, spec, built_student, built_teachers) for name, spec in objectives.items()}
+            {
+                name: _build_objective(name, spec, built_student, built_teachers)
+                for name, spec in (objectives or {}).items()
+                if spec is not None
+            }
         )
+        if not self.objectives:
+            print_log("there is no objective: the student trains alone", logger="current")
         for name in built_teachers:
             if not self.taps_of(name):
                 print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)

@@ -34,7 +34,10 @@ from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir, remove_partial
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
+from kdhub.plugins.classes import with_names
 
+_NAMING_TYPES = ("model", "default_hooks", "custom_hooks")
+"""Parts of which other code reads what a ``type`` says: there a plugin's class is written by its name."""
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
 
@@ -73,8 +76,11 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
             a data worker or another process that died, memory that ran out.
         Interrupted: If the user stopped the run; it then says how to go on.
     """
-    kdhub.init()
+    manager = kdhub.init()
     cfg = copy.deepcopy(cfg)
+    for key in _NAMING_TYPES:
+        if cfg.get(key) is not None:
+            cfg[key] = with_names(cfg[key], manager)
     require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
     decisions = [choose_amp(cfg, amp)]
     add_training_defaults(cfg)

@@ -162,9 +162,9 @@ def test_a_schedule_may_stand_for_any_number(findings, valid):
     assert findings(valid) == {}
 
 
-def test_an_import_path_into_a_plugin_is_a_warning(findings, valid):
-    """It works, but goes past the plugin's status and version, and its loss inputs cannot be checked."""
-    valid["model"]["objectives"]["triplet"]["loss"]["type"] = "kdcheck.parts.Triplet"
+def test_an_import_path_past_a_plugins_components_is_a_warning(findings, valid):
+    """It works, but the plugin says nothing of it: its status and loss inputs cannot be checked."""
+    valid["model"]["objectives"]["triplet"]["loss"]["type"] = "kdcheck.elsewhere.Triplet"
     finding = findings(valid)["model.objectives.triplet.loss.type"]
     assert finding.level == "warning"
     assert finding.fix == "write 'kdcheck.Triplet'"
