@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdhub.config.components import ComponentCheck
@@ -10,12 +10,15 @@ from kdhub.config.distilling import check_distiller
 from kdhub.config.findings import Finding, Report
 from kdhub.config.inheritance import Bases
 from kdhub.config.missing_files import warn_of_missing_files, warn_of_missing_weights
-from kdhub.config.places import ROOT, Spot
+from kdhub.config.numbers import check_numbers
+from kdhub.config.places import ROOT, Place, Spot
+from kdhub.config.plain_values import fits, plain_types
 from kdhub.config.resolve import Resolver, SourceResolver
 from kdhub.config.top_level import check_top_level
 from kdhub.config.writable import check_writable
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
+from kdhub.plugins.classes import with_names
 
 _NEVER_SCHEDULED = ("adapter", "tap", "teacher")
 """Kinds whose arguments nobody drives; models and data sets may build a schedule for themselves."""
@@ -34,11 +37,12 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
         All findings. Nothing is raised for anything the config says.
     """
     report = Report()
-    tree: Mapping[str, Any] = dict(cfg) if isinstance(cfg, Mapping) else cfg.to_dict()
+    tree: Mapping[str, Any] = with_names(dict(cfg) if isinstance(cfg, Mapping) else cfg.to_dict(), manager)
     walk = _Walk(report, _resolver(tree, manager, deep), Bases(getattr(cfg, "filename", None)), manager)
-    for key in check_top_level(tree, manager, report):
+    for key in check_top_level(tree, getattr(cfg, "filename", None), manager, report):
         walk.visit(tree[key], key, ROOT.child(key))
     warn_of_missing_weights(tree.get("load_from"), "load_from", manager, report)
+    check_numbers(tree, report)
     check_writable(tree, "", report)
     _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
@@ -47,12 +51,24 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
 
 def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Resolver:
     default_scope = str(tree.get("default_scope") or "mmengine")
-    source = SourceResolver(manager, default_scope, custom_imports="custom_imports" in tree)
+    inherited = sorted(set(_scopes(tree)))
+    source = SourceResolver(manager, default_scope, custom_imports="custom_imports" in tree, inherited=inherited)
     if not deep:
         return source
     from kdhub.config.deep import ImportResolver
 
     return ImportResolver(source, default_scope)
+
+
+def _scopes(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if isinstance(scope := value.get("_scope_"), str):
+            yield scope
+        for child in value.values():
+            yield from _scopes(child)
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _scopes(child)
 
 
 def _check_requirements(tree: Mapping[str, Any], manager: PluginManager, report: Report) -> None:
@@ -84,7 +100,9 @@ class _Walk:
             spot: Where it stands.
             owner: Kind of the component that it is an argument of.
         """
-        if isinstance(value, list | tuple):
+        if wanted := _wanted(value, spot.place):
+            self._report.error(path, **wanted, got=repr(value)[:80])
+        elif isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 self.visit(item, f"{path}.{index}", spot.item(), owner)
         elif isinstance(value, Mapping):
@@ -104,5 +122,19 @@ class _Walk:
             for key, child in value.items():
                 if key not in ("type", "_scope_"):
                     self.visit(child, f"{path}.{key}", inside.child(str(key)), kind)
-        elif spot.place.kinds and not spot.place.scalar and isinstance(value, str | int | float):
-            self._report.error(path, "not a component", expected="a dict with 'type'", got=repr(value))
+
+
+def _wanted(value: Any, place: Place) -> dict[str, str] | None:
+    """Return what is wrong with a value whose kind, a dict, a list or a plain value, has no place here."""
+    if not isinstance(value, Mapping | list | tuple | str | int | float):
+        return None
+    if place.plain:
+        fitting = any(fits(value, name) for name in plain_types(place.plain))
+        return None if fitting else {"message": "a value of another type", "expected": place.plain}
+    if not (place.known or place.keys) or isinstance(value, Mapping):
+        return None
+    if isinstance(value, list | tuple):
+        return None if place.many else {"message": "a list stands where one dict belongs", "expected": "a dict"}
+    if place.scalar:
+        return None
+    return {"message": "not a component", "expected": "a dict with 'type'" if place.typed or place.kinds else "a dict"}

@@ -122,9 +122,12 @@ class ComponentCheck:
             self._check_keys(value, path, allowed, "error" if certain else "warning")
         # annotations of others are not always as honest as those of plugins, which are held to them
         own = resolved is not None and resolved.entry is not None
-        for parameter, wrong in misfits(found.parameters, value):
-            where, message = f"{path}.{parameter.name}", "a value of another type"
-            self._report.add(Finding("error" if own else "warning", where, message, parameter.annotation, repr(wrong)))
+        for misfit in misfits(found.parameters, value):
+            if misfit.parameter.name in ("begin", "end") and value.get("convert_to_iter_based"):
+                continue  # half an epoch is a whole number of iterations
+            level = "error" if own or (misfit.certain and place.known) else "warning"
+            where, expected = f"{path}.{misfit.parameter.name}", misfit.parameter.annotation
+            self._report.add(Finding(level, where, "a value of another type", expected, repr(misfit.value)[:80]))
         if not place.known or place.called:
             return  # whoever builds it may pass the rest
         missing = [name for name in found.required if name not in value and name not in place.provided]

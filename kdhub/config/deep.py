@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import mmengine.registry
+import mmengine.runner  # registers all of mmengine's own parts, which the registries do not import by themselves
 from mmengine.registry import Registry
 
 from kdhub.config.bound import bound

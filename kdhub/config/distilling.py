@@ -16,6 +16,7 @@ from kdhub.config.objectives import (
     teacher_problems,
     unaugmented_problem,
 )
+from kdhub.config.signature import method_signature
 from kdhub.config.teacher_weights import warn_of_ignorance
 from kdhub.errors import UnknownComponentError, UsageError
 from kdhub.plugins import PluginManager
@@ -37,6 +38,8 @@ def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager,
     if objectives is not None and not isinstance(objectives, Mapping):
         report.error(f"{path}.objectives", "not a dict of name to objective", got=repr(objectives))
         return
+    # an objective that is None is left out: --cfg-options model.objectives.NAME=None
+    objectives = {name: objective for name, objective in (objectives or {}).items() if objective is not None}
     if not objectives:
         report.warn(f"{path}.objectives", "there is no objective: the student learns nothing from a teacher")
         return
@@ -110,6 +113,7 @@ def _check_objective(
     spec = _spec(objective.get("loss"), manager)
     if spec is None:
         return set(teachers)  # a loss that no manifest lists: its forward is not known here
+    _check_forward(spec, f"{where}.loss", report)
     inputs = Inputs.of_record(spec)
     sides = {"student": inputs.student, "teacher": inputs.teacher, "batch": inputs.batch}
     bound: dict[str, Any] = {}
@@ -131,6 +135,24 @@ def _check_objective(
             _add(teacher_problems(bound[name], teachers, place), report)
             heard.add(_teacher_of(bound[name]))
     return heard if all(heard) else set(teachers)
+
+
+def _check_forward(spec: LossSpec, where: str, report: Report) -> None:
+    """Compare the inputs that a manifest lists with those that the loss takes, a mistake of the plugin's author."""
+    forward = method_signature(spec.target, "forward")
+    listed = (*spec.inputs, *spec.optional)
+    if forward is None or forward.open:
+        return
+    lacking = [name for name in forward.required if name not in listed]
+    unknown = [name for name in listed if name not in forward.names]
+    if lacking or unknown:
+        report.error(
+            where,
+            f"the LossSpec of {spec.name} and its forward do not agree",
+            expected=f"the inputs {', '.join(forward.names)}",
+            got=", ".join(listed) or "none",
+            fix="mend the plugin's manifest: inputs=(...) are what forward needs, optional=(...) what has a default",
+        )
 
 
 def _check_plain_values(objective: Mapping[str, Any], where: str, report: Report) -> None:

@@ -21,7 +21,7 @@ _CLOSING = {"(": ")", "[": "]"}
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
-    """Parse ``key.path=value`` items as mmengine does: numbers, booleans, ``None``, lists, tuples, else text.
+    """Parse ``key.path=value`` items as mmengine does: numbers, booleans, ``None``, lists, tuples, else text; ``{}`` is a dict.
 
     Unlike mmengine's, a text keeps its blanks and brackets: folders have names such as ``my set (1)``.
 
@@ -44,6 +44,8 @@ def _value(text: str) -> Any:
     from mmengine.config import DictAction  # here, since to list components one needs no mmengine
 
     text = text.strip().strip("'\"")
+    if text == "{}":
+        return {}
     if "," in text or text.startswith(("(", "[")):
         items = _between_commas(text)
         if len(items) > 1:
@@ -106,7 +108,9 @@ def apply_options(tree: MutableMapping[str, Any], options: Mapping[str, Any]) ->
 
 
 def put(value: Any, keys: Sequence[str], new: Any, *, create: bool = True) -> Any:
-    """Return ``value`` with ``new`` at a key path below it; a dict is merged into a dict, unless it says ``_delete_``.
+    """Return ``value`` with ``new`` at a key path below it.
+
+    A dict is merged into a dict, unless it says ``_delete_`` or is empty: ``model.objectives={}`` leaves none.
 
     Args:
         value: What is to be changed; it stays as it is.
@@ -120,7 +124,7 @@ def put(value: Any, keys: Sequence[str], new: Any, *, create: bool = True) -> An
     if not keys:
         if not isinstance(new, Mapping):
             return new
-        merged = {} if new.get("_delete_") or not isinstance(value, dict) else value
+        merged = {} if not new or new.get("_delete_") or not isinstance(value, dict) else value
         for key, part in new.items():
             merged = merged if key == "_delete_" else put(merged, [key], part)
         return merged

@@ -26,6 +26,8 @@ class Place:
         guess: Whether ``roots`` is only likely: then findings are warnings, and a name that is not there says nothing.
         named: Whether it is the key beside it that would say what a dict without ``type`` is, and this is an unknown one.
         called: Whether this is a function that gets its first argument later, so that none is missing here.
+        many: Whether a list of such dicts may stand here instead of one.
+        plain: Types of the plain value that stands here, as an annotation; empty if it is not known.
     """
 
     kinds: tuple[str, ...] = ()
@@ -40,10 +42,12 @@ class Place:
     guess: bool = False
     named: bool = False
     called: bool = False
+    many: bool = False
+    plain: str = ""
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
-        return replace(self, typed=True) if self.known else self
+        return replace(self, typed=True, many=False) if self.known else self
 
     @property
     def known(self) -> bool:
@@ -57,13 +61,13 @@ OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
 _MODEL = Place(kinds=("model",), roots=("MODELS",), typed=True)
 _TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True)
 _TAP = Place(kinds=("tap",), scalar=True)
-_ADAPTER = Place(kinds=("adapter",))
+_ADAPTER = Place(kinds=("adapter",), many=True)
 _PART_OF_MODEL = Place(roots=("MODELS",), guess=True)  # backbone, head, neck: built by the model's own code
 _SCHEDULE = Place(kinds=("schedule",), typed=True, scalar=True)
 _DATASET = Place(kinds=("dataset",), roots=("DATASETS",))
 _SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"), typed=True)
-_TRANSFORM = Place(roots=("TRANSFORMS",))
-_METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator")
+_TRANSFORM = Place(roots=("TRANSFORMS",), many=True)
+_METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator", many=True)
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
 _DATALOADER = {
     "": Place(
@@ -94,10 +98,12 @@ _TOP_LEVEL = {
     "optim_wrapper": Place(
         ("optim_wrapper",), ("OPTIM_WRAPPERS",), "mmengine.optim:OptimWrapper", extra=("constructor", "paramwise_cfg")
     ),
-    "param_scheduler": Place(roots=("PARAM_SCHEDULERS",), provided=("optimizer",), extra=("convert_to_iter_based",)),
+    "param_scheduler": Place(
+        roots=("PARAM_SCHEDULERS",), provided=("optimizer",), extra=("convert_to_iter_based",), many=True
+    ),
     "val_evaluator": _METRIC,
     "test_evaluator": _METRIC,
-    "default_hooks": ANYWHERE,
+    "default_hooks": Place(plain="dict | None"),
     **{
         f"default_hooks.{name}": replace(_HOOK, implicit=f"kdhub.engine.hooks.{name}:{hook}", typed=False)
         for name, hook in OWN_HOOKS.items()
@@ -107,25 +113,25 @@ _TOP_LEVEL = {
         for name, hook in MMENGINE_HOOKS.items()
     },
     "default_hooks.*": replace(_HOOK, named=True),
-    "custom_hooks": _HOOK,
+    "custom_hooks": replace(_HOOK, many=True),
     "data_preprocessor": Place(roots=("MODELS",), typed=True),
-    "load_from": ANYWHERE,
-    "resume": ANYWHERE,
-    "launcher": ANYWHERE,
+    "load_from": Place(plain="str | None"),
+    "resume": Place(plain="bool | None"),
+    "launcher": Place(plain="str | None"),
     "env_cfg": Place(keys=("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")),
     "log_processor": Place(roots=("LOG_PROCESSORS",), implicit="mmengine.runner:LogProcessor"),
-    "log_level": ANYWHERE,
+    "log_level": Place(plain="str | int | None"),
     "visualizer": Place(roots=("VISUALIZERS",), implicit="mmengine.visualization:Visualizer"),
-    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",)),
-    "default_scope": ANYWHERE,
+    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",), many=True),
+    "default_scope": Place(plain="str | None"),
     "randomness": Place(keys=("seed", "diff_rank_seed", "deterministic")),
-    "experiment_name": ANYWHERE,
-    "work_dir": ANYWHERE,
+    "experiment_name": Place(plain="str | None"),
+    "work_dir": Place(plain="str | None"),
     # read by mmengine's runner and tools from the config itself
-    "runner_type": ANYWHERE,
+    "runner_type": Place(plain="str | None"),
     "model_wrapper_cfg": Place(roots=("MODEL_WRAPPERS",), provided=("module",)),
-    "sync_bn": ANYWHERE,
-    "find_unused_parameters": ANYWHERE,
+    "sync_bn": Place(plain="str | None"),
+    "find_unused_parameters": Place(plain="bool | None"),
     "activation_checkpointing": ANYWHERE,
     "efficient_conv_bn_eval": ANYWHERE,
     "compile": ANYWHERE,
@@ -165,11 +171,11 @@ _TABLES: Mapping[str, Mapping[str, Place]] = {
     "optim_wrapper": {"optimizer": Place(roots=("OPTIMIZERS",), provided=("params",), typed=True)},
     "dataset": {
         "dataset": replace(_DATASET, scalar=True),
-        "datasets": replace(_DATASET, scalar=True),
+        "datasets": replace(_DATASET, scalar=True, many=True),
         "pipeline": _TRANSFORM,
         "transforms": _TRANSFORM,
     },
-    "metric": {"metrics": replace(_METRIC, scalar=True)},
+    "metric": {"metrics": replace(_METRIC, scalar=True, many=True)},
 }
 
 

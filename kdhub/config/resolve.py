@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from kdhub.config.bound import bound
+from kdhub.config.known_names import ROOT_PACKAGES, exported, may_be_registered, registered
 from kdhub.config.places import Place
 from kdhub.config.signature import Signature, signature
-from kdhub.errors import UnknownComponentError, UsageError
+from kdhub.errors import UnknownComponentError, UsageError, near_matches
 from kdhub.plugins import Entry, PluginManager
 from kdhub.plugins.names import RESERVED_SCOPES
 
@@ -60,11 +62,15 @@ class SourceResolver:
         manager: Knows the plugins.
         default_scope: The config's.
         custom_imports: Whether the config imports modules that may register anything.
+        inherited: Scopes that mmengine has written into dicts of a base from another package.
     """
 
-    def __init__(self, manager: PluginManager, default_scope: str, *, custom_imports: bool) -> None:
+    def __init__(
+        self, manager: PluginManager, default_scope: str, *, custom_imports: bool, inherited: Iterable[str] = ()
+    ) -> None:
         self.manager = manager
         self._scopes = tuple(dict.fromkeys((default_scope, "mmengine")))
+        self._packages = tuple(dict.fromkeys((*self._scopes, *inherited, *ROOT_PACKAGES)))
         self._custom_imports = custom_imports
 
     def resolve(self, type_: Any, place: Place) -> Resolved:
@@ -86,6 +92,8 @@ class SourceResolver:
             return self._without_scope(type_, place)
         self.require_package(type_)
         found = signature(type_) or self._exported(name, place, (scope,))
+        if found is None and "." not in name and scope in RESERVED_SCOPES and not self._custom_imports:
+            self._require_known(type_, place, (scope,))
         return Resolved(None, found)
 
     def _without_scope(self, name: str, place: Place) -> Resolved:
@@ -94,13 +102,30 @@ class SourceResolver:
             fitting = (entry for kind in place.kinds for entry in self.manager.components(kind))
             if any(entry.component.name == name for entry in fitting):
                 self.manager.find(name)  # raises: it knows what to say of a missing scope
+            if place.roots:
+                self._require_known(name, place, self._packages)
         return Resolved(None, found)
 
+    def _require_known(self, type_: str, place: Place, packages: tuple[str, ...]) -> None:
+        """See that some package may have registered a name; where a config imports modules of its own, nobody can tell."""
+        name = type_.rpartition(".")[2]
+        if may_be_registered(name, packages, place.roots):
+            return
+        entries = (entry.type for kind in place.kinds for entry in self.manager.components(kind))
+        known = [*(there for home in self._homes(place, packages) for there in exported(home)), *entries]
+        raise UnknownComponentError(
+            f"unknown type {type_!r}",
+            expected=f"a name that {' or '.join(packages)} registers",
+            near=near_matches(name, (*known, *(one for names in registered(place.roots) for one in names))),
+            fix="write an import path, 'package.module.Name', or name the module that registers it in custom_imports",
+        )
+
     def _exported(self, name: str, place: Place, scopes: tuple[str, ...]) -> Signature | None:
+        return next((found for home in self._homes(place, scopes) if (found := signature(f"{home}:{name}"))), None)
+
+    def _homes(self, place: Place, scopes: tuple[str, ...]) -> list[str]:
         homes = [f"{scope}.{home}" for root in place.roots for scope in scopes for home in _HOMES.get(root, ())]
-        if "OPTIMIZERS" in place.roots:
-            homes.append("torch.optim")
-        return next((found for home in homes if (found := signature(f"{home}:{name}"))), None)
+        return [*homes, "torch.optim"] if "OPTIMIZERS" in place.roots else homes
 
     def require_package(self, type_: str) -> None:
         """See that the package which a type with a scope begins with is there; imports nothing.

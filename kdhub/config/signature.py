@@ -90,6 +90,25 @@ def signature(target: str) -> Signature | None:
     return Signature(node.name, parameters, open_, ast.get_docstring(node) or "", found.file, node.lineno)
 
 
+def method_signature(target: str, name: str) -> Signature | None:
+    """Read the signature of a method of the class ``module:attribute`` from source, of its own or inherited.
+
+    Returns:
+        The signature without ``self``, or ``None`` where the source does not tell.
+    """
+    found = locate(target.replace(":", "."))
+    if found is None or not isinstance(found.node, ast.ClassDef):
+        return None
+    for entry in _resolution_order(found.module, found.node):
+        if entry is None:
+            return None
+        for node in entry[1].body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                parameters, open_ = _called(node, skip=1)
+                return Signature(name, parameters, open_ or node.args.vararg is not None)
+    return None
+
+
 _Class = tuple[str, ast.ClassDef]
 """A class with the module that its names are to be read in."""
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 Node = ast.ClassDef | ast.FunctionDef
+_DEEPEST = 10
+"""Dots in the longest name that is followed."""
 
 
 class Definition(NamedTuple):
@@ -50,22 +52,24 @@ def module_file(name: str) -> Path | None:
 
 def locate(dotted: str) -> Definition | None:
     """Find the definition behind ``package.module.attribute``, or ``None`` if the source does not tell."""
-    return _locate(dotted, frozenset())
+    return _locate(dotted, set())
 
 
-def _locate(dotted: str, seen: frozenset[str]) -> Definition | None:
-    if dotted in seen:
+def _locate(dotted: str, seen: set[str]) -> Definition | None:
+    # seen on the way here, or in vain; and a compiled module that is re-exported with a star seems to hold itself without end
+    if dotted in seen or dotted.count(".") > _DEEPEST:
         return None
+    seen.add(dotted)
     parts = dotted.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:cut])
         file = module_file(module)
         if file is not None:
-            return _inside(module, file, parts[cut], parts[cut + 1 :], seen | {dotted})
+            return _inside(module, file, parts[cut], parts[cut + 1 :], seen)
     return None
 
 
-def _inside(module: str, file: Path, name: str, inner: list[str], seen: frozenset[str]) -> Definition | None:
+def _inside(module: str, file: Path, name: str, inner: list[str], seen: set[str]) -> Definition | None:
     for node in _top_level(parse(file)):
         if isinstance(node, Node) and node.name == name:
             return _member(Definition(module, node, file), inner)

@@ -198,7 +198,7 @@ def _target(tensor: Tensor) -> Tensor:
 
 def _spec(loss: Any) -> LossSpec | None:
     type_ = loss.get("type") if isinstance(loss, Mapping) else None
-    record = find(type_, "loss") if isinstance(type_, str) else None
+    record = find(type_, "loss") if type_ is not None else None
     return record if isinstance(record, LossSpec) else None
 
 

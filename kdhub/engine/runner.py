@@ -13,6 +13,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.runner import CheckpointLoader, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
+from kdhub.engine.batch_size import batch_line
 from kdhub.engine.buffers import buffer_digests, unsaved_buffers
 from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
@@ -146,6 +148,13 @@ class KdhubRunner(Runner):
                 fix="sampler=None for a stream; give any other data set a __len__",
             ) from error
         return loader
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """Scale the learning rate if the config asks for it, and say so if it was chosen for another batch."""
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        rates = [rate for found in optim_wrapper.get_lr().values() for rate in found]
+        if line := batch_line({**self.cfg, "filename": self.cfg.filename}, self.world_size, rates):
+            self.logger.info(line)
 
     @functools.cached_property
     def config_text(self) -> str:

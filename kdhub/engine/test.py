@@ -11,6 +11,7 @@ from mmengine.config import Config
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.config.standing import student_as_it_stands
+from kdhub.engine.building import told_building
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.evaluation import PARTS, keep_only
@@ -48,12 +49,13 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
 
 def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
     warnings = decided_by_main_process(lambda: require_healthy(Path(checkpoint)))
-    runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
+    with told_building(cfg):
+        runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
     for warning in warnings:
         runner.logger.warning(warning)
     load_weights(unwrapped(runner.model), checkpoint)
     try:
-        with told_faults(lambda: "the same command"):
+        with told_faults(lambda: "the same command"), told_building(runner.cfg):
             metrics: dict[str, Any] = plain(runner.test())
         return metrics
     finally:

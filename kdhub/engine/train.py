@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
+from kdhub.engine.building import told_building
 from kdhub.engine.commands import naming_cache_command, resume_command
 from kdhub.engine.console import say
 from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
@@ -33,7 +34,10 @@ from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir, remove_partial
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
+from kdhub.plugins.classes import with_names
 
+_NAMING_TYPES = ("model", "default_hooks", "custom_hooks")
+"""Parts of which other code reads what a ``type`` says: there a plugin's class is written by its name."""
 _NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
 
@@ -74,7 +78,6 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
             a data worker or another process that died, memory that ran out.
         Interrupted: If the user stopped the run; it then says how to go on.
     """
-    kdhub.init()
     cfg, decision = completed(cfg, amp)
     work_dir = Path(cfg.work_dir).absolute()
     if cfg.pop("resume", False):  # in a config it means "if there is something", as in mmengine
@@ -96,7 +99,11 @@ def completed(cfg: Config, amp: bool = False) -> tuple[Config, str | None]:
     Raises:
         UsageError: If the config lacks a part that training needs.
     """
+    manager = kdhub.init()
     cfg = copy.deepcopy(cfg)
+    for key in _NAMING_TYPES:
+        if cfg.get(key) is not None:
+            cfg[key] = with_names(cfg[key], manager)
     require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
     decision = choose_amp(cfg, amp)
     add_training_defaults(cfg)
@@ -126,7 +133,8 @@ def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: li
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         if start.finished is not None:
             return _result(work_dir, start.finished)
-        runner = _build(cfg, start.checkpoint)
+        with told_building(cfg):
+            runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
         for warning in start.warnings:
@@ -197,7 +205,8 @@ def _run(runner: KdhubRunner) -> None:
         return resume_command(runner.work_dir)
 
     try:
-        with told_faults(again), naming_cache_command(runner.cfg):  # here already, so that the card has the same words
+        # here already, so that the card has the same words
+        with told_faults(again), naming_cache_command(runner.cfg), told_building(runner.cfg):
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.registry import Registry
 
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
+from kdhub.plugins.classes import component_of
 from kdhub.plugins.names import RESERVED_SCOPES
 from kdhub.plugins.unknown import a_kind
 from kdhub.records import Component
@@ -16,14 +17,21 @@ from kdhub.registry.active import init
 from kdhub.registry.roots import root_registry
 
 
-def find(type_: str, kind: str | None = None) -> Component | None:
-    """Return the record of a plugin's component, or ``None`` for a type that is not in a plugin's scope.
+def find(type_: Any, kind: str | None = None) -> Component | None:
+    """Return the record of a plugin's component, or ``None`` for a type that is nobody's.
+
+    Args:
+        type_: ``"scope.Name"``, a class, or its import path.
+        kind: Kind of component that has a place here.
 
     Raises:
         UnknownComponentError: If the scope is a plugin's and the component cannot be used.
     """
     manager = init()
-    return manager.find(type_, kind).component if manager.owns(type_) else None
+    if isinstance(type_, str) and manager.owns(type_):
+        return manager.find(type_, kind).component
+    entry = component_of(type_, manager)
+    return entry.component if entry is not None else None
 
 
 def build(kind: str, cfg: Any, *, where: str | None = None, **defaults: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdhub.config import load_config
+from kdhub.config import check_config, load_config
 from kdhub.config.options import parse_options
 from kdhub.errors import UsageError
 
@@ -168,3 +168,15 @@ def test_overrides_may_come_as_a_mapping(manager, write):
     """Notebooks have values, not text."""
     cfg = load_config(write("a.py", CONFIG), {"train_cfg.max_epochs": 7}, manager=manager)
     assert cfg.train_cfg.max_epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("option", "left"),
+    [("model.objectives={}", {}), ("model.objectives.logits=None", {"logits": None}), ("model.objectives=None", None)],
+)
+def test_objectives_can_be_left_out(override, manager, option, left):
+    """The ablation that people want first was refused: `{}` was merged into the dict, or became a text."""
+    cfg = override(option)
+    assert cfg.model.objectives == left
+    paths = {finding.path: finding.level for finding in check_config(cfg, manager).findings}
+    assert paths["model.objectives"] == "warning"

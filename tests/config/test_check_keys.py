@@ -162,9 +162,9 @@ def test_a_schedule_may_stand_for_any_number(findings, valid):
     assert findings(valid) == {}
 
 
-def test_an_import_path_into_a_plugin_is_a_warning(findings, valid):
-    """It works, but goes past the plugin's status and version, and its loss inputs cannot be checked."""
-    valid["model"]["objectives"]["triplet"]["loss"]["type"] = "kdcheck.parts.Triplet"
+def test_an_import_path_past_a_plugins_components_is_a_warning(findings, valid):
+    """It works, but the plugin says nothing of it: its status and loss inputs cannot be checked."""
+    valid["model"]["objectives"]["triplet"]["loss"]["type"] = "kdcheck.elsewhere.Triplet"
     finding = findings(valid)["model.objectives.triplet.loss.type"]
     assert finding.level == "warning"
     assert finding.fix == "write 'kdcheck.Triplet'"
@@ -238,12 +238,12 @@ def test_a_value_of_another_type_is_found(findings, valid, path, value, right):
         ("param_scheduler.0.end", "5x", 5),
     ],
 )
-def test_a_value_of_another_type_for_somebody_elses_class_is_a_warning(findings, valid, path, wrong, right):
-    """The traceback comes out of torch, far from the key; but annotations of others may be wrong."""
+def test_a_text_for_a_number_of_somebody_elses_class_is_found(findings, valid, path, wrong, right):
+    """`--cfg-options train_dataloader.batch_size=abc` passed the check and ended in a traceback out of torch."""
     put(valid, path, wrong)
     found = findings(valid)
     assert list(found) == [path]
-    assert (found[path].level, found[path].got) == ("warning", repr(wrong))
+    assert (found[path].level, found[path].got) == ("error", repr(wrong))
     put(valid, path, right)
     assert findings(valid) == {}
 

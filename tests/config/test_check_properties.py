@@ -5,6 +5,8 @@ import copy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kdhub.config.options import paths_in
+
 ANY_NAME = {"model.objectives", "default_hooks", "optim_wrapper.clip_grad"}
 """Dicts whose keys are names that the user chooses, or go to a function that the check does not know."""
 
@@ -99,8 +101,13 @@ values = st.recursive(
 @quick
 @given(cfg=st.dictionaries(st.sampled_from(WORDS), values, max_size=8), inside=st.booleans())
 def test_no_config_makes_the_check_raise(check, cfg, inside):
-    """A check that crashes on a malformed config fails where it is needed most."""
+    """A check that crashes on a malformed config, or names a place that is not there, fails where it is needed most."""
     if inside:
         cfg = {"model": {"type": "kdhub.Distiller", **cfg}}
-    for finding in check(cfg):
-        assert finding.line()
+    found = check(cfg)
+    there = {"", *paths_in(cfg)}
+    for finding in found:
+        assert finding.path in there or finding.path.rpartition(".")[0] in there, finding
+        assert finding.line().startswith(f"{finding.level}: {finding.path}")
+    if cfg.get("model") is None:
+        assert "model" in {finding.path for finding in found if finding.level == "error"}

@@ -220,3 +220,107 @@ def test_malformed_parts_of_a_distiller_are_findings(check, valid, path, value):
     """A check that crashes on a malformed config is of no use where it is needed most."""
     valid["model"][path] = value
     assert any(f.path.startswith(f"model.{path}") and f.level == "error" for f in check(valid))
+
+
+def test_a_loss_spec_that_does_not_agree_with_forward_is_found(install_fake, valid):
+    """A plugin's manifest that forgets an input passed the check and ended in 69 lines, after the teacher was evaluated."""
+    from kdhub.config import check_config
+    from kdhub.testing import isolated_plugins
+
+    manifest = """
+        from kdhub import LossSpec, PluginInfo, hookimpl
+
+        @hookimpl
+        def kdhub_plugin_info():
+            return PluginInfo(summary="Losses with wrong manifests", api_level=1)
+
+        @hookimpl
+        def kdhub_losses():
+            for name, inputs in {"Right": ("student", "teacher"), "Lacks": ("student",), "Invents": ("student", "teacher", "mask")}.items():
+                yield LossSpec(name=name, target=f"kdspec.parts:{name}", summary="A loss", inputs=inputs)
+    """
+    parts = """
+        class Base:
+            def forward(self, student, teacher, weight=None): ...
+
+        class Right(Base): ...
+        class Lacks(Base): ...
+        class Invents(Base): ...
+    """
+    files = {"kdspec/__init__.py": "", "kdspec/plugin.py": manifest, "kdspec/parts.py": parts}
+    install_fake("kdhub-spec", files=files, entry_points={"kdspec": "kdspec.plugin"})
+    import kdspec.plugin
+
+    valid["model"]["student"] = {"type": "mmengine.model.BaseModel"}
+    valid["model"]["teacher"]["model"] = "x.py"
+    with isolated_plugins(kdspec.plugin) as manager:
+        for name, agrees in {"Right": True, "Lacks": False, "Invents": False}.items():
+            objective = {"loss": {"type": f"kdspec.{name}"}, "student": "head", "teacher": "head"}
+            valid["model"]["objectives"] = {"spec": objective}
+            lines = [f.line() for f in check_config(valid, manager).errors if f.path == "model.objectives.spec.loss"]
+            assert (lines == []) is agrees, name
+            assert agrees or "the inputs student, teacher, weight" in lines[0]
+
+
+def test_an_objective_that_is_none_is_left_out(findings, valid):
+    """Ablations are typed as `model.objectives.NAME=None`, and were refused."""
+    valid["model"]["objectives"]["triplet"] = None
+    assert findings(valid) == {}
+    valid["model"]["objectives"]["logits"] = None
+    assert findings(valid)["model.objectives"].level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("model.teacher", "list", "a list stands where one dict belongs"),
+        ("val_dataloader", "list", "a list stands where one dict belongs"),  # two validation loaders
+        ("optim_wrapper", "list", "a list stands where one dict belongs"),
+        ("model.guards", "strict", "not a component"),
+        ("randomness", "fixed", "not a component"),
+        ("train_cfg", "20k", "not a component"),
+        ("default_hooks", "none", "a value of another type"),
+        ("work_dir", "list", "a value of another type"),
+        ("resume", "yes", "a value of another type"),
+    ],
+)
+def test_a_value_of_another_kind_is_found(findings, valid, path, value, words):
+    """Each passed the check and ended in a traceback of mmengine's, far from the key."""
+    owner = valid
+    *way, last = path.split(".")
+    for key in way:
+        owner = owner[key]
+    owner[last] = [owner.get(last), owner.get(last)] if value == "list" else value
+    found = findings(valid)
+    assert words in found[path].message
+    assert found[path].level == "error"
+
+
+def test_half_an_epoch_is_a_whole_number_of_iterations(findings, valid):
+    """`convert_to_iter_based` turns a fractional `end` into iterations, which is what it is for."""
+    valid["param_scheduler"] = [{"type": "LinearLR", "start_factor": 0.1, "end": 0.5, "convert_to_iter_based": True}]
+    assert findings(valid) == {}
+    valid["param_scheduler"][0].pop("convert_to_iter_based")
+    assert list(findings(valid)) == ["param_scheduler.0.end"]
+
+
+@pytest.mark.parametrize("as_path", [False, True])
+def test_a_class_is_checked_like_its_name(findings, valid, as_path):
+    """New-style configs hold classes or their import paths: the rules for losses, taps and kinds were off."""
+    from kdcheck.parts import Student, Triplet
+
+    from kdhub.distill.distiller import Distiller
+    from kdhub.distill.losses.temperature_kl import TemperatureKL
+
+    def spelt(target):
+        return f"{target.__module__}.{target.__qualname__}" if as_path else target
+
+    model = valid["model"]
+    model["type"], model["student"]["type"] = spelt(Distiller), spelt(Student)
+    model["objectives"]["triplet"]["loss"]["type"] = spelt(Triplet)
+    assert findings(valid) == {}
+    del model["objectives"]["triplet"]["batch"]
+    assert "labels" in findings(valid)["model.objectives.triplet"].message
+    model["objectives"]["triplet"]["batch"] = {"labels": "labels"}
+    model["student"]["type"] = spelt(TemperatureKL)
+    assert "is a loss; this place wants a model" in findings(valid)["model.student.type"].message

@@ -14,6 +14,9 @@ def library(tmp_path, monkeypatch):
     configs = folder / "mmtoy" / ".mim" / "configs"
     (configs / "toynet").mkdir(parents=True)
     (folder / "mmtoy" / "__init__.py").write_text("raise ImportError('reading a config must not import the library')")
+    (folder / "mmtoy" / "parts.py").write_text(
+        "class ToyNet: ...\nclass Toys: ...\nclass Metric: ...\nclass Load: ...\n"
+    )
     (configs / "schedule.py").write_text("train_cfg = dict(by_epoch=True, max_epochs=3)\n")
     (configs / "toynet" / "toynet_r18.py").write_text(
         "_base_ = '../schedule.py'\nmodel = dict(type='ToyNet', depth=18)\ndefault_scope = 'mmtoy'\n"
@@ -42,7 +45,7 @@ def test_helper_variables_of_a_library_are_no_dead_keys(library, manager, write)
         "pipeline = [dict(type='Load')]\nval_dataloader = dict(sampler=None, dataset=dict(type='Toys', pipeline=pipeline))\n"
         "val_cfg = dict()\nval_evaluator = dict(type='Metric')\n"
     )
-    path = write("a.py", "_base_ = 'mmtoy::data.py'\nmodel = dict(type='ToyNet')\n")
+    path = write("a.py", "_base_ = 'mmtoy::data.py'\nmodel = dict(type='mmtoy.ToyNet')\n")
     cfg = load_config(path, manager=manager)
     assert cfg.pipeline[0]._scope_ == "mmtoy"
     assert [finding.line() for finding in check_config(cfg, manager).findings] == []

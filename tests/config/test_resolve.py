@@ -9,6 +9,7 @@ FAMILY = {
     "mmpose/models/__init__.py": "from .backbones import *\n",
     "mmpose/models/backbones/__init__.py": "from .hrnet import HRNet\n__all__ = ['HRNet']\n",
     "mmpose/models/backbones/hrnet.py": "class HRNet:\n    def __init__(self, extra, in_channels=3): ...\n",
+    "mmpose/registered.py": "@MODELS.register_module(name='Registered')\nclass Hidden: ...\n",
     "mmpose/evaluation/__init__.py": "from .metrics import PCK\n",
     "mmpose/evaluation/metrics.py": "class PCK:\n    def __init__(self, threshold=0.2): ...\n",
 }
@@ -48,10 +49,53 @@ def test_nested_parts_of_a_library_are_only_warned_of(findings, valid):
 
 
 @pytest.mark.usefixtures("_family")
-def test_a_name_that_is_nowhere_exported_passes(findings, valid):
-    """It may be registered by an import, so only --deep can say."""
+def test_a_name_that_is_registered_and_not_exported_passes(findings, valid):
+    """Only an import tells what it is, so that a check without one that refused it would refuse right configs."""
     valid["model"]["student"] = {"type": "mmpose.Registered", "anything": 1}
     assert findings(valid) == {}
+    valid["model"]["student"] = {"type": "mmpose.Regstered"}
+    assert findings(valid)["model.student.type"].message == "unknown type 'mmpose.Regstered'"
+
+
+@pytest.mark.parametrize(
+    ("path", "type_", "near"),
+    [
+        ("optim_wrapper", "OptimWrappper", "OptimWrapper"),
+        ("optim_wrapper.optimizer", "AdamWW", "AdamW"),
+        ("model.student", "resnet18", None),
+        ("model.student", "mmengine.BaseModl", "BaseModel"),
+        ("train_cfg", "EpochBasedTrainLop", "EpochBasedTrainLoop"),
+        ("train_dataloader.sampler", "DefaultSamplr", "DefaultSampler"),
+        ("train_dataloader.collate_fn", "default_colate", "default_collate"),
+        ("param_scheduler.0", "LinerLR", "LinearLR"),
+        ("custom_hooks.0", "EMAHok", "EMAHook"),
+        ("visualizer", "Visualiser", "Visualizer"),
+        ("log_processor", "LogProcesor", "LogProcessor"),
+    ],
+)
+def test_a_type_that_no_package_has_is_found_without_an_import(findings, valid, path, type_, near):
+    """The check found no errors, and the run ended in mmengine's traceback after the data were read."""
+    valid["visualizer"] = {"type": "Visualizer"}
+    valid["log_processor"] = {"window_size": 10}
+    part = valid
+    for name in path.split("."):
+        part = part[int(name) if name.isdigit() else name]
+    part["type"] = type_
+    found = findings(valid)[f"{path}.type"]
+    assert found.level == "error"
+    assert near is None or near in found.near
+
+
+def test_a_type_that_the_config_itself_registers_passes(findings, valid):
+    """A config is a program: it may define and register a class, which no package's source shows."""
+    from mmengine.registry import MODELS
+
+    MODELS.module_dict["RegisteredByTheConfig"] = object
+    try:
+        valid["model"]["student"] = {"type": "RegisteredByTheConfig"}
+        assert findings(valid) == {}
+    finally:
+        del MODELS.module_dict["RegisteredByTheConfig"]
 
 
 def test_a_module_of_ones_own_is_read(findings, valid, install_fake):
