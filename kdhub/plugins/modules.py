@@ -20,7 +20,8 @@ def find_module(name: str) -> ModuleSpec | None:
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+        # by its last name: for a full one, a namespace package looks its parent up among the imported modules
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
 
 
