@@ -31,6 +31,10 @@ $(VENV)/demo.stamp: $(MANIFESTS) | $(BIN)/python
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(PIP) --editable ".[dev]" $(foreach plugin,$(PLUGINS),--editable "$(plugin)[demo]")
+	@# mmcv asks for opencv-python, which owns the folder of opencv-python-headless and needs a graphics library
+	@if $(BIN)/python -m pip show --quiet opencv-python 2> /dev/null; then \
+	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
+	  $(PIP) --force-reinstall --no-deps opencv-python-headless; fi
 	@touch $@
 
 demo: $(VENV)/demo.stamp

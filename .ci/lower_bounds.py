@@ -1,10 +1,12 @@
 """Resolve every package of this repository at the lowest versions it declares; a bound that cannot be met is a lie.
 
-Nothing is installed. Usage: python .ci/lower_bounds.py
+Nothing is installed. Without a package index in reach there is nothing to resolve against: the step is skipped with a line that
+says so, but never in CI (CI=1). Usage: python .ci/lower_bounds.py
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 from packaging.requirements import Requirement
 
+PIP = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,13 +44,21 @@ def pins(*projects: Path) -> list[str]:
     return [f"{name}=={version}" for name, version in sorted(floors.items())]
 
 
+def index_in_reach() -> bool:
+    """Tell whether pip finds a package that every index has; what pip says is not shown."""
+    command = [*PIP, "--no-deps", "--retries", "0", "--timeout", "10", "packaging"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 def main() -> int:
     """Resolve the core alone, then the core with each plugin."""
+    if os.environ.get("CI", "0").lower() in ("", "0", "false") and not index_in_reach():
+        print("lower bounds: skipped, as pip reaches no package index; CI never skips it")
+        return 0
     for projects in ((ROOT,), *((ROOT, plugin) for plugin in sorted((ROOT / "plugins").iterdir()))):
         wanted = pins(*projects)
         print(f"lower bounds of {' + '.join(project.name for project in projects)}: {' '.join(wanted)}", flush=True)
-        command = ["pip", "install", "--dry-run", "--ignore-installed", "--use-feature=fast-deps", "--quiet"]
-        done = subprocess.run([sys.executable, "-m", *command, *wanted], check=False)
+        done = subprocess.run([*PIP, "--use-feature=fast-deps", *wanted], check=False)
         if done.returncode:
             return done.returncode
     print("lower bounds: all resolve")

@@ -80,9 +80,11 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     warn_of_plugins(manager)
     cfg = load_config(args.what, args.cfg_options, manager=manager, custom_imports=False)
     report = check_config(cfg, manager)
+    if is_main_process():
+        # that the store is not there yet is why this command was typed
+        warnings = [one for one in report.warnings if not one.path.endswith(".store")]
+        print_findings([*report.errors, *warnings], sys.stderr)
     if not report.ok:
-        if is_main_process():
-            print_findings(report, sys.stderr)
         return 2
     run_custom_imports(cfg.get("custom_imports"))
     if args.local_rank is not None:

@@ -1,7 +1,8 @@
 """Check a config whole, before anything is built: all findings at once, each with its exact key path.
 
-Looks at types, keys, loss inputs, teachers' names and what plugins add, without importing any of it. Exit code 1 if there
-is an error.
+A config is a program: `check` runs the file and its bases, as every command does that takes a config. It looks up the types,
+keys, loss inputs and teachers' names that come out, and what plugins add, without importing what the config names. Exit code 1
+if there is an error. Read a config that you do not trust before you check it.
 
 Examples:
   kdhub check configs/my_config.py
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     if args.json:
         print_json({"config": args.config, "ok": report.ok, "findings": [f.as_json() for f in report.findings]})
     else:
-        print_findings(report, sys.stdout)
+        print_findings(report.findings, sys.stdout)
         errors, warnings = len(report.errors), len(report.warnings)
         print(f"{args.config}: {_count(errors, 'error')}, {_count(warnings, 'warning')}")
     return 0 if report.ok else 1

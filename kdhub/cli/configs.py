@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,7 +15,7 @@ from kdhub.plugins import PluginManager
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-    from kdhub.config import Report
+    from kdhub.config import Finding
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -83,7 +84,7 @@ def warn_of_switches(manager: PluginManager) -> None:
             print(f"kdhub: warning: a switch names the plugin {name!r}, which is not installed{meant}", file=sys.stderr)
 
 
-def print_findings(report: Report, file: TextIO) -> None:
+def print_findings(findings: Iterable[Finding], file: TextIO) -> None:
     """Print one line a finding."""
-    for finding in report.findings:
+    for finding in findings:
         print(finding.line(), file=file)

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 from kdhub.cli.commands import COMMANDS
 from kdhub.cli.help import HELP
-from kdhub.errors import KdhubError, PluginError, ToldElsewhereError, UsageError
+from kdhub.errors import KdhubError, PluginError, ToldElsewhereError, UsageError, near_matches
+
+_ANSWERS = ("-h", "--help", "--version")
+_OPTIONS = (*_ANSWERS, "--no-plugins", "-p")
 
 
 def entry() -> None:
@@ -46,20 +49,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0
-    if argv[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"kdhub {version('kdhub')}")
-        return 0
+    if not argv or argv == ["help"] or argv[0] in _ANSWERS:
+        return _answer(argv)  # without the switches, whose import would cost what help must not
     from kdhub.plugins.switches import Switches
 
-    switches, rest = Switches.read(argv, os.environ)
-    if not rest:
+    switches, words = Switches.read(argv, os.environ)
+    if not words:
         raise UsageError("no command", expected=f"one of {', '.join(COMMANDS)}", fix="see `kdhub --help`")
-    name, arguments = rest[0], rest[1:]
+    if words == ["help"] or words[0] in _ANSWERS:
+        return _answer(words)
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    name, arguments = words[0], words[1:]
+    if name.startswith("-"):
+        raise UsageError(
+            f"unknown option {name!r} before the command",
+            near=near_matches(name.partition("=")[0], _OPTIONS),
+            fix="write options of a command after it: kdhub COMMAND OPTION",
+        )
     if name in COMMANDS:
         from kdhub.cli.parser import Parser
 
@@ -70,3 +77,13 @@ def _run(argv: list[str]) -> int:
     from kdhub.cli.plugin_commands import run_plugin_command
 
     return run_plugin_command(name, arguments, switches)
+
+
+def _answer(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"kdhub {version('kdhub')}")
+    else:
+        print(HELP)
+    return 0

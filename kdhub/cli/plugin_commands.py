@@ -7,6 +7,7 @@ import importlib
 from kdhub.cli.commands import COMMANDS
 from kdhub.errors import PluginError, UsageError, near_matches
 from kdhub.plugins import Switches, load_plugins
+from kdhub.plugins.modules import install_missing
 
 
 def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
@@ -42,10 +43,12 @@ def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
     try:
         function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
         raise PluginError(
             f"command {name!r} cannot be imported from {command.target!r} ({type(error).__name__}: {error})",
             plugin=source.plugin,
             dist=source.dist,
             version=source.version,
+            fix=install_missing(missing, module.partition(".")[0], source.dist, None) if missing else None,
         ) from error
     return int(function(argv))

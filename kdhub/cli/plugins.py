@@ -1,4 +1,6 @@
-"""List plugins, installed or given by -p, and what is wrong with those that did not load.
+"""List plugins, installed or given by -p, and what is wrong with those that did not load or are faulty.
+
+A faulty plugin loads, but something that it offers cannot be used, or it is a burden to others.
 
 Examples:
   kdhub plugins list
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from kdhub.cli.configs import warn_of_switches
@@ -18,8 +21,16 @@ from kdhub.cli.output import print_json, print_table
 from kdhub.cli.parser import add_json
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import Loaded, Switches, load_plugins
+from kdhub.plugins.faults import faults
 
-_STYLES = {"ok": "green", "disabled": "dim", "broken": "red", "incompatible": "red", "conflict": "red"}
+_STYLES = {
+    "ok": "green",
+    "disabled": "dim",
+    "faulty": "yellow",
+    "broken": "red",
+    "incompatible": "red",
+    "conflict": "red",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +48,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
         raise UsageError(f"kdhub plugins {args.action}", expected=wanted, fix="see `kdhub plugins --help`")
     manager = load_plugins(switches)
     warn_of_switches(manager)
-    rows = manager.plugins
+    rows = tuple(map(_judged, manager.plugins))
     if args.action == "info":
         return _info(args.name, rows, args.json)
     if args.json:
@@ -64,6 +75,7 @@ def _info(name: str, rows: tuple[Loaded, ...], json: bool) -> int:
             "distribution": f"{row.source.dist} {row.source.version}".strip(),
             "status": row.status,
             "reason": row.reason,
+            "fix": "" if row.traceback else row.fix,
             "summary": row.info.summary if row.info else "",
             "tasks": _tasks(row),
             "paper": row.info.paper if row.info else "",
@@ -91,6 +103,7 @@ def as_json(row: Loaded) -> dict[str, Any]:
         "version": row.source.version,
         "status": row.status,
         "reason": row.reason,
+        "fix": row.fix,
         "summary": row.info.summary if row.info else "",
         "tasks": list(row.info.tasks) if row.info else [],
         "paper": row.info.paper if row.info else "",
@@ -120,5 +133,12 @@ def _tasks(row: Loaded) -> str:
     return ", ".join(row.info.tasks) if row.info else ""
 
 
+def _judged(row: Loaded) -> Loaded:
+    told = "; ".join(f"{fault.detail} -> {fault.fix}" for fault in faults(row))
+    return replace(row, status="faulty", reason=told) if told else row
+
+
 def _summary(row: Loaded) -> str:
+    if row.fix:
+        return f"{row.reason} -> {row.fix}"
     return row.reason or (row.info.summary if row.info else "")

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     if not args.skip_check:
         report = check_config(cfg, manager)
         if is_main_process():
-            print_findings(report, sys.stderr)
+            print_findings(report.findings, sys.stderr)
         if not report.ok:
             if is_main_process():
                 print(f"kdhub: not training ({args.config}); --skip-check trains nevertheless", file=sys.stderr)

@@ -8,11 +8,12 @@ and pandas), where following only the names asked for takes 0.05 s.
 from __future__ import annotations
 
 import ast
-import importlib.util
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+from kdhub.plugins.modules import find_module
 
 Node = ast.ClassDef | ast.FunctionDef
 _DEEPEST = 10
@@ -34,20 +35,9 @@ class Definition(NamedTuple):
 
 
 def module_file(name: str) -> Path | None:
-    """Return the source file of a module; unlike ``importlib.util.find_spec``, imports no parent package."""
-    head, *rest = name.split(".")
-    try:
-        spec = importlib.util.find_spec(head)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or not rest:
-        return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
-    for folder in spec.submodule_search_locations or ():
-        path = Path(folder, *rest)
-        for file in (path / "__init__.py", path.with_name(f"{rest[-1]}.py")):
-            if file.is_file():
-                return file
-    return None
+    """Return the source file of a module without importing anything; ``None`` if there is none."""
+    spec = find_module(name)
+    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 
 
 def locate(dotted: str) -> Definition | None:

@@ -18,6 +18,13 @@ from kdhub.records import Diagnostic
 DATA_VARIABLE = "KDHUB_DATA"
 _SAFE_TORCH = Version("2.6")
 """Before it, even ``weights_only=True`` could be made to run code (CVE-2025-32434)."""
+_OPENCV = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
+"""Distributions of cv2; the first needs no graphics library."""
 _LITTLE_SPACE = 2 * 1024**3
 
 
@@ -94,19 +101,21 @@ def _mmengine() -> Diagnostic:
 
 
 def _opencv() -> Diagnostic:
-    found = {name: version for name in ("opencv-python", "opencv-python-headless") if (version := _version(name))}
+    found = {name: version for name in _OPENCV if (version := _version(name))}
     if importlib.util.find_spec("cv2") is None:
         return Diagnostic(
             "fail", "OpenCV", "mmengine's runner imports cv2, which is not there", "pip install opencv-python-headless"
         )
-    if len(found) > 1 and len(set(found.values())) > 1:
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    if len(found) > 1:
+        others = " ".join(name for name in found if name != _OPENCV[0])
         return Diagnostic(
             "warn",
             "OpenCV",
-            f"{', '.join(f'{name} {version}' for name, version in found.items())} own the same folder",
-            "pip uninstall -y opencv-python-headless; pip install --force-reinstall opencv-python",
+            f"{listed} own the same folder, so that an update or removal of one damages the other",
+            f"pip uninstall -y {others}; pip install --force-reinstall --no-deps {_OPENCV[0]}",
         )
-    return Diagnostic("ok", "OpenCV", ", ".join(f"{name} {version}" for name, version in found.items()) or "present")
+    return Diagnostic("ok", "OpenCV", listed or "present")
 
 
 def _disk(folder: Path) -> Diagnostic:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from kdhub.errors import PluginError, near_matches
+from kdhub.plugins.modules import install_missing
 from kdhub.plugins.names import BUILTIN
 from kdhub.records import Component, Source
 
@@ -72,8 +73,8 @@ class Entry:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         fix = None
         if missing:
-            extra = self._extra_with(missing.partition(".")[0])
-            fix = f"pip install '{self.source.dist}[{extra}]'" if extra else f"install what provides module {missing!r}"
+            package, extra = self.component.target.partition(".")[0], self._extra_with(missing.partition(".")[0])
+            fix = install_missing(missing, package.partition(":")[0], self.source.dist, extra)
         return self._failure(what, fix)
 
     def _extra_with(self, module: str) -> str | None:

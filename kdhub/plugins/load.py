@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 from dataclasses import dataclass
 from types import ModuleType
@@ -12,6 +13,7 @@ import pluggy
 from kdhub.errors import PluginError
 from kdhub.plugins.calls import call_one
 from kdhub.plugins.manifest import ApiLevelError, ManifestError, check_hooks, read_manifest
+from kdhub.plugins.names import HEAVY
 from kdhub.plugins.one_off import make_importable
 from kdhub.plugins.scan import Found
 from kdhub.records import Command, Component, PluginInfo, Recipe, Source
@@ -25,6 +27,7 @@ class Loaded:
         source: Plugin, distribution and version.
         status: ``ok``, ``disabled``, ``conflict``, ``incompatible`` or ``broken``.
         reason: Why it is not ``ok``; empty if it is.
+        fix: What to do about it.
         info: What it says of itself; ``None`` unless ``ok``.
         components: Its components; empty unless ``ok``.
         recipes: Its recipes; empty unless ``ok``.
@@ -33,11 +36,13 @@ class Loaded:
         module: Its manifest module.
         path: File of the manifest module; empty if it was not imported.
         traceback: Text of the exception that broke it.
+        heavy: Modules of `HEAVY` that loading its manifest was the first to import.
     """
 
     source: Source
     status: str
     reason: str = ""
+    fix: str = ""
     info: PluginInfo | None = None
     components: tuple[Component, ...] = ()
     recipes: tuple[Recipe, ...] = ()
@@ -46,6 +51,12 @@ class Loaded:
     module: str = ""
     path: str = ""
     traceback: str = ""
+    heavy: tuple[str, ...] = ()
+
+    @property
+    def condition(self) -> str:
+        """The status as it stands after "the plugin is"."""
+        return "in conflict" if self.status == "conflict" else self.status
 
     @property
     def scope(self) -> str:
@@ -58,10 +69,10 @@ class Loaded:
         return self.module.partition(".")[0]
 
 
-def refuse(found: Found, status: str, reason: str, *, traceback: str = "", path: str = "") -> Loaded:
+def refuse(found: Found, status: str, reason: str, fix: str, *, traceback: str = "", path: str = "") -> Loaded:
     """Return the row of a plugin that is not loaded."""
     source = Source(found.name, found.dist, found.version)
-    return Loaded(source, status, reason, module=found.module, path=path, traceback=traceback)
+    return Loaded(source, status, reason, fix, module=found.module, path=path, traceback=traceback)
 
 
 def load(
@@ -78,6 +89,14 @@ def load(
     Raises:
         PluginError: If ``isolate`` is false and the manifest breaks the contract; other exceptions as the plugin raised them.
     """
+    light = HEAVY - sys.modules.keys()
+    asked = ""
+
+    def ask(hook: str) -> list[object]:
+        nonlocal asked
+        asked = hook
+        return _results(hooks, found.name, hook, implemented)
+
     try:
         if module is None:
             if found.file is not None:
@@ -85,20 +104,21 @@ def load(
             module = importlib.import_module(found.module)
         implemented = check_hooks(module)
         hooks.register(module, name=found.name)
-        manifest = read_manifest(
-            lambda hook: _results(hooks, found.name, hook, implemented), found.module.partition(".")[0]
-        )
+        manifest = read_manifest(ask, found.module.partition(".")[0])
     except (Exception, SystemExit) as error:  # the isolation of plugins: nothing a plugin does may end the host
         if hooks.has_plugin(found.name):
             hooks.unregister(name=found.name)
-        reason = str(error) if isinstance(error, ManifestError) else _reason(error, imported=module is not None)
+        moment = "importing its manifest" if module is None else asked or "registering its hooks"
+        reason = str(error) if isinstance(error, ManifestError) else f"{moment} raised {_text(error)}"
         if not isolate:
             if isinstance(error, ManifestError):
                 raise PluginError(reason, plugin=found.name, dist=found.dist, version=found.version) from error
             raise
-        status = "incompatible" if isinstance(error, ApiLevelError) else "broken"
+        status, fix = "broken", f"see `kdhub plugins info {found.name}`"
+        if isinstance(error, ApiLevelError):
+            status, fix = "incompatible", f"install a newer {'kdhub' if error.too_new else found.dist}"
         path = getattr(module, "__file__", None) or str(found.file or "")
-        return refuse(found, status, reason, traceback=traceback.format_exc(), path=path)
+        return refuse(found, status, reason, fix, traceback=traceback.format_exc(), path=path)
     return Loaded(
         Source(found.name, found.dist, found.version),
         "ok",
@@ -109,6 +129,7 @@ def load(
         hooks=implemented,
         module=found.module,
         path=getattr(module, "__file__", None) or "",
+        heavy=tuple(sorted(light & sys.modules.keys())),
     )
 
 
@@ -121,7 +142,6 @@ def _results(hooks: pluggy.PluginManager, plugin: str, hook: str, implemented: t
     return results
 
 
-def _reason(error: BaseException, *, imported: bool) -> str:
-    moment = "a registration hook raised" if imported else "importing its manifest raised"
+def _text(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return f"{moment} {type(error).__name__}" + (f": {text}" if text else "")
+    return type(error).__name__ + (f": {text}" if text else "")

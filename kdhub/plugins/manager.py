@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -14,9 +13,10 @@ from kdhub.errors import PluginError, UsageError, near_matches
 from kdhub.plugins import unknown
 from kdhub.plugins.calls import call_first, call_one, trace
 from kdhub.plugins.entry import Entry
+from kdhub.plugins.faults import faults, package_folder
 from kdhub.plugins.load import Loaded
 from kdhub.plugins.manifest import plugin_manager
-from kdhub.plugins.names import KNOWN_DISTRIBUTIONS, RESERVED_SCOPES
+from kdhub.plugins.names import KNOWN_DISTRIBUTIONS, PLUGIN_NAME, RESERVED_SCOPES
 from kdhub.plugins.require import require
 from kdhub.plugins.rows import load_rows
 from kdhub.plugins.scan import Scan, scan
@@ -66,9 +66,12 @@ class PluginManager:
             trace(self._hooks)
         self.plugins: tuple[Loaded, ...] = load_rows(scanned.found, switches, self._hooks, modules or {})
         self._rows: dict[str, Loaded] = {}
-        for row in self.plugins:
+        # of several rows of one name, the one that holds it
+        for row in sorted(self.plugins, key=lambda row: (row.status != "ok", row.status == "conflict")):
             if row.status == "ok" or row.scope not in RESERVED_SCOPES:
                 self._rows.setdefault(row.scope, row)
+                if not PLUGIN_NAME.fullmatch(row.scope):  # configs of its users can only name its package
+                    self._rows.setdefault(row.package, row)
         self._entries = tuple(
             Entry(row.scope, component, row.source, row.info.extras)
             for row in self.plugins
@@ -142,7 +145,7 @@ class PluginManager:
                 expected=f"one of {', '.join(recipes)}" if recipes else None,
                 near=[f"{scope}:{match}" for match in near_matches(name, recipes)],
             )
-        path = _package_folder(row) / recipes[name].path
+        path = package_folder(row) / recipes[name].path
         if not path.is_file():
             source = row.source
             what = f"recipe {name!r}: no file {path}"
@@ -179,11 +182,11 @@ class PluginManager:
 
     def doctor(self) -> tuple[Diagnostic, ...]:
         """Return the diagnostics of all plugins, and of those that are not there as they should be."""
-        diagnostics = [Diagnostic("warn", "installed distributions", problem) for problem in self._problems]
+        diagnostics = list(self._problems)
         for row in self.plugins:
+            diagnostics += faults(row)
             if row.status not in ("ok", "disabled"):
-                fix = unknown.FIX_FOR_STATUS[row.status].format(scope=row.scope, dist=row.source.dist)
-                diagnostics.append(Diagnostic("fail", _describe(row.source), f"{row.status}: {row.reason}", fix))
+                diagnostics.append(Diagnostic("fail", _describe(row.source), f"{row.status}: {row.reason}", row.fix))
         for plugin in self._implementers("kdhub_doctor"):
             diagnostics += self._diagnose(plugin)
         return tuple(diagnostics)
@@ -245,12 +248,6 @@ class PluginManager:
 
     def _describe(self, plugin: str) -> str:
         return _describe(self._rows[plugin].source)
-
-
-def _package_folder(row: Loaded) -> Path:
-    spec = importlib.util.find_spec(row.package)
-    locations = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(locations[0]) if locations else Path(row.path).parent
 
 
 def _describe(source: Source) -> str:

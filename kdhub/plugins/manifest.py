@@ -35,7 +35,16 @@ class ManifestError(Exception):
 
 
 class ApiLevelError(ManifestError):
-    """A manifest is written against an API level that this core does not speak."""
+    """A manifest is written against an API level that this core does not speak.
+
+    Args:
+        level: The manifest's level.
+    """
+
+    def __init__(self, level: int) -> None:
+        self.too_new = level > API_LEVEL
+        spoken = f"level {API_LEVEL}" if API_LEVEL == API_LEVEL_MIN else f"levels {API_LEVEL_MIN} to {API_LEVEL}"
+        super().__init__(f"it is written for API level {level}, and this kdhub speaks {spoken}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +161,7 @@ def _info(results: list[Any]) -> PluginInfo:
     if not isinstance(info.extras, Mapping):
         raise ManifestError(f"PluginInfo.extras must map extras to import names, got {info.extras!r}")
     if not API_LEVEL_MIN <= info.api_level <= API_LEVEL:
-        action = "upgrade the plugin" if info.api_level < API_LEVEL_MIN else "upgrade kdhub"
-        raise ApiLevelError(
-            f"it is written for API level {info.api_level}, this kdhub speaks {API_LEVEL_MIN} to {API_LEVEL}: {action}"
-        )
+        raise ApiLevelError(info.api_level)
     return info
 
 

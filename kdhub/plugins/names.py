@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 
 GROUP = "kdhub.plugins"
 """Entry-point group; entry name = plugin name = config scope."""
@@ -12,14 +14,8 @@ BUILTIN = "kdhub"
 
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
-KNOWN_DISTRIBUTIONS = {
-    "kdseg": "kdhub-segmentation",
-    "kddet": "kdhub-detection",
-    "kdtrg": "kdhub-tokengraph",
-    "kdood": "kdhub-ood",
-    "kdret": "kdhub-retrieval",
-}
-"""Scope to the distribution that provides it, so that a config which needs one gets the line to type."""
+KNOWN_DISTRIBUTIONS = {"kdseg": "kdhub-segmentation", "kdret": "kdhub-retrieval"}
+"""Scope to the distribution of kdhub's own source tree that provides it."""
 
 RESERVED_SCOPES = frozenset(
     {BUILTIN, "mmcv", "mmdet", "mmengine", "mmpose", "mmpretrain", "mmrazor", "mmseg", "torch", "torchvision"}
@@ -30,3 +26,52 @@ BUILTIN_COMMANDS = frozenset(
     ("list", "info", "plugins", "check", "probe", "cache", "train", "test", "report", "doctor")
 )
 """Sub-commands of the core, which a plugin cannot replace."""
+
+HEAVY = frozenset(
+    [
+        "torch",
+        "torchvision",
+        "mmcv",
+        "mmdet",
+        "mmseg",
+        "mmpretrain",
+        "cv2",
+        "faiss",
+        "transformers",
+        "sentence_transformers",
+        "timm",
+        "datasets",
+        "scipy",
+        "sklearn",
+        "pandas",
+        "matplotlib",
+        "tensorflow",
+        "jax",
+        "mmengine.model",
+        "mmengine.runner",
+        "mmengine.logging",
+    ]
+)
+"""Modules that listing plugins must not import; the parts of mmengine named here import torch."""
+
+_TREE = Path(__file__).resolve().parents[2]
+
+
+def install_known(dist: str) -> str:
+    """Return how to install a distribution of kdhub's source tree: no package index has them."""
+    folder = _TREE / "plugins" / dist
+    if (folder / "pyproject.toml").is_file():
+        return f"pip install {shlex.quote(str(folder))}"
+    return f"pip install ./plugins/{dist} in a checkout of kdhub"
+
+
+def entry_line(name: str, module: str) -> str:
+    """Return the line of ``pyproject.toml`` that declares a plugin, as it should be spelt.
+
+    Args:
+        name: Entry name as it is.
+        module: Manifest module.
+    """
+    names = (module.partition(".")[0], re.sub(r"\W", "_", name).lower())
+    spelt = next((one for one in names if PLUGIN_NAME.fullmatch(one) and one not in RESERVED_SCOPES), f"kd_{names[1]}")
+    return f'write {spelt} = "{module.partition(":")[0]}" under [project.entry-points."{GROUP}"]'

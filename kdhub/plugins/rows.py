@@ -44,10 +44,10 @@ def load_rows(
     commands = dict.fromkeys(BUILTIN_COMMANDS, BUILTIN)
     for name in sorted(by_name):
         for one in by_name[name]:
-            status, reason = verdict(one, by_name[name], switches, version)
-            row = refuse(one, status, reason) if status else _load(one, switches, hooks, modules.get(name), commands)
+            refusal = verdict(one, by_name[name], switches, version)
+            row = refuse(one, *refusal) if refusal else _load(one, switches, hooks, modules.get(name), commands)
             if switches.raise_errors and row.status not in ("ok", "disabled"):
-                raise PluginError(row.reason, plugin=name, dist=one.dist, version=one.version)
+                raise PluginError(row.reason, plugin=name, dist=one.dist, version=one.version, fix=row.fix)
             rows.append(row)
     return tuple(rows)
 
@@ -73,5 +73,5 @@ def _load(
         if owner != found.name:
             hooks.unregister(name=found.name)
             reason = f"its command {command.name!r} is already one of plugin {owner!r}"
-            return refuse(found, "broken", reason, path=row.path)
+            return refuse(found, "broken", reason, "rename the command", path=row.path)
     return row

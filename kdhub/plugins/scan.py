@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from kdhub.plugins.names import GROUP
+from kdhub.errors import near_matches
+from kdhub.plugins.names import BUILTIN, GROUP, entry_line
+from kdhub.records import Diagnostic
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class Found:
     requires: tuple[str, ...] = ()
     file: Path | None = None
 
+    @property
+    def package(self) -> str:
+        """Top-level package of the manifest module."""
+        return self.module.partition(".")[0].partition(":")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -39,11 +47,11 @@ class Scan:
 
     Attributes:
         found: The plugins, sorted by name and distribution.
-        problems: Distributions that look like a plugin's but cannot be read, a line each; `kdhub doctor` shows them.
+        problems: Distributions that look like a plugin's and are none; `kdhub doctor` shows them.
     """
 
     found: tuple[Found, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Diagnostic, ...]
 
 
 def scan() -> Scan:
@@ -53,15 +61,17 @@ def scan() -> Scan:
     """
     plugins: dict[tuple[str, str], Found] = {}
     first_install: dict[str, metadata.Distribution] = {}
-    problems: list[str] = []
+    problems: list[Diagnostic] = []
     for dist in metadata.distributions():
         try:
             for found in _plugins_of(dist):
                 owner = canonicalize_name(found.dist)
                 if first_install.setdefault(owner, dist) is dist:
                     plugins[found.name, owner] = found
+            problems += _misspelt_groups(dist)
         except Exception as error:  # noqa: BLE001 - one damaged folder must not hide every other plugin
-            problems.append(f"{_place(dist)}: unreadable metadata ({type(error).__name__}: {error})")
+            detail = f"{_place(dist)}: unreadable metadata ({type(error).__name__}: {error})"
+            problems.append(Diagnostic("warn", "installed distributions", detail))
     return Scan(tuple(plugins[key] for key in sorted(plugins)), tuple(problems))
 
 
@@ -74,6 +84,23 @@ def _plugins_of(dist: metadata.Distribution) -> Iterator[Found]:
         raise ValueError("METADATA has no Name or no Version")
     for entry in entries:
         yield Found(entry.name, entry.value, name, version, tuple(dist.requires or ()))
+
+
+def _misspelt_groups(dist: metadata.Distribution) -> Iterator[Diagnostic]:
+    """Yield entry points in a group that is almost kdhub's: to every program the plugin is not there."""
+    for entry in dist.entry_points:
+        if entry.group == GROUP or not _meant(entry.group, dist):
+            continue
+        detail = f"{dist.metadata['Name']} declares {entry.name!r} in the entry-point group {entry.group!r}, which kdhub does not read"
+        yield Diagnostic("warn", "installed distributions", detail, entry_line(entry.name, entry.value))
+
+
+def _meant(group: str, dist: metadata.Distribution) -> bool:
+    first = re.split(r"[^a-z0-9]", group.lower())[0]
+    if first.startswith(BUILTIN):
+        return True
+    # other programs' groups may look like it: only a distribution that needs kdhub may have meant kdhub's
+    return bool(near_matches(first, [BUILTIN])) and any(re.match(r"kdhub\b(?!-)", line) for line in dist.requires or ())
 
 
 def _place(dist: metadata.Distribution) -> str:

@@ -7,14 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from kdhub.errors import UnknownComponentError, near_matches
 from kdhub.plugins.entry import Entry
 from kdhub.plugins.load import Loaded
-from kdhub.plugins.names import KNOWN_DISTRIBUTIONS
-
-FIX_FOR_STATUS = {
-    "broken": "see `kdhub plugins info {scope}`",
-    "disabled": "leave out the switch that keeps it from loading",
-    "incompatible": "pip install --upgrade {dist}",
-    "conflict": "uninstall one of the two",
-}
+from kdhub.plugins.names import KNOWN_DISTRIBUTIONS, PLUGIN_NAME, install_known
 
 
 def no_scope(type_: str, entries: Iterable[Entry], where: str | None) -> UnknownComponentError:
@@ -30,9 +23,9 @@ def not_installed(type_: str, scope: str, rows: Iterable[Loaded], where: str | N
     dist = KNOWN_DISTRIBUTIONS.get(scope)
     if dist:
         return UnknownComponentError(
-            f"{type_!r} is in plugin {scope!r}, which is not installed", where=where, fix=f"pip install {dist}"
+            f"{type_!r} is in plugin {scope!r}, which is not installed", where=where, fix=install_known(dist)
         )
-    installed = [row.scope for row in rows]
+    installed = list(dict.fromkeys(row.scope for row in rows if PLUGIN_NAME.fullmatch(row.scope)))
     rest = type_.partition(".")[2]
     near = [f"{name}.{rest}" for name in near_matches(scope, {*installed, *KNOWN_DISTRIBUTIONS})]
     return UnknownComponentError(
@@ -47,9 +40,9 @@ def not_ok(type_: str, row: Loaded, where: str | None) -> UnknownComponentError:
     """The plugin is installed but not loaded."""
     source = f"{row.source.dist} {row.source.version}".strip()
     return UnknownComponentError(
-        f"{type_!r}: plugin {row.scope!r} ({source}) is {row.status}: {row.reason}",
+        f"{type_!r}: plugin {row.scope!r} ({source}) is {row.condition}: {row.reason}",
         where=where,
-        fix=FIX_FOR_STATUS[row.status].format(scope=row.scope, dist=row.source.dist),
+        fix=row.fix,
     )
 
 

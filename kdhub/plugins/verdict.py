@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
-from kdhub.plugins.names import BUILTIN, PLUGIN_NAME, RESERVED_SCOPES
+from kdhub.plugins.names import BUILTIN, PLUGIN_NAME, RESERVED_SCOPES, entry_line
 from kdhub.plugins.scan import Found
 from kdhub.plugins.switches import Switches
 
+Refusal = tuple[str, str, str]
+"""Status, reason, and what to do about it."""
 
-def verdict(found: Found, same_name: Sequence[Found], switches: Switches, core_version: str) -> tuple[str, str]:
-    """Return status and reason of a found plugin; status ``""`` means that it may be loaded.
+
+def verdict(found: Found, same_name: Sequence[Found], switches: Switches, core_version: str) -> Refusal | None:
+    """Return why a found plugin is not loaded; ``None`` means that it may be.
 
     Args:
         found: The plugin to judge.
@@ -23,20 +27,41 @@ def verdict(found: Found, same_name: Sequence[Found], switches: Switches, core_v
     """
     disabled = switches.why_disabled(found.name)
     if disabled:
-        return "disabled", disabled
+        return "disabled", disabled, "leave out the switch that keeps it from loading"
+    spelling = entry_line(found.name, found.module)
     if not PLUGIN_NAME.fullmatch(found.name):
-        return "broken", f"entry name {found.name!r} must be lower-case letters, digits and _, as it is a config scope"
+        reason = f"entry name {found.name!r} must be lower-case letters, digits and _, as it is a config scope"
+        return "broken", reason, spelling
     if found.name in RESERVED_SCOPES:
-        return "broken", f"the scope {found.name!r} is reserved for the package of that name"
-    if len(same_name) > 1:
-        owners = " and ".join(f"{one.dist} {one.version}".strip() for one in same_name)
-        return "conflict", f"{owners} both provide a plugin named {found.name!r}; neither is loaded"
-    if ":" in found.module:
-        return "broken", f"the entry point must name a module, got {found.module!r}"
-    return _core_requirement(found.requires, core_version)
+        return "broken", f"the scope {found.name!r} is reserved for the package of that name", spelling
+    return (
+        _conflict(found, same_name)
+        or _not_a_module(found, spelling)
+        or _core_requirement(found.requires, found.dist, core_version)
+    )
 
 
-def _core_requirement(requires: Iterable[str], core_version: str) -> tuple[str, str]:
+def _conflict(found: Found, same_name: Sequence[Found]) -> Refusal | None:
+    """Refuse all plugins of one name but the one whose package bears it, if exactly one does."""
+    if len(same_name) == 1:
+        return None
+    owners = [one for one in same_name if one.package == found.name]
+    if len(owners) != 1:
+        both = " and ".join(f"{one.dist} {one.version}".strip() for one in same_name)
+        return "conflict", f"{both} both provide a plugin named {found.name!r}; neither is loaded", "uninstall one"
+    if owners[0] is found:
+        return None
+    reason = f"the name {found.name!r} belongs to {owners[0].dist}, whose package bears it"
+    return "conflict", reason, entry_line(found.name, found.module)
+
+
+def _not_a_module(found: Found, spelling: str) -> Refusal | None:
+    if ":" not in found.module:
+        return None
+    return "broken", f"the entry point must name a module, got {found.module!r}", spelling
+
+
+def _core_requirement(requires: Iterable[str], dist: str, core_version: str) -> Refusal | None:
     # pip enforces this when it installs the plugin, but not when it changes kdhub afterwards
     for line in requires:
         try:
@@ -47,5 +72,19 @@ def _core_requirement(requires: Iterable[str], core_version: str) -> tuple[str, 
         if canonicalize_name(requirement.name) != BUILTIN or not applies or not core_version:
             continue
         if not requirement.specifier.contains(core_version, prereleases=True):
-            return "incompatible", f"it requires {BUILTIN}{requirement.specifier}, and this is {BUILTIN} {core_version}"
-    return "", ""
+            newer = BUILTIN if _wants_newer(requirement, core_version) else dist
+            reason = f"it requires {BUILTIN}{requirement.specifier}, and this is {BUILTIN} {core_version}"
+            return "incompatible", reason, f"install a newer {newer}"
+    return None
+
+
+def _wants_newer(requirement: Requirement, core_version: str) -> bool:
+    for one in requirement.specifier:
+        try:
+            if one.operator in (">=", ">", "~=", "==") and Version(one.version.removesuffix(".*")) > Version(
+                core_version
+            ):
+                return True
+        except InvalidVersion:
+            continue
+    return False

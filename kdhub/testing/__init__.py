@@ -12,20 +12,21 @@ if TYPE_CHECKING:
         assert_plugin_contract,
         assert_schedule_contract,
     )
-    from kdhub.testing.fake_distribution import fake_distribution, write_distribution
+    from kdhub.testing.distributions import fake_distribution, write_distribution
     from kdhub.testing.isolation import isolated_plugins
     from kdhub.testing.resume import assert_resume_exact
 
-# pytest imports this package in every project of the environment: nothing heavy until it is used
+# pytest imports this package in every project of the environment: nothing heavy until it is used.
+# No module here bears the name of a function: once imported, it would hide that function.
 _ON_FIRST_USE = {
     "assert_adapter_contract": "kdhub.testing.contracts",
     "assert_loss_contract": "kdhub.testing.contracts",
     "assert_plugin_contract": "kdhub.testing.contracts",
     "assert_resume_exact": "kdhub.testing.resume",
     "assert_schedule_contract": "kdhub.testing.contracts",
-    "fake_distribution": "kdhub.testing.fake_distribution",
+    "fake_distribution": "kdhub.testing.distributions",
     "isolated_plugins": "kdhub.testing.isolation",
-    "write_distribution": "kdhub.testing.fake_distribution",
+    "write_distribution": "kdhub.testing.distributions",
 }
 
 __all__ = [

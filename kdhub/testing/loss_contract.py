@@ -33,7 +33,8 @@ def assert_loss_contract(
     a dict of scalars, in float32 and not 0 for unequal inputs; the same for the same inputs; its gradient reaches every
     student input and no teacher input; it stays finite in float16 and bfloat16 and for large values; it is zero at
     equality, with a zero gradient, if its record says so; the order of the batch does not matter; and it survives a
-    checkpoint.
+    checkpoint. In a run the distiller raises inputs to float32 and detaches the teacher's; the loss must do both itself, for
+    those who call it directly.
 
     Args:
         loss: The class, or an instance. Only with the class can state that a checkpoint misses be found.

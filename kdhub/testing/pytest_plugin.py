@@ -27,7 +27,7 @@ def install_fake(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """A function that makes a distribution as `kdhub.testing.fake_distribution` does, in a folder of its own."""
     from contextlib import ExitStack
 
-    from kdhub.testing.fake_distribution import fake_distribution
+    from kdhub.testing.distributions import fake_distribution
 
     with ExitStack() as stack:
 

@@ -59,6 +59,14 @@ def test_fill_look_check_and_train(kdhub: Callable[..., Any], stored_config: Pat
     assert "answers from store (4 records)" in trained.err
 
 
+def test_warnings_of_the_check_are_printed(kdhub: Callable[..., Any], stored_config: Path) -> None:
+    """A warning that only `kdhub check` prints is read after the teacher has run for a day."""
+    filled = kdhub("cache", stored_config)
+    assert filled.code == 0, filled.err
+    assert "warning: model.student.type: import path" in filled.err
+    assert "there is no teacher store yet" not in filled.err  # which is why the command was typed
+
+
 def test_the_teacher_is_evaluated_where_the_config_validates(kdhub: Callable[..., Any], stored_config: Path) -> None:
     """What a store's teacher reaches is the first question of whoever finds the store."""
     with stored_config.open("a", encoding="utf-8") as stream:

@@ -33,6 +33,9 @@ from kdhub.errors import GuardError, PluginError, UsageError
         (["report", "nowhere"], "no folder nowhere"),
         (["-p"], "-p has no value"),
         (["--no-plugins"], "no command"),
+        (["help", "lst"], "did you mean 'list'"),
+        (["--json", "list"], "unknown option '--json' before the command"),
+        (["--no-plugin", "list"], "did you mean '--no-plugins'"),
     ],
     ids=" ".join,
 )

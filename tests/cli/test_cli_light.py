@@ -90,6 +90,18 @@ def test_help_imports_argparse_at_most(arguments):
     assert not (HEAVY | {"mmengine", "rich", "kdhub.plugins", "kdhub.config"}) & modules
 
 
+def test_check_says_that_it_runs_the_config(tmp_path):
+    """Somebody who is told that nothing is imported would check a stranger's config without reading it."""
+    from kdhub.cli import check
+    from kdhub.cli.main import main
+
+    path = tmp_path / "config.py"
+    path.write_text(f"open({str(tmp_path / 'trace')!r}, 'w').close()\n{CONFIG}", encoding="utf-8")
+    main(["check", str(path)])
+    assert (tmp_path / "trace").exists()
+    assert "runs the file" in check.__doc__
+
+
 def test_check_imports_nothing_that_the_config_names(tmp_path):
     """The check comes first in everything, so that it must not cost what it is to save."""
     path = tmp_path / "config.py"

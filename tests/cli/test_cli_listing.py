@@ -13,7 +13,19 @@ from kdhub.plugins.names import BUILTIN_COMMANDS
 from kdhub.records import KINDS
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",), ("help",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--help",),
+        ("-h",),
+        ("help",),
+        ("--no-plugins", "--help"),
+        ("-p", "no:kdret", "-h"),
+        ("--no-plugins", "help"),
+        ("help", "--no-plugins"),
+    ],
+)
 def test_help_teaches(kdhub, arguments):
     """Somebody who types `kdhub` must learn what to type next."""
     outcome = kdhub(*arguments)
@@ -25,18 +37,20 @@ def test_help_teaches(kdhub, arguments):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself_by_examples(kdhub, capsys, command):
-    """A list of options does not say what a command is for."""
-    with pytest.raises(SystemExit) as caught:
-        kdhub(command, "--help")
-    assert caught.value.code == 0
-    assert f"Examples:\n  kdhub {command}" in capsys.readouterr().out
+    """A list of options does not say what a command is for; some people type `help train`, others `train --help`."""
+    for arguments in ((command, "--help"), ("help", command), ("--no-plugins", "help", command)):
+        with pytest.raises(SystemExit) as caught:
+            kdhub(*arguments)
+        assert caught.value.code == 0
+        assert f"Examples:\n  kdhub {command}" in capsys.readouterr().out
 
 
 def test_the_version_is_printed(kdhub):
     """The first thing an issue report asks for."""
     from importlib.metadata import version
 
-    assert kdhub("--version").out == f"kdhub {version('kdhub')}\n"
+    for switches in ((), ("--no-plugins",), ("-p", "no:kdret")):
+        assert kdhub(*switches, "--version").out == f"kdhub {version('kdhub')}\n"
 
 
 def test_no_plugin_can_take_a_command_of_the_core():

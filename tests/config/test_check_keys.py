@@ -64,7 +64,7 @@ def test_an_unknown_key_is_found_at_its_path(findings, valid, path, near):
         ("model.type", "kdhub.Distillr", "did you mean 'kdhub.Distiller'"),
         ("model.student.type", "kdcheck.Studnet", "did you mean 'kdcheck.Student'"),
         ("model.student.type", "kdchek.Student", "did you mean 'kdcheck.Student'"),
-        ("model.student.type", "kdseg.Student", "pip install kdhub-segmentation"),
+        ("model.student.type", "kdseg.Student", "plugins/kdhub-segmentation"),
         ("model.student.type", "mmpose.TopdownPoseEstimator", "package 'mmpose' is not installed"),
         ("model.student.type", 3, "expected a name or a class"),
         ("model.objectives.logits.loss.type", "kdhub.SpatialResize", "is an adapter; this place wants a loss"),

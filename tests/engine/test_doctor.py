@@ -70,6 +70,18 @@ def test_no_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.level, found.fix) == ("fail", "pip install opencv-python-headless")
 
 
+@pytest.mark.parametrize("other", ["opencv-python", "opencv-contrib-python"])
+def test_two_opencvs(installed: dict[str, str], other: str) -> None:
+    """Two distributions of one version look harmless, until pip removes one of them and with it the files of both."""
+    installed["opencv-python-headless"] = installed[other] = "5.0.0.93"
+    found = diagnosed("OpenCV")
+    assert found.level == "warn"
+    assert f"opencv-python-headless 5.0.0.93, {other} 5.0.0.93 own the same folder" in found.detail
+    assert found.fix.startswith(f"pip uninstall -y {other}; pip install --force-reinstall")
+    del installed[other]
+    assert diagnosed("OpenCV").level == "ok"
+
+
 def test_data_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that names no folder makes every data set look absent."""
     monkeypatch.setenv("KDHUB_DATA", str(tmp_path))

@@ -42,7 +42,9 @@ def load_fakes(tmp_path):
     def load(**switches):
         scanned = scan()
         fakes = tuple(found for found in scanned.found if not found.dist.startswith("kdhub"))
-        problems = tuple(problem for problem in scanned.problems if str(tmp_path) in problem)
+        problems = tuple(
+            problem for problem in scanned.problems if str(tmp_path) in problem.detail or "-dist" in problem.detail
+        )
         return PluginManager(Scan(fakes, problems), Switches(**switches))
 
     return load

@@ -6,6 +6,7 @@ import warnings
 import pytest
 
 from kdhub.errors import PluginError, UnknownComponentError
+from kdhub.plugins import names
 
 PARTS = """
     @hookimpl
@@ -15,11 +16,14 @@ PARTS = """
         yield LossSpec(name="LostLoss", target="kdtoy.losses:LostLos", summary="x")
         yield LossSpec(name="FastLoss", target="kdtoy.fast:FastLoss", summary="x", needs=("fast",))
         yield LossSpec(name="TornLoss", target="kdtoy.torn:TornLoss", summary="x")
+        yield LossSpec(name="GoneLoss", target="kdtoy.loses:BPKDLoss", summary="x")
+        yield LossSpec(name="BareLoss", target="kdtoy.bare:BareLoss", summary="x")
 """
 FILES = {
     "losses.py": "class BPKDLoss: pass\nclass OldLoss: pass\nclass LostLoss: pass\n",
     "fast.py": "import quick_library.deep",
     "torn.py": "raise RuntimeError('no device')",
+    "bare.py": "import absent_library.deep",
 }
 
 
@@ -45,13 +49,34 @@ def test_found_by_name_and_by_alias(toy):
     assert toy.find("kdtoy.BPKD").load() is sys.modules["kdtoy.losses"].BPKDLoss
 
 
-def test_known_plugin_that_is_not_installed_gives_the_line_to_type(toy):
-    """Cause one: a config from the internet, and the plugin it needs is not there."""
+@pytest.mark.parametrize("in_checkout", [True, False])
+def test_known_plugin_that_is_not_installed_gives_the_line_to_type(toy, monkeypatch, tmp_path, in_checkout):
+    """Cause one: a config needs a plugin of kdhub's source tree. No package index has it, and a stranger may take its name there."""
+    folder = tmp_path / "plugins" / "kdhub-segmentation"
+    if in_checkout:
+        folder.mkdir(parents=True)
+        (folder / "pyproject.toml").touch()
+    monkeypatch.setattr(names, "_TREE", tmp_path)
     text = message(toy, "kdseg.BPKDLoss", "loss", where="model.objectives.edge.loss")
+    line = f"pip install {folder}" if in_checkout else "pip install ./plugins/kdhub-segmentation in a checkout of kdhub"
     assert text == (
-        "model.objectives.edge.loss: 'kdseg.BPKDLoss' is in plugin 'kdseg', which is not installed"
-        " -> pip install kdhub-segmentation"
+        f"model.objectives.edge.loss: 'kdseg.BPKDLoss' is in plugin 'kdseg', which is not installed -> {line}"
     )
+
+
+def test_a_plugin_that_nobody_wrote_is_not_advised(toy):
+    """A name that is not in the tree sends the user to whatever a stranger publishes under it."""
+    assert not toy.owns("kddet.Loss")
+    assert "pip install" not in message(toy, "kddet.Loss")
+
+
+def test_the_scope_of_a_plugin_with_a_dash_is_not_suggested(install_plugin, load_fakes):
+    """'kd-dash.Loss' can never be written in a config; the way out is the right spelling of the entry name."""
+    install_plugin("kddash", entry_points={"kd-dash": "kddash.plugin"})
+    text = message(load_fakes(), "kddash.Loss")
+    assert "plugin 'kd-dash' (kddash-dist 1.0) is broken: entry name 'kd-dash' must be lower-case" in text
+    assert text.endswith('-> write kddash = "kddash.plugin" under [project.entry-points."kdhub.plugins"]')
+    assert "kd-dash." not in message(load_fakes(), "kd_dash.Loss")
 
 
 def test_unknown_scope_lists_the_installed_ones(toy):
@@ -89,7 +114,7 @@ def test_conflict_names_both_distributions(install_plugin, load_fakes):
     install_plugin("kdtwin", dist="first")
     install_plugin("kdtwin", dist="second")
     text = message(load_fakes(), "kdtwin.Anything")
-    assert "is conflict: first 1.0 and second 1.0 both provide a plugin named 'kdtwin'" in text
+    assert "is in conflict: first 1.0 and second 1.0 both provide a plugin named 'kdtwin'" in text
 
 
 def test_no_such_name_offers_the_nearest_then_the_list(toy):
@@ -138,6 +163,17 @@ def test_a_missing_module_names_the_extra_that_provides_it(toy):
     assert "No module named 'quick_library'" in text
     assert "pip install 'kdtoy-dist[fast]'" in text
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_a_missing_module_is_the_plugin_s_own_or_another_s(toy):
+    """Nobody can install the plugin's own module: its name is misspelt, and only for another's is there something to install."""
+    with pytest.raises(
+        PluginError, match="did you mean 'kdtoy.losses'\\? 'kdtoy.loses' would be the plugin's own module"
+    ) as own:
+        toy.find("kdtoy.GoneLoss").load()
+    assert "install" not in str(own.value)
+    with pytest.raises(PluginError, match="-> install what provides module 'absent_library'$"):
+        toy.find("kdtoy.BareLoss").load()
 
 
 def test_any_failure_of_a_target_s_module_names_the_plugin(toy):

@@ -84,6 +84,21 @@ def test_two_distributions_with_one_name_are_both_refused(install_plugin, load_f
     assert "kdtwin" not in sys.modules
 
 
+@pytest.mark.parametrize("thief", ["a-thief", "z-thief"])
+def test_of_two_distributions_with_one_name_the_owner_of_the_package_stays(install_plugin, load_fakes, thief):
+    """A distribution that takes a name by mistake must not switch off the plugin whose package bears it."""
+    body = LOSS.format(name="kdowner")
+    install_plugin("kdowner", body, dist="m-owner", files={"losses.py": "class Toy: pass"})
+    install_plugin("kdtaker", dist=thief, entry_points={"kdowner": "kdtaker.plugin"})
+    manager = load_fakes()
+    rows = {row.source.dist: row for row in manager.plugins}
+    assert (rows["m-owner"].status, rows[thief].status) == ("ok", "conflict")
+    assert rows[thief].reason == "the name 'kdowner' belongs to m-owner, whose package bears it"
+    assert rows[thief].fix.startswith('write kdtaker = "kdtaker.plugin"')
+    assert manager.find("kdowner.Toy").load().__module__ == "kdowner.losses"
+    assert "kdtaker" not in sys.modules
+
+
 def test_a_second_install_of_one_distribution_is_no_conflict(install_plugin, load_fakes):
     """An editable install beside a copy in site-packages is one plugin; Python imports the first on the path."""
     install_plugin("kdtwice", version="1.0")
@@ -113,15 +128,27 @@ def test_the_plugin_s_requirement_on_kdhub_is_read_again(install_plugin, row_of,
     assert ("kdreq" in sys.modules) is (status == "ok")
 
 
-@pytest.mark.parametrize(("level", "advice"), [(API_LEVEL + 1, "upgrade kdhub"), (0, "upgrade the plugin")])
+@pytest.mark.parametrize(
+    ("level", "advice"), [(API_LEVEL + 1, "install a newer kdhub"), (0, "install a newer kdlevel-dist")]
+)
 def test_another_api_level_is_incompatible(install_plugin, row_of, level, advice):
-    """Hooks of another level may have the same names and other meanings."""
+    """Hooks of another level may have other meanings; of plugin and kdhub exactly the older one is to be replaced."""
     info = "from kdhub import PluginInfo, hookimpl\n@hookimpl\ndef kdhub_plugin_info():\n"
     install_plugin("kdlevel", info=f"{info}    return PluginInfo(summary='x', api_level={level})\n")
     row = row_of("kdlevel")
     assert row.status == "incompatible"
     assert f"API level {level}" in row.reason
-    assert advice in row.reason
+    assert "upgrade" not in row.reason
+    assert row.fix == advice
+
+
+@pytest.mark.parametrize(
+    ("requires", "advice"), [("kdhub>=99", "kdhub"), ("kdhub==99.*", "kdhub"), ("kdhub<0.0.1", "kdreq-dist")]
+)
+def test_an_unmet_requirement_on_kdhub_says_which_of_the_two_is_old(install_plugin, row_of, requires, advice):
+    """To upgrade the plugin cannot help where it is kdhub that is too old."""
+    install_plugin("kdreq", requires=[requires])
+    assert row_of("kdreq").fix == f"install a newer {advice}"
 
 
 @pytest.mark.parametrize("name", ["kdhub", "mmseg", "torch"])
@@ -144,14 +171,46 @@ def test_a_thief_of_the_core_s_scope_takes_nothing(install_plugin, load_fakes):
 
 @pytest.mark.parametrize(
     ("entry_points", "reason"),
-    [({"kd-dash": "kdodd.plugin"}, "config scope"), ({"kdodd": "kdodd.plugin:thing"}, "must name a module")],
+    [
+        ({"kd-dash": "kdodd.plugin"}, "config scope"),
+        ({"KDOdd": "kdodd.plugin"}, "config scope"),
+        ({"mmseg": "kdodd.plugin"}, "reserved"),
+        ({"kdodd": "kdodd.plugin:thing"}, "must name a module"),
+    ],
 )
 def test_an_entry_point_that_cannot_work_is_refused(install_plugin, load_fakes, entry_points, reason):
-    """A name with a dash can never be written as scope.Name, and an object is no manifest."""
+    """A name with a dash can never be written as scope.Name, and an object is no manifest; doctor spells what works."""
     install_plugin("kdodd", entry_points=entry_points)
-    row = load_fakes().plugins[-1]
+    manager = load_fakes()
+    row = manager.plugins[-1]
     assert row.status == "broken"
     assert reason in row.reason
+    fixes = [one.fix for one in manager.doctor() if reason in one.detail]
+    assert fixes == ['write kdodd = "kdodd.plugin" under [project.entry-points."kdhub.plugins"]']
+
+
+@pytest.mark.parametrize(
+    "group", ["kdhub.plugin", "kdhub_plugins", "kdhub", "KDHub.Plugins", "kdhub:plugins", "kdhbu.plugins"]
+)
+def test_a_misspelt_group_is_told_by_doctor(install_plugin, load_fakes, group):
+    """To kdhub such a plugin is not there at all, so no row can say why."""
+    info = install_plugin("kdlost")
+    (info / "entry_points.txt").write_text(f"[{group}]\nkdlost = kdlost.plugin\n", encoding="utf-8")
+    manager = load_fakes()
+    assert [row.scope for row in manager.plugins] == ["kdhub"]
+    (told,) = [one for one in manager.doctor() if "kdlost-dist" in one.detail]
+    assert repr(group) in told.detail
+    assert told.fix == 'write kdlost = "kdlost.plugin" under [project.entry-points."kdhub.plugins"]'
+
+
+@pytest.mark.parametrize(
+    ("group", "requires"), [("mypy.plugins", "kdhub"), ("hub.plugins", "numpy"), ("console_scripts", "kdhub")]
+)
+def test_a_group_of_another_program_is_left_alone(install_plugin, load_fakes, group, requires):
+    """A doctor that takes other programs' plugins for misspelt ones is not listened to."""
+    info = install_plugin("kdlost", requires=[requires])
+    (info / "entry_points.txt").write_text(f"[{group}]\nkdlost = kdlost.plugin\n", encoding="utf-8")
+    assert not [one for one in load_fakes().doctor() if "kdlost-dist" in one.detail]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +257,21 @@ def test_a_broken_plugin_leaves_no_hook_behind(install_plugin, load_fakes):
         """,
     )
     manager = load_fakes()
-    assert manager.plugins[-1].reason == "a registration hook raised ValueError: late"
+    assert manager.plugins[-1].reason == "kdhub_losses raised ValueError: late"
     assert "kdbad" not in dict(manager._hooks.list_name_plugin())
     assert manager.propose_adapter((2, 4), (2, 8)) != [{"type": "kdbad.X"}]
+
+
+@pytest.mark.parametrize(
+    ("hook", "record"),
+    [
+        ("kdhub_losses", "LossSpec(name='A', taget='kdbad.a:A', summary='x')"),
+        ("kdhub_recipes", "Recipe(name='a', file='a.py')"),
+        ("kdhub_add_commands", "Command(name='a', summary='x')"),
+    ],
+)
+def test_an_unknown_field_of_a_record_names_the_hook(install_plugin, row_of, hook, record):
+    """A reason without the hook's name makes an author search through all of them; a generator raises late."""
+    for statement in (f"return [{record}]", f"yield {record}"):
+        install_plugin("kdbad", f"@hookimpl\ndef {hook}():\n    {statement}\n", version=f"1.{len(statement)}")
+        assert row_of("kdbad").reason.startswith(f"{hook} raised TypeError: ")

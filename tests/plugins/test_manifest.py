@@ -39,7 +39,7 @@ BROKEN = {
     ),
     "bad record": (
         "@hookimpl\ndef kdhub_losses():\n    return [LossSpec(name='A b', target='{p}.a:A', summary='x')]",
-        "a registration hook raised ValueError: LossSpec 'A b': a name must be a plain identifier",
+        "kdhub_losses raised ValueError: LossSpec 'A b': a name must be a plain identifier",
     ),
     "name twice": (
         """
@@ -82,9 +82,9 @@ def kdhub_recipes():
     ),
     "late failure of a generator": (
         "@hookimpl\ndef kdhub_losses():\n    yield LossSpec(name='A', target='{p}.a:A', summary='x')\n    1 / 0",
-        "a registration hook raised ZeroDivisionError",
+        "kdhub_losses raised ZeroDivisionError",
     ),
-    "exit in a hook": ("@hookimpl\ndef kdhub_losses():\n    raise SystemExit", "a registration hook raised SystemExit"),
+    "exit in a hook": ("@hookimpl\ndef kdhub_losses():\n    raise SystemExit", "kdhub_losses raised SystemExit"),
 }
 
 

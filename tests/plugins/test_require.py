@@ -21,11 +21,11 @@ def test_met_requirements_pass(manager):
 @pytest.mark.parametrize(
     ("requirement", "expected"),
     [
-        ("kdhub-segmentation>=0.2", ["kdhub-segmentation is not installed", "pip install 'kdhub-segmentation>=0.2'"]),
+        ("kdhub-segmentation>=0.2", ["kdhub-segmentation is not installed", "plugins/kdhub-segmentation"]),
         ("kdx-toi", ["did you mean 'kdx-toy'?"]),
         ("kdx-toy>=0.3", ["kdx-toy 0.2 is installed, >=0.3 is required", "pip install 'kdx-toy>=0.3'"]),
         ("kdx-sad", ["kdx-sad is installed, but its plugin 'kdsad' is broken", "missing_module"]),
-        ("kdhub>=99", ["kdhub", ">=99 is required"]),
+        ("kdhub>=99", ["kdhub", ">=99 is required", "-> install a newer kdhub"]),
         ("not a requirement", ["'not a requirement' is not a requirement", "kdhub-segmentation>=0.2"]),
     ],
 )
@@ -42,3 +42,12 @@ def test_all_failures_are_told_at_once(manager):
     with pytest.raises(UsageError, match=r"pip install 'kdx-toy>=0\.3' 'kdx-other'") as caught:
         manager.require(["kdx-toy>=0.3", "kdx-other", "kdx-sad"])
     assert "kdx-sad is installed, but" in str(caught.value)
+
+
+@pytest.mark.parametrize("requirement", ["kdhub-segmentation>=0.2", "kdhub-segmentatoin", "kdhub>=99"])
+def test_nothing_is_advised_that_no_index_has(manager, requirement):
+    """Whoever publishes kdhub's own or a misspelt name on an index would be installed by everybody who types the line."""
+    with pytest.raises(UsageError) as caught:
+        manager.require([requirement])
+    assert f"pip install '{requirement}'" not in str(caught.value)
+    assert f"pip install {requirement}" not in str(caught.value)

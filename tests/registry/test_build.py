@@ -85,7 +85,7 @@ def test_a_value_without_type_is_refused(toy, cfg, expected):
     [
         ("kdtoy.ToyMetric", "'kdtoy.ToyMetric' is a metric; this place wants a loss"),
         ("kdtoy.ToyLos", "did you mean 'kdtoy.ToyLoss'"),
-        ("kdseg.BPKDLoss", "pip install kdhub-segmentation"),
+        ("kdseg.BPKDLoss", "plugins/kdhub-segmentation"),
         ("kdsad.Any", "plugin 'kdsad' (kdsad-dist 1.0) is broken"),
         ("kdtyo.ToyLoss", "did you mean 'kdtoy.ToyLoss'"),
         ("ToyLoss", "did you mean 'kdtoy.ToyLoss'"),

@@ -97,7 +97,7 @@ def test_a_name_of_the_parent_is_not_borrowed(toy):
         (MODELS, "kdtoy.ToyLos", "did you mean 'kdtoy.ToyLoss'"),
         (METRICS, "kdtoy.ToyLoss", "'kdtoy.ToyLoss' is a loss; this place wants a metric"),
         (HOOKS, "kdsad.Anything", "is broken: importing its manifest raised ValueError: torn"),
-        (MODELS, "kdseg.BPKDLoss", "pip install kdhub-segmentation"),
+        (MODELS, "kdseg.BPKDLoss", "plugins/kdhub-segmentation"),
     ],
 )
 def test_mmengine_s_own_build_gives_our_message(toy, root, type_, reason):

@@ -126,10 +126,18 @@ def test_a_plugin_that_is_not_installed():
         assert_plugin_contract("kdnowhere")
 
 
-@pytest.mark.parametrize("place", ["imports", "package"])
-def test_a_heavy_manifest_is_found(install_fake, place):
-    """One manifest that imports torch makes every `kdhub --help` take seconds, for all users of all plugins."""
-    assert "importing kdexample.plugin imports" in (told := failure(install_fake, **{place: "import torch"}))
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("imports", "import torch"),
+        ("package", "import torch"),
+        ("components", METRIC.format(name="number") + " for _ in [__import__('torch')]"),
+        ("imports", "from kdexample import parts"),
+    ],
+)
+def test_a_heavy_manifest_is_found(install_fake, place, text):
+    """One manifest that imports torch, or a hook of it that does, makes every kdhub command take seconds for all users."""
+    assert "loading kdexample.plugin imports" in (told := failure(install_fake, **{place: text}))
     assert "torch" in told
 
 

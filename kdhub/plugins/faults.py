@@ -1,0 +1,170 @@
+"""What is wrong with a plugin that loads: targets, recipe files and imports, looked up without importing any of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+from kdhub.errors import near_matches
+from kdhub.plugins.load import Loaded
+from kdhub.plugins.modules import find_module, install_missing, near_modules
+from kdhub.plugins.names import BUILTIN, HEAVY, PLUGIN_NAME, entry_line
+from kdhub.records import Command, Component, Diagnostic
+
+
+def faults(row: Loaded) -> tuple[Diagnostic, ...]:
+    """Find what a loaded plugin offers and nobody can use, and what makes it a burden to others.
+
+    Looks at source files only. What a module defines at run time is taken for granted.
+
+    Args:
+        row: The plugin; the built-in one and one that is not ``ok`` have no faults of this kind.
+
+    Returns:
+        ``fail`` for a target, own import or recipe file that is not there, ``warn`` for a heavy manifest or a scope that
+        is not the name of the package.
+    """
+    if row.status != "ok" or row.source.plugin == BUILTIN:
+        return ()
+    sources = _Sources(row.package)
+    title = f"plugin {row.scope!r} ({row.source.dist} {row.source.version})"
+    found = [*_naming(row), *_weight(row, sources)]
+    offered: tuple[Component | Command, ...] = (*row.components, *row.commands)
+    for named in offered:
+        label = f"{row.scope}.{named.name}" if isinstance(named, Component) else f"command {named.name!r}"
+        optional = set()
+        if isinstance(named, Component) and row.info is not None:
+            optional = {module for extra in named.needs for module in row.info.extras[extra]}
+        found += [("fail", f"{label}: {what}", fix) for what, fix in _target(named.target, optional, row, sources)]
+    found += [("fail", what, fix) for what, fix in _recipes(row)]
+    return tuple(Diagnostic(level, title, detail, fix) for level, detail, fix in dict.fromkeys(found))
+
+
+def package_folder(row: Loaded) -> Path:
+    """Return the folder of a plugin's package, below which its recipes lie."""
+    spec = find_module(row.package)
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(locations[0]) if locations else Path(row.path).parent
+
+
+class _Sources:
+    """The modules of one package as their source tells; each is looked up and parsed once."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.found = cache(find_module)
+        self.tree = cache(self._tree)
+        self._imported = cache(self._read_imports)
+
+    def own(self, module: str) -> bool:
+        """Whether a module is one of the package's."""
+        return module.partition(".")[0] == self.package
+
+    def imports(self, module: str) -> Iterator[tuple[str, str]]:
+        """Yield each module that importing ``module`` surely imports, with the own module that does so."""
+        parts = module.split(".")
+        waiting = [".".join(parts[: end + 1]) for end in range(len(parts))]
+        seen = set()
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            for name in self._imported(one):
+                yield name, one
+                if self.own(name):
+                    waiting.append(name)
+
+    def _tree(self, module: str) -> ast.Module | None:
+        spec = self.found(module)
+        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+            return None
+        try:
+            return ast.parse(Path(spec.origin).read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            return None
+
+    def _read_imports(self, module: str) -> tuple[str, ...]:
+        """Return what is imported whenever the module is: an import inside ``try`` or ``if`` may be meant to fail."""
+        tree, names = self.tree(module), []
+        for node in tree.body if tree is not None else ():
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                source = self._source(module, node)
+                names.append(source)
+                inner = [f"{source}.{alias.name}" for alias in node.names] if self.own(source) else []
+                names += [name for name in inner if self.found(name) is not None]
+        return tuple(names)
+
+    def _source(self, module: str, node: ast.ImportFrom) -> str:
+        parts = module.split(".")
+        spec = self.found(module)
+        is_package = spec is not None and spec.submodule_search_locations is not None
+        base = parts[: len(parts) - node.level + is_package] if node.level else []
+        return ".".join((*base, *filter(None, [node.module])))
+
+
+def _naming(row: Loaded) -> Iterator[tuple[str, str, str]]:
+    if row.scope != row.package and PLUGIN_NAME.fullmatch(row.package):
+        detail = f"the entry name {row.scope!r} is not the import package {row.package!r}"
+        yield "warn", detail, entry_line(row.scope, row.module)
+
+
+def _weight(row: Loaded, sources: _Sources) -> Iterator[tuple[str, str, str]]:
+    if not row.source.version:  # a one-off plugin is loaded only when it is asked for
+        return
+    imported = {name for name, _ in sources.imports(row.module)}
+    heavy = {one for one in HEAVY if any(f"{name}.".startswith(f"{one}.") for name in imported)} | {*row.heavy}
+    if heavy:
+        detail = f"its manifest imports {', '.join(sorted(heavy))}, so every kdhub command of every user waits for it"
+        yield "warn", detail, "name targets as 'module:attribute', and import them nowhere in the manifest"
+
+
+def _target(target: str, optional: set[str], row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:
+    module, _, attribute = target.partition(":")
+    if sources.found(module) is None:
+        yield f"target {target!r}: no module {module!r}", _correct(near_modules(module))
+        return
+    tree = sources.tree(module)
+    names = _defined(tree) if tree is not None else None
+    if names is not None and (head := attribute.partition(".")[0]) not in names:
+        yield f"target {target!r}: {module} defines no {head!r}", _correct(near_matches(head, names))
+    extras = row.info.extras if row.info is not None else {}
+    for name, importer in sources.imports(module):
+        head = name.partition(".")[0]
+        if sources.found(name if sources.own(name) else head) is None and head not in optional:
+            extra = next((extra for extra, modules in extras.items() if head in modules), None)
+            fix = install_missing(name, row.package, row.source.dist, extra)
+            yield f"{importer} imports {name!r}, which is not there", fix
+
+
+def _recipes(row: Loaded) -> Iterator[tuple[str, str]]:
+    folder = package_folder(row)
+    for recipe in row.recipes:
+        if not (folder / recipe.path).is_file():
+            there = [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
+            what = f"recipe {row.scope}:{recipe.name}: no file {recipe.path!r} in {folder}"
+            yield what, _correct(near_matches(recipe.path, there))
+
+
+def _correct(near: Iterable[str]) -> str:
+    meant = " or ".join(map(repr, near))
+    return f"did you mean {meant}?" if meant else "correct its record in the manifest"
+
+
+def _defined(tree: ast.Module) -> set[str] | None:
+    """Return the names that a module binds; ``None`` if source alone does not tell."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("globals", "exec"):
+            return None
+    return None if names & {"*", "__getattr__"} else names
