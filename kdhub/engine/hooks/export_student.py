@@ -13,6 +13,7 @@ from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
 from kdhub.files import atomic_folder
+from kdhub.inner import inner_of
 
 FOLDER = "student"
 
@@ -37,7 +38,7 @@ class ExportStudentHook(Hook):
     def _export(self, runner: Any, name: str, iteration: int) -> None:
         with atomic_folder(Path(runner.work_dir, name)) as partial, as_evaluated(runner):
             load = kdhub.init().export_student(
-                student_of(runner.model), partial, runner.cfg.to_dict(), metainfo_of(runner)
+                inner_of(student_of(runner.model)), partial, runner.cfg.to_dict(), metainfo_of(runner)
             )
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
