@@ -15,18 +15,25 @@ from kdhub.records import API_LEVEL, Command, Component, Diagnostic, LossSpec, P
 if TYPE_CHECKING:
     from kdhub.distill.distiller import Distiller
     from kdhub.distill.teachers import ModelTeacher
+    from kdhub.models.accuracy import Accuracy
+    from kdhub.models.torch_dataset import TorchDataset
+    from kdhub.models.torch_model import TorchModel
     from kdhub.registry.active import init
     from kdhub.registry.build import build
 
 _ON_FIRST_USE = {
+    "Accuracy": "kdhub.models.accuracy",
     "Distiller": "kdhub.distill.distiller",
     "ModelTeacher": "kdhub.distill.teachers",
+    "TorchDataset": "kdhub.models.torch_dataset",
+    "TorchModel": "kdhub.models.torch_model",
     "build": "kdhub.registry.build",
     "init": "kdhub.registry.active",
 }
 
 __all__ = [
     "API_LEVEL",
+    "Accuracy",
     "Command",
     "Component",
     "Diagnostic",
@@ -38,6 +45,8 @@ __all__ = [
     "PluginError",
     "PluginInfo",
     "Recipe",
+    "TorchDataset",
+    "TorchModel",
     "UnknownComponentError",
     "UsageError",
     "build",

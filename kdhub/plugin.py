@@ -96,13 +96,19 @@ def kdhub_losses() -> Iterable[LossSpec]:
 
 @hookimpl
 def kdhub_components() -> Iterable[Component]:
-    """Offer the distiller, the schedules and the runner's parts."""
+    """Offer the distiller, what makes plain torch code a part of a run, the schedules and the runner's parts."""
     yield Component(
         kind="distiller",
         name="Distiller",
         target="kdhub.distill.distiller:Distiller",
         summary="Trains a student on its own losses and on objectives read from a teacher",
     )
+    for kind, name, module, summary in (
+        ("model", "TorchModel", "torch_model", "Any nn.Module: torchvision's, timm's, transformers', one's own"),
+        ("dataset", "TorchDataset", "torch_dataset", "Any map-style data set that can be imported"),
+        ("metric", "Accuracy", "accuracy", "In how many samples the right class is among the k best scores"),
+    ):
+        yield Component(kind=kind, name=name, target=f"kdhub.models.{module}:{name}", summary=summary)
     for name, summary in (
         ("ConstantSchedule", "One value throughout"),
         ("LinearSchedule", "Straight line from one value to another"),

@@ -11,11 +11,12 @@ import kdhub
 PACKAGE = Path(kdhub.__file__).parent
 # from the ground up; a module may import from its own floor and from those below
 FLOORS = (
-    ("errors", "records", "hookspec", "files", "sealed", "described"),
+    ("errors", "records", "hookspec", "files", "sealed", "described", "inner"),
     ("plugins", "registry"),
     ("config",),
     ("checkpoint",),
     ("distill", "store"),
+    ("models",),
     ("engine",),
     ("cli", "testing"),
 )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kdhub.checkpoint.download import local_file
 from kdhub.checkpoint.reading import read_checkpoint
 from kdhub.errors import UsageError
+from kdhub.inner import inner_of
 
 _WRAPPERS = ("", "module.", "model.", "student.", "teacher.")
 """Prefixes that training tools put before a model's own names; ``student.`` is the `Distiller`'s."""
@@ -54,6 +55,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], where: str, str
     Raises:
         UsageError: If the weights do not fit.
     """
+    model = best_fit((model,), weights)
     own = model.state_dict()
     prefix, found = _prefix_of(model, weights)
     if own and not found:
@@ -123,8 +125,9 @@ def weights_of(content: Mapping[str, Any], path: str | Path) -> Mapping[str, Ten
 
 
 def best_fit(models: Iterable[nn.Module], weights: Mapping[str, Tensor]) -> nn.Module:
-    """Return the model in which most of the names occur, the first of several."""
-    return max(models, key=lambda model: _prefix_of(model, weights)[1])
+    """Return the model in which most of the names occur, the first of several; each also as what it stands for."""
+    candidates = [one for model in models for one in (model, inner_of(model))]
+    return max(candidates, key=lambda model: _prefix_of(model, weights)[1])
 
 
 def _prefix_of(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[str, int]:

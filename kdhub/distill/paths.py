@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from kdhub.errors import UsageError, near_matches
+from kdhub.inner import INNER
 
 _WRAPPERS = (
     "DistributedDataParallel",
@@ -31,7 +32,7 @@ class Place(NamedTuple):
 
 
 def unwrap(model: Any) -> Any:
-    """Return the model inside DDP, FSDP and ``torch.compile`` wrappers.
+    """Return the model inside DDP, FSDP and ``torch.compile`` wrappers, and the module that it stands for (`kdhub.inner`).
 
     A path must mean the same module on one process and on eight; left wrapped, every path would gain a ``module.`` and
     taps would silently never fire.
@@ -43,6 +44,8 @@ def unwrap(model: Any) -> Any:
             model = model._fsdp_wrapped_module
         elif type(model).__name__ in _WRAPPERS:
             model = model.module
+        elif getattr(model, INNER, None) is not None:
+            model = getattr(model, INNER)
         else:
             return model
 

@@ -8,6 +8,8 @@ from typing import Any
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from kdhub.inner import inner_of
+
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """Take off what stands around a model for training on several devices."""
@@ -30,7 +32,8 @@ def teachers_of(model: nn.Module) -> Mapping[str, Any]:
 
 def described_model(model: nn.Module) -> dict[str, Any]:
     """Return ``type``, the name of its class, and ``parameters``, their number."""
-    return {"type": type(model).__name__, "parameters": parameter_count(model)}
+    meant = inner_of(model)
+    return {"type": type(meant).__name__, "parameters": parameter_count(meant)}
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from mmengine.registry import Registry
@@ -74,13 +76,37 @@ def _from_mmengine(kind: str, type_: str, registry: Registry, where: str | None)
         return found
     root = registry.root
     scope, _, name = type_.partition(".")
-    if "." not in name and scope not in {root.scope, *root.children, *RESERVED_SCOPES}:
+    known = {root.scope, *root.children, *RESERVED_SCOPES}
+    if "." not in name and scope not in known and not (name and find_spec(scope)):
         return init().find(type_, kind, where=where)  # raises: it knows what is wrong with an unknown scope
+    reason, near = _import_problem(type_)
     raise UnknownComponentError(
         f"{type_!r} is not in mmengine's registry {root.name!r} and cannot be imported",
         where=where,
-        near=near_matches(type_, {*root.module_dict, *(entry.type for entry in init().components(kind))}),
+        got=reason,
+        near=near or near_matches(type_, {*root.module_dict, *(entry.type for entry in init().components(kind))}),
     )
+
+
+def _import_problem(path: str) -> tuple[str | None, tuple[str, ...]]:
+    """Say why an import path leads nowhere, and what is near the part that is not there; mmengine keeps both to itself."""
+    names = path.split(".")
+    owner: Any = None
+    for position, name in enumerate(names):
+        there = ".".join(names[:position])
+        if owner is not None and hasattr(owner, name):
+            owner = getattr(owner, name)
+            continue
+        try:
+            owner = importlib.import_module(f"{there}.{name}" if there else name)
+        except ImportError as error:
+            if position == 0:
+                return (str(error), ()) if len(names) > 1 else (None, ())
+            if getattr(error, "name", None) in (f"{there}.{name}", there):
+                near = near_matches(name, dir(owner))
+                return f"{there!r} has no {name!r}", tuple(f"{there}.{one}" for one in near)
+            return str(error), ()  # it is there and itself imports what is not
+    return None, ()
 
 
 def _construct(target: Any, type_: Any, keywords: Mapping[str, Any], where: str | None) -> Any:

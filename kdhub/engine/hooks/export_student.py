@@ -15,6 +15,7 @@ from kdhub.engine.models import student_of
 from kdhub.engine.saving import metainfo_of
 from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
+from kdhub.inner import inner_of
 
 FOLDER = "student"
 
@@ -60,7 +61,7 @@ class ExportStudentHook(Hook):
             student = student_of(runner.model)
             require_finite(student, name)
             with atomic_folder(Path(runner.work_dir, name)) as partial:
-                load = kdhub.init().export_student(student, partial, runner.cfg.to_dict(), metainfo_of(runner))
+                load = kdhub.init().export_student(inner_of(student), partial, runner.cfg.to_dict(), metainfo_of(runner))
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()
