@@ -122,10 +122,10 @@ class Objective(nn.Module):
         """Apply the adapters to the values they are meant for."""
         adapted = dict(values)
         for name, chain in self.adapters.items():
-            adapted[name] = self.apply(chain, name, values[name], values[self.partners[name]])
+            adapted[name] = self.run_adapters(chain, name, values[name], values[self.partners[name]])
         return adapted
 
-    def apply(self, chain: nn.Module, name: str, value: Any, like: Any) -> Any:
+    def run_adapters(self, chain: nn.Module, name: str, value: Any, like: Any) -> Any:
         """Run the adapters of one loss input.
 
         Args:

@@ -177,7 +177,7 @@ def _gradients(term: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...] 
 
 def _run(objective: Objective, name: str, values: Mapping[str, Any], like: Any) -> Any:
     with undisturbed():
-        return objective.apply(copy.deepcopy(objective.adapters[name]), name, values[name], like)
+        return objective.run_adapters(copy.deepcopy(objective.adapters[name]), name, values[name], like)
 
 
 def _other_content(tensor: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def require_all_samples(objective: Objective, raw: dict[str, Any], adapted: dict
             or len(after) == len(like)
         ):
             continue
-        for adapter, type_ in zip(objective.adapters[name], objective.adapter_types[name], strict=True):
+        for adapter, type_ in zip(objective.adapters[name].children(), objective.adapter_types[name], strict=True):
             value = adapter(before, like)
             if len(value) != len(before):
                 what = f"made {len(value)} of {len(before)} samples"

@@ -35,8 +35,8 @@ _REMEDIES = {
     "(train_dataloader.num_workers, .batch_size)",
     "Bus error": f"shared memory is probably full: {_MORE_SHARED_MEMORY}",
 }
-_UNUSED = "Expected to have finished reduction in the prior iteration"
-"""How torch's DDP begins a page about parameters that no loss used."""
+_UNUSED = "has parameters that were not used in producing loss"
+"""From the page that torch's DDP writes about parameters without a gradient."""
 
 _DATA_LOADER = ("utils", "data", "dataloader.py")
 _LOOK_CLOSER = "train_dataloader.num_workers=0 shows what happens in it"

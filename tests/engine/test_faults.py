@@ -93,6 +93,15 @@ def test_what_happens_in_a_data_worker_is_one_line(tmp_path: Path, trap: str, to
         ),
         (OSError(12, "Cannot allocate memory"), r"out of memory .*"),
         (
+            RuntimeError(
+                "Expected to have finished reduction in the prior iteration before starting a new one. This error indicates"
+                " that your module has parameters that were not used in producing loss. You can enable unused parameter"
+                " detection by passing the keyword argument `find_unused_parameters=True`\nParameter indices which did not"
+                " receive grad for rank 0: 2 3 ..."
+            ),
+            r"model: some parameters got no gradient .*find_unused_parameters=True at the top of the config.*AGAIN",
+        ),
+        (
             RuntimeError("unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)"),
             r"no shared memory is left .*No space left on device.* -> .*--shm-size.*; to go on: AGAIN",
         ),

@@ -355,6 +355,22 @@ def test_accumulation_and_amp_train(tmp_path: Path) -> None:
     assert saved[0].dtype == torch.float32
 
 
+@pytest.mark.parametrize(("accumulated", "count"), [(1, 0), (2, 1)])
+def test_a_loss_that_a_split_batch_changes_is_named_once(tmp_path: Path, accumulated: int, count: int) -> None:
+    """Relations within a quarter of the batch are others than in the whole: the config is the same and the student is not."""
+    wrapper = {
+        "type": "OptimWrapper",
+        "optimizer": {"type": "SGD", "lr": 0.1},
+        "accumulative_counts": accumulated,
+    }
+    model = tiny.distiller()
+    model["objectives"] = {"pairs": {"loss": {"type": "kdhub.Relational"}, "student": "head", "teacher": "head"}}
+    train(tiny.config(tmp_path, model=model, optim_wrapper=wrapper))
+    log = next(tmp_path.glob("*/*.log")).read_text(encoding="utf-8")
+    assert log.count("split over 2 accumulated steps") == count
+    assert ("model.objectives.pairs.loss (Relational compares" in log) == bool(count)
+
+
 @pytest.mark.parametrize("form", ["checkpoint", "student"])
 def test_test_evaluates_the_student_without_its_teacher(tmp_path: Path, form: str) -> None:
     """Whoever tests a student no longer has the teacher's weights."""
