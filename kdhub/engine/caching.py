@@ -134,7 +134,7 @@ def _cache(cfg: Any) -> list[CacheResult]:
     with ExitStack() as locks:
         written = {name: _fill(cfg, model, name, teacher, loader, seed, locks) for name, teacher in stored.items()}
         for name, teacher in stored.items():  # once all is stored that training needs
-            record_metrics(cfg, name, teacher)
+            record_metrics(cfg, name, teacher, model.student)
     return [
         CacheResult(name, str(teacher.store), written[name], store_info(teacher.store))
         for name, teacher in stored.items()

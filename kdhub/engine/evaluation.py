@@ -56,6 +56,25 @@ def evaluate(runner: Any, what: str, model: nn.Module) -> dict[str, Any]:
     return metrics
 
 
+def evaluate_teacher(runner: Any, name: str, teacher: Any, student: nn.Module) -> dict[str, Any]:
+    """Evaluate a live teacher on the batches that it is asked with; see `evaluate`.
+
+    Args:
+        runner: A runner with a validation loop.
+        name: Name of the teacher.
+        teacher: A teacher with a live model.
+        student: The student, which preprocesses for a teacher with ``batch="student"``.
+    """
+    what, model = f"teacher {name!r}", teacher.model
+    if teacher.batch != "student":
+        return evaluate(runner, what, model)
+    own, model.data_preprocessor = model.data_preprocessor, student.data_preprocessor
+    try:
+        return evaluate(runner, what, model)
+    finally:
+        model.data_preprocessor = own
+
+
 @contextmanager
 def _standing_in(runner: Any, model: nn.Module) -> Iterator[None]:
     """Let the runner's loops use another model, with no hook but the progress bar watching."""

@@ -16,7 +16,7 @@ from kdhub.distill.stored import StoredTeacher
 from kdhub.engine.console import metrics_line
 from kdhub.engine.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.distributed import decided_by_main_process
-from kdhub.engine.evaluation import PARTS, evaluate, keep_only
+from kdhub.engine.evaluation import PARTS, evaluate_teacher, keep_only
 from kdhub.engine.identity import digest
 from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.run_card import now
@@ -41,7 +41,7 @@ def recorded_metrics(stored: StoredTeacher, cfg: Mapping[str, Any], loader: Data
     return None if found is None else dict(found)
 
 
-def record_metrics(cfg: Any, name: str, stored: StoredTeacher) -> None:
+def record_metrics(cfg: Any, name: str, stored: StoredTeacher, student: nn.Module) -> None:
     """Evaluate a live teacher as a run does before it trains, and keep the metrics in its store.
 
     Nothing is done where the run would not evaluate its teacher, or where the store knows. The manifest is written anew
@@ -51,6 +51,7 @@ def record_metrics(cfg: Any, name: str, stored: StoredTeacher) -> None:
         cfg: The run's config, which is not changed.
         name: Name of the teacher.
         stored: The stored teacher, whose store is complete, with its live one.
+        student: The run's student, which may preprocess for the teacher.
     """
     live = stored.live
     if live is None or live.model is None or not _wanted(cfg):
@@ -62,7 +63,7 @@ def record_metrics(cfg: Any, name: str, stored: StoredTeacher) -> None:
             return
         print_log(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)", "current")
         try:
-            metrics = evaluate(runner, f"teacher {name!r}", live.model)
+            metrics = evaluate_teacher(runner, name, live, student)
         finally:
             runner.call_hook("close")
     data = data_fingerprint(runner.val_dataloader.dataset)

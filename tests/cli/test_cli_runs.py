@@ -111,6 +111,18 @@ def test_probe_says_what_a_pattern_missed(kdhub, toy_config):
     assert "did you mean 'backbone'" in outcome.err
 
 
+def test_probe_needs_no_weights(kdhub, toy_config):
+    """Paths and shapes are looked up before anything is trained, the teacher included."""
+    text = toy_config.read_text().replace(
+        "own_weights=True", "checkpoint='work_dirs/teacher/student/model.safetensors'"
+    )
+    toy_config.write_text(text)
+    told = json.loads(kdhub("probe", toy_config, "--json").out)
+    assert "(2, 16, 8, 8) float32" in {row["path"]: row for row in told["teacher"]}["backbone"]["outputs"]
+    toy_config.write_text(text.replace("kdhub.testing.toys.ToySegmentor', width=16", "absent.Teacher'"))
+    assert set(json.loads(kdhub("probe", toy_config, "--side", "student", "--json").out)) == {"student"}
+
+
 def test_probe_of_a_plain_model(kdhub, toy_config):
     """A config without a distiller is where one starts."""
     model = "model = dict(type='kdhub.testing.toys.ToySegmentor')\nrest = dict("

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from kdhub.checkpoint import read_checkpoint
+from kdhub.config import check_config
+from kdhub.errors import UsageError
+from kdhub.testing import isolated_plugins
+
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
@@ -46,3 +51,51 @@ def test_what_cannot_be_looked_at_is_a_warning(findings, valid, files, monkeypat
     valid["load_from"] = "student.pth"
     valid["model"]["teacher"]["checkpoint"] = "a" * 300 + ".pth"
     assert findings(valid).keys() == {"model.teacher.checkpoint", "load_from"}
+
+
+RECIPES = """
+    from kdhub import PluginInfo, Recipe, hookimpl
+
+    @hookimpl
+    def kdhub_plugin_info():
+        return PluginInfo(summary="Recipes", api_level=1)
+
+    @hookimpl
+    def kdhub_recipes():
+        for name in ("broken", "with-folder", "without-folder"):
+            yield Recipe(name, f"configs/{name}.py", "One", "toy", "teacher", "student", "cpu-minutes")
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "recipe"),
+    [
+        ("runs/teacher/student/student.pth", "kdrec:with-folder"),
+        ("./runs/teacher/iter_9.pth", "kdrec:with-folder"),
+        ("work_dirs/without-folder/student_best/model.safetensors", "kdrec:without-folder"),
+        ("runs/teacher-2/student/student.pth", None),
+        ("runs/student.pth", None),
+    ],
+)
+def test_the_recipe_that_writes_a_missing_file_is_named(file, recipe, install_fake, monkeypatch, tmp_path, valid):
+    """A recipe's first error was a path in work_dirs that no page explains."""
+    files = {
+        "kdrec/__init__.py": "",
+        "kdrec/plugin.py": RECIPES,
+        "kdrec/configs/broken.py": "1 / 0\n",
+        "kdrec/configs/with-folder.py": "work_dir = 'runs/teacher'\n",
+        "kdrec/configs/without-folder.py": "a = 1\n",
+    }
+    install_fake("kdhub-rec", files=files, entry_points={"kdrec": "kdrec.plugin"})
+    monkeypatch.chdir(tmp_path)
+    import kdrec.plugin
+
+    valid["model"]["teacher"]["checkpoint"] = file
+    wanted = f"train it first: kdhub train {recipe}" if recipe else None
+    with isolated_plugins(kdrec.plugin) as manager:
+        report = check_config({"model": valid["model"]}, manager)
+        (found,) = [one for one in report.findings if one.path == "model.teacher.checkpoint"]
+        assert found.fix == wanted
+        with pytest.raises(UsageError, match="no such checkpoint") as caught:  # as any command reads it
+            read_checkpoint(file)
+    assert caught.value.fix == wanted

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 
 from kdhub.distill.stored import StoredTeacher
 from kdhub.engine.commands import cache_command
-from kdhub.engine.evaluation import evaluate
-from kdhub.engine.models import teachers_of
+from kdhub.engine.evaluation import evaluate, evaluate_teacher
+from kdhub.engine.models import student_of, teachers_of
 from kdhub.engine.teacher_metrics import describe_metrics, recorded_metrics
 
 
@@ -53,7 +53,7 @@ def _metrics(runner: Any, name: str, teacher: Any) -> dict[str, Any] | None:
         runner.logger.info(f"teacher {name!r} is not evaluated: it has no live model")
         return None
     runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
-    return evaluate(runner, f"teacher {name!r}", teacher.model)
+    return evaluate_teacher(runner, name, teacher, student_of(runner.model))
 
 
 def _recorded(runner: Any, name: str, teacher: StoredTeacher) -> dict[str, Any] | None:

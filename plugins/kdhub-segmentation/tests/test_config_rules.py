@@ -52,6 +52,18 @@ def config(student=None, teacher=None, **teacher_options):
     }
 
 
+def test_frames_are_compared_by_the_preprocessor_in_force(tmp_path):
+    """Configs of mmseg keep it at their top, where the rule did not look: padded differently, and nothing was said."""
+    model = segmentor()
+    preprocessor = model.pop("data_preprocessor")
+    (tmp_path / "teacher.py").write_text(
+        f"model = {model!r}\ndata_preprocessor = {preprocessor | {'size': (8, 8)}!r}\n"
+    )
+    cfg = config(model, str(tmp_path / "teacher.py"))
+    cfg["data_preprocessor"] = preprocessor
+    assert set(found(cfg)) == {("model.teacher.model", "warning")}
+
+
 def found(cfg):
     """Findings as path and level."""
     kdhub.init()

@@ -185,6 +185,20 @@ def test_what_a_student_needs_of_its_own_is_kept(tmp_path):
     assert torch.load(tmp_path / "student.pth")["meta"] == {}
 
 
+@pytest.mark.parametrize("place", ["student", "distiller", "top"])
+def test_the_preprocessor_in_force_is_exported(tmp_path, place):
+    """A student whose config lacks it sees unnormalised images, wherever it is loaded."""
+    alone = student(None)
+    preprocessor = alone.pop("data_preprocessor")
+    cfg = {"model": {"type": "kdhub.Distiller", "student": alone}}
+    {"student": alone, "distiller": cfg["model"], "top": cfg}[place]["data_preprocessor"] = preprocessor
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        built = MODELS.build({**alone, "data_preprocessor": preprocessor})
+        export_student(built, tmp_path, cfg, {})
+        loaded = MODELS.build(Config.fromfile(tmp_path / "config.py").model)
+    assert loaded.data_preprocessor.mean.flatten().tolist() == [120.0, 115.0, 100.0]
+
+
 def test_others_are_left_to_others(tmp_path):
     """`None` means "not mine"; anything else would stop the core from saving the student."""
     assert export_student(nn.Linear(2, 2), tmp_path, {"model": {}}, {}) is None
