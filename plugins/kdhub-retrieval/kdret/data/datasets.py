@@ -122,7 +122,7 @@ class RetrievalSplit(Dataset):
             "qrels": data.qrels,
             "n_documents": len(documents),
             "n_queries": len(data.queries),
-            "own_documents": own_documents(data),
+            "own_documents": sorted(own_documents(data)),
         }
 
     def __len__(self) -> int:
