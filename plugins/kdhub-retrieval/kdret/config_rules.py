@@ -83,9 +83,9 @@ def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, repo
 
 def _check_split(path: str, objective: Mapping[str, Any], cfg: Mapping[str, Any], report: Report) -> None:
     """Warn of lists that hold the documents of the batch, where a batch is split; the loss alone cannot know its tap."""
-    tap, loss, wrapper = (objective.get("student"), objective.get("loss"), cfg.get("optim_wrapper"))
+    tap, loss, wrapper = objective.get("student"), objective.get("loss") or {}, cfg.get("optim_wrapper")
     similarity = tap == "similarity" or (isinstance(tap, Mapping) and tap.get("path") in ("similarity", "embed"))
-    if _type(loss) != "kdret.ListwiseKL" or not similarity or loss.get("gather"):
+    if _type(objective, "loss") != "kdret.ListwiseKL" or not similarity or loss.get("gather"):
         return
     accumulated = wrapper.get("accumulative_counts", 1) if isinstance(wrapper, Mapping) else 1
     processes = os.environ.get("WORLD_SIZE", "1")
