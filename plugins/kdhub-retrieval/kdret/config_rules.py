@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
     if dataset.startswith("kdret."):
         for name, objective in _objectives(cfg):
             _check_objective(f"model.objectives.{name}", objective, dataset, report)
+            _check_split(f"model.objectives.{name}", objective, cfg, report)
         _check_collate(cfg, report)
     for part in ("val", "test"):
         _check_evaluation(cfg, part, report)
@@ -76,6 +78,25 @@ def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, repo
             f"{path}.student",
             "kdret.Pairs has one document for each query, and a list needs two",
             fix="tap 'similarity', which takes all documents of the batch, or use kdret.ScoredLists",
+        )
+
+
+def _check_split(path: str, objective: Mapping[str, Any], cfg: Mapping[str, Any], report: Report) -> None:
+    """Warn of lists that hold the documents of the batch, where a batch is split; the loss alone cannot know its tap."""
+    tap, loss, wrapper = objective.get("student"), objective.get("loss") or {}, cfg.get("optim_wrapper")
+    similarity = tap == "similarity" or (isinstance(tap, Mapping) and tap.get("path") in ("similarity", "embed"))
+    if _type(objective, "loss") != "kdret.ListwiseKL" or not similarity or loss.get("gather"):
+        return
+    accumulated = wrapper.get("accumulative_counts", 1) if isinstance(wrapper, Mapping) else 1
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1" or accumulated != 1:
+        report.warn(
+            path,
+            "kdret.ListwiseKL compares each query with the documents of one part of the batch only, so the gradient is not"
+            " that of the whole batch",
+            got=f"{processes} processes, accumulative_counts={accumulated}",
+            fix="between processes: loss.gather=True and student and teacher dict(type='kdhub.MethodOutput', path='embed',"
+            " call='all'); accumulated: make the parts large",
         )
 
 

@@ -36,6 +36,13 @@ BOTH = {
     },
 }
 
+ALL = CAT | {"call": "all"}
+GATHERED = {
+    "embedding": BOTH["embedding"],
+    "ranking": BOTH["ranking"] | {"loss": BOTH["ranking"]["loss"] | {"gather": True}, "student": ALL, "teacher": ALL},
+    "labels": {"loss": {"type": "kdret.InBatchCrossEntropy", "gather": True}, "student": ALL},
+}
+
 
 def run_config(tiny_encoder, data, work_dir, objectives, dataset=None):
     encoder = {"type": "kdret.SentenceEncoder", "model": tiny_encoder, "max_length": 16}
@@ -117,16 +124,20 @@ def test_export_leaves_other_models_to_others(tmp_path):
 
 
 def test_two_processes_measure_as_one(finished, tiny_encoder, tmp_path):
-    """A parameter without gradient (BERT's pooler) would hang the first step; lost padding would move the metric."""
+    """A parameter without gradient (BERT's pooler) would hang the first step; lost padding would move the metric.
+
+    The losses gather, so that the exchange of embeddings runs beside DDP's and the guards'.
+    """
     train_script = Path(__file__).resolve().parents[3] / "tools/train.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(train_script)]
-    config = run_config(tiny_encoder, finished.work_dir.parent / "tiny", tmp_path / "two", BOTH)
+    config = run_config(tiny_encoder, finished.work_dir.parent / "tiny", tmp_path / "two", GATHERED)
     config.train_cfg.update(max_iters=2, val_interval=2)
     config.val_dataloader.batch_size = 3  # 16 texts: the processes get unequal last batches
     config.dump(str(tmp_path / "config.py"))
     command += [str(tmp_path / "config.py"), "--launcher", "pytorch"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
+    assert "of the whole batch" not in done.stderr
     one, two = (RunCard.read(folder).content["baselines"] for folder in (finished.work_dir, tmp_path / "two"))
     for card in (one, two):
         card["student"].pop("retrieval/documents_per_second")

@@ -153,7 +153,10 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, str, int]]:
             continue
         if len(fields) != 3:
             raise UsageError(
-                "unreadable line", where=where, expected="query-id, corpus-id and score between tabs", got=repr(line)
+                "unreadable line",
+                where=where,
+                expected="query-id, corpus-id and score between tabs",
+                got=repr(line)[:80],
             )
         yield where, fields[0], fields[1], judgement(fields[2], where)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -122,7 +122,7 @@ class RetrievalSplit(Dataset):
             "qrels": data.qrels,
             "n_documents": len(documents),
             "n_queries": len(data.queries),
-            "own_documents": own_documents(data),
+            "own_documents": sorted(own_documents(data)),
         }
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ def _describe(data: RetrievalData) -> dict[str, Any]:
     return {"data_root": str(data.root), "split": data.split}
 
 
-def _with_text(samples: list[tuple[str, ...]], what: str, root: str) -> list[Any]:
+def _with_text(samples: Sequence[tuple[str, ...]], what: str, root: str) -> list[Any]:
     """Leave out samples with an empty text, and say how many; an empty data set would be sampled for ever."""
     kept = [sample for sample in samples if all(text.strip() for text in sample)]
     _require_text([text for sample in kept for text in sample], what, root)

@@ -71,12 +71,11 @@ class ListwiseKL(TemperatureKL):
         super().__init__(temperature, student_temperature, teacher_temperature, class_axis=1)
         self.gather = gather
         self._warned = False
-        self._in_batch = gather
 
     @property
     def depends_on_split(self) -> str:
-        """``"samples"`` once lists were seen that hold the documents of other queries: a square of live scores, or embeddings."""
-        return "samples" if self._in_batch else ""
+        """Whether lists hold other queries' documents. Without ``gather`` the tap decides, and the plugin's check says it."""
+        return "samples" if self.gather else ""
 
     def forward(
         self,
@@ -90,7 +89,6 @@ class ListwiseKL(TemperatureKL):
             UsageError: For scores of another shape, NaN, a row that excludes every candidate, or teacher scores from two
                 places.
         """
-        self._in_batch |= teacher is not None and _has_all_documents(student)
         student = list_scores("ListwiseKL", in_batch_scores("ListwiseKL", student, self.gather))
         teacher = None if teacher is None else in_batch_scores("ListwiseKL", teacher, self.gather)
         scores = given_scores("ListwiseKL", student, teacher, labels)
@@ -118,7 +116,3 @@ class ListwiseKL(TemperatureKL):
         """Largest minus smallest score that counts, over the temperature, per row: ``(B,)``."""
         scores = scores / (self.temperature if self.teacher_temperature is None else self.teacher_temperature)
         return scores.masked_fill(~kept, -float("inf")).amax(1) - scores.masked_fill(~kept, float("inf")).amin(1)
-
-
-def _has_all_documents(student: Tensor | Sequence[Tensor]) -> bool:
-    return not isinstance(student, Tensor) or student.shape[-1] % len(student) == 0
