@@ -172,10 +172,17 @@ def _add_to_report(work_dir: Path, beside: Path) -> None:
 
 
 def _left_out(distilled: Mapping[str, Any], alone: Mapping[str, Any]) -> str:
+    """Say in what the run alone differs besides its teachers."""
     told = [f"with its objective {name!r}, which hears no teacher" for name in alone["objectives"]]
     weight = distilled.get("task_weight", 1.0)
     if weight != 1.0:
         told.append(f"without task_weight={weight}: its own losses count fully")
+    teachers = distilled.get("teachers") or {"teacher": distilled.get("teacher")}
+    told += [
+        f"it sees new augmentations, where the store of {name!r} has {teacher['draws']} of each sample"
+        for name, teacher in teachers.items()
+        if isinstance(teacher, Mapping) and teacher.get("draws")
+    ]
     return f" ({'; '.join(told)})" if told else ""
 
 

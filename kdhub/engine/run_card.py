@@ -24,7 +24,8 @@ class RunCard:
     Attributes:
         content: ``status`` (running, finished, interrupted, failed), ``experiment`` (part of the config to fingerprint),
             ``sessions`` (one for each start), ``seed``, ``versions``, ``machine``, ``teachers``, ``data``, ``models``,
-            ``baselines``, ``evaluations``, ``pictures``, ``student`` and each plugin's own lines under ``plugins``.
+            ``baselines``, ``evaluations``, ``alone`` (what the student reached without its teachers, see
+            `kdhub.engine.alone`), ``pictures``, ``student`` and each plugin's own lines under ``plugins``.
     """
 
     def __init__(self, work_dir: Path, content: dict[str, Any] | None = None) -> None:

@@ -17,7 +17,7 @@ from mmengine.registry import HOOKS, MODELS
 from torch import Tensor, nn
 
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine.alone import alone_config, train_with_alone
+from kdhub.engine.alone import _left_out, alone_config, train_with_alone
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.models import student_of
 from kdhub.engine.train import train
@@ -177,6 +177,18 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, changes: dict[str, A
     """Two runs that differ in more than the teacher say nothing about the teacher."""
     with pytest.raises(UsageError, match=told):
         train_with_alone(config(tmp_path / "run", **changes))
+
+
+def test_what_else_differs_is_told() -> None:
+    """A weight that is left out, or augmentations that only a store has, would pass for what the teacher did."""
+    loss = {"type": "kdhub.MSE"}
+    stored = {"type": "kdhub.StoredTeacher", "store": "s", "draws": 4}
+    distilled = {"teachers": {"a": stored, "b": {"type": "kdhub.ModelTeacher"}}, "task_weight": 0.5}
+    assert _left_out({"teacher": {"type": "kdhub.ModelTeacher"}}, {"objectives": {}}) == ""
+    assert _left_out(distilled, {"objectives": {"labels": loss}}) == (
+        " (with its objective 'labels', which hears no teacher; without task_weight=0.5: its own losses count fully; it sees"
+        " new augmentations, where the store of 'a' has 4 of each sample)"
+    )
 
 
 def test_a_plain_model_is_refused(tmp_path: Path) -> None:

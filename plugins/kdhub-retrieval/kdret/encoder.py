@@ -46,7 +46,7 @@ class SentenceEncoder(BaseModel):
             student has a target for every text and little to overfit to, so 0.0 usually learns more in the same time.
         score_scale: Factor of ``score`` and ``similarity``; raise it where a bounded cosine must follow a teacher's
             unbounded scores.
-        task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy`, to train without a `Distiller`. ``None``,
+        task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy`, to train without a teacher. ``None``,
             the default, leaves training to the objectives.
         gather: Whether ``task_loss`` compares with the documents of all processes, as `kdret.InBatchCrossEntropy` says.
         init_cfg: Must stay ``None``: weights come with the model.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 TEXT = """Distil all-MiniLM-L6-v2 into 2 layers on the docstrings of this machine, in minutes on 2 cores.
 
-Makes a corpus of what is installed, trains, and compares teacher, student and the student's start on modules that were not
-trained on. The teacher comes with the package; nothing is downloaded.
+Makes a corpus of what is installed, trains the student twice, on pairs of texts alone and taught by the teacher, and compares
+teacher and students on modules that were not trained on. The teacher comes with the package; nothing is downloaded.
 
 Examples:
   kdhub demo
