@@ -47,3 +47,12 @@ def test_lower_bounds_without_an_index(ci, skipped):
     )
     assert (done.returncode == 0) is skipped, done.stderr
     assert ("lower bounds: skipped, as pip reaches no package index" in done.stdout) is skipped
+
+
+def test_mypy_checks_every_plugin():
+    """A plugin that no type checker reads keeps wrong annotations, which its users' checkers then believe."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    packages = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("plugins/*/*/__init__.py")}
+    assert packages <= set(tools["mypy"]["files"])
+    assert tools["mypy"]["strict"]
+    assert not any("untyped_defs" in key for override in tools["mypy"]["overrides"] for key in override)

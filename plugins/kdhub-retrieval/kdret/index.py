@@ -35,7 +35,7 @@ class FlatIndex:
             )
         self.similarity = similarity
         self.ids: tuple[str, ...] = ()
-        self._index: faiss.IndexFlatIP | None = None
+        self._index: faiss.Index | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -164,7 +164,7 @@ class FlatIndex:
 
 
 def _search_past_ties(
-    index: faiss.IndexFlatIP, queries: NDArray[np.float32], k: int
+    index: faiss.Index, queries: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Search deeper until no tie straddles rank k, for FAISS cuts a tie at an arbitrary place."""
     depth = min(k + 1, index.ntotal)

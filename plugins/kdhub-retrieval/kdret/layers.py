@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from torch import nn
@@ -94,7 +95,7 @@ def set_dropout(encoder: SentenceTransformer, probability: float) -> None:
             module.p = probability
 
 
-def transformer(encoder: SentenceTransformer) -> nn.Module:
+def transformer(encoder: SentenceTransformer) -> Any:  # a Module: of its attributes torch says Tensor | Module
     """Return the transformers model inside.
 
     Raises:

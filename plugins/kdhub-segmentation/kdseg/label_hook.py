@@ -49,7 +49,7 @@ class LabelCheckHook(Hook):
 def _known_labels(student: nn.Module) -> tuple[int, int]:
     """Return a segmentor's number of classes, and the label it ignores."""
     heads = getattr(student, "decode_head", None)
-    head = heads[-1] if isinstance(heads, nn.ModuleList) else heads
+    head: Any = heads[-1] if isinstance(heads, nn.ModuleList) else heads
     if not isinstance(getattr(head, "num_classes", None), int):
         raise UsageError(
             "LabelCheckHook knows segmentors of mmseg only",

@@ -90,7 +90,8 @@ def pooled_edge_masks(
     Raises:
         UsageError: As `edge_masks`.
     """
-    arguments = (num_classes, tuple(size), window, void_rule, ignore_index)
+    height, width = size
+    arguments = (num_classes, (height, width), window, void_rule, ignore_index)
     maps = _checked(labels, num_classes, window, void_rule)
     known = _memory.of(labels)
     if arguments not in known:

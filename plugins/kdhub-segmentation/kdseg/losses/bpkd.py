@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,9 @@ class BPKDLoss(nn.Module):
                 student='decode_head.conv_seg',
                 teacher='decode_head.conv_seg')
     """
+
+    alpha: Any  # a number, or what `_class_weights` holds as a tensor
+    _class_weights: Tensor | None
 
     def __init__(
         self,

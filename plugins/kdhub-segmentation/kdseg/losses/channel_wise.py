@@ -97,8 +97,8 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, 
         UsageError: For a temperature that is not positive; a schedule may have made it so.
     """
     require_number("ChannelWiseKD", "temperature", temperature, above=0)
-    rows = (_rows(logits, temperature, valid) for logits in (student, teacher))
-    return divergence(*rows, -1).sum() * (temperature**2 / max(student.shape[:2].numel(), 1))
+    student_rows, teacher_rows = (_rows(logits, temperature, valid) for logits in (student, teacher))
+    return divergence(student_rows, teacher_rows, -1).sum() * (temperature**2 / max(student.shape[:2].numel(), 1))
 
 
 def _rows(logits: Tensor, temperature: float, valid: Tensor | None) -> Tensor:

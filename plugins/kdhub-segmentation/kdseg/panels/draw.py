@@ -131,5 +131,6 @@ def _blend(below: Picture, above: Picture, share: float) -> Picture:
     return ((1 - share) * below + share * above).astype(np.uint8)
 
 
-def _unit(colour: Sequence[int]) -> tuple[float, ...]:
-    return tuple(value / 255 for value in colour)
+def _unit(colour: Sequence[int]) -> tuple[float, float, float]:
+    red, green, blue = (value / 255 for value in colour)
+    return red, green, blue
