@@ -6,9 +6,10 @@ import importlib.util
 from typing import Any, NamedTuple, Protocol
 
 from kdhub.config.bound import bound
+from kdhub.config.module_names import missing_name
 from kdhub.config.places import Place
 from kdhub.config.signature import Signature, signature
-from kdhub.errors import UnknownComponentError, UsageError
+from kdhub.errors import UnknownComponentError, UsageError, near_matches
 from kdhub.plugins import Entry, PluginManager
 from kdhub.plugins.names import RESERVED_SCOPES
 
@@ -85,7 +86,11 @@ class SourceResolver:
         if not dot:
             return self._without_scope(type_, place)
         self.require_package(type_)
-        found = signature(type_) or self._exported(name, place, (scope,))
+        found = signature(type_) or (None if "." in name else self._exported(name, place, (scope,)))
+        if found is None and "." in name and (missing := missing_name(type_)):
+            module, wrong, names = missing
+            near = tuple(f"{module}.{one}" for one in near_matches(wrong, names))
+            raise UnknownComponentError(f"{type_!r}: module {module!r} has no {wrong!r}", near=near)
         return Resolved(None, found)
 
     def _without_scope(self, name: str, place: Place) -> Resolved:
