@@ -176,6 +176,13 @@ _TABLES: Mapping[str, Mapping[str, Place]] = {
         "transforms": _TRANSFORM,
     },
     "metric": {"metrics": replace(_METRIC, scalar=True, many=True)},
+    # by their type, as the keys are theirs alone
+    "kdhub.TorchModel": {
+        "net": _MODEL,
+        "criterion": Place(kinds=("loss",), roots=("MODELS",), typed=True),
+        "data_preprocessor": Place(roots=("MODELS",), typed=True),
+    },
+    "kdhub.TorchDataset": {"data": replace(_DATASET, typed=True)},
 }
 
 
@@ -185,7 +192,7 @@ class Spot:
 
     Attributes:
         place: What may stand here.
-        owner: Kind of the component that this belongs to; ``config`` for the config itself.
+        owner: Kind of the component that this belongs to, or its type if that has a table; ``config`` for the config itself.
         keys: Keys from that component to here, list indices left out.
     """
 
@@ -207,7 +214,9 @@ class Spot:
         """
         if "type" not in value and not self.place.implicit:
             return self
-        owner = kind or next(iter(self.place.kinds), "")
+        type_ = value.get("type")
+        by_type = type_ if isinstance(type_, str) and type_ in _TABLES else None
+        owner = by_type or kind or next(iter(self.place.kinds), "")
         return Spot(self.place, owner, ()) if owner else self
 
     def item(self) -> Spot:

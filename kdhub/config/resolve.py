@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from kdhub.config.bound import bound
 from kdhub.config.known_names import ROOT_PACKAGES, exported, may_be_registered, registered
+from kdhub.config.module_names import missing_name
 from kdhub.config.places import Place
 from kdhub.config.signature import Signature, signature
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
@@ -91,7 +92,11 @@ class SourceResolver:
         if not dot:
             return self._without_scope(type_, place)
         self.require_package(type_)
-        found = signature(type_) or self._exported(name, place, (scope,))
+        found = signature(type_) or (None if "." in name else self._exported(name, place, (scope,)))
+        if found is None and "." in name and (missing := missing_name(type_)):
+            module, wrong, names = missing
+            near = tuple(f"{module}.{one}" for one in near_matches(wrong, names))
+            raise UnknownComponentError(f"{type_!r}: module {module!r} has no {wrong!r}", near=near)
         if found is None and "." not in name and scope in RESERVED_SCOPES and not self._custom_imports:
             self._require_known(type_, place, (scope,))
         return Resolved(None, found)

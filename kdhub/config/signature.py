@@ -6,11 +6,16 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from kdhub.config.source import absolute, dotted_name, locate
 
 _NO_ARGUMENTS = ("object", "abc.ABC", "typing.Generic", "typing.Protocol", "torch.nn.Module", "torch.nn.modules.Module")
 """Bases whose constructor takes nothing; torch's says ``*args, **kwargs`` and then refuses them."""
+
+
+_MAKES_RECORDS = ("dataclasses.dataclass", "typing.NamedTuple", "huggingface_hub.dataclasses.strict")
+"""What gives a class a constructor of its fields; the last is that of transformers' configurations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,9 @@ def signature(target: str) -> Signature | None:
         return None
     node = found.node
     parameters, open_ = (
-        _constructor(_resolution_order(found.module, node)) if isinstance(node, ast.ClassDef) else _called(node)
+        _constructor(_resolution_order(found.module, node))
+        if isinstance(node, ast.ClassDef)
+        else _function(found.module, node, frozenset())
     )
     return Signature(node.name, parameters, open_, ast.get_docstring(node) or "", found.file, node.lineno)
 
@@ -123,7 +130,7 @@ def _constructor(order: list[_Class | None]) -> _Taken:
             return (), True
         module, node = entry
         if _is_record(module, node):
-            return _record(module, node), False
+            return _record(module, node), _takes_more(order)
         inits = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
         if inits:
             # typing.overload variants stand before the one that runs
@@ -154,12 +161,35 @@ def _with_handed_on(init: ast.FunctionDef, rest: list[_Class | None]) -> _Taken:
 
 def _hands_on(node: ast.AST, catch_all: str) -> bool:
     """Whether this is ``super().__init__(..., **kwargs)`` or ``Base.__init__(self, ..., **kwargs)``."""
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "__init__"
-        and any(keyword.arg is None and dotted_name(keyword.value) == catch_all for keyword in node.keywords)
+    return _spreads(node, catch_all) and isinstance(node.func, ast.Attribute) and node.func.attr == "__init__"
+
+
+def _spreads(node: ast.AST, catch_all: str) -> TypeGuard[ast.Call]:
+    """Whether this is a call with ``**kwargs``."""
+    return isinstance(node, ast.Call) and any(
+        keyword.arg is None and dotted_name(keyword.value) == catch_all for keyword in node.keywords
     )
+
+
+def _function(module: str, node: ast.FunctionDef, seen: frozenset[str]) -> _Taken:
+    """Read what a function takes, with what its only call with ``**kwargs`` takes: torchvision's models are such functions.
+
+    It stays open: a decorator, or code between, may take further keywords or fill some in.
+    """
+    parameters, open_ = _called(node)
+    catch_all = node.args.kwarg.arg if node.args.kwarg else ""
+    calls = [one for one in ast.walk(node) if _spreads(one, catch_all)] if catch_all else []
+    meant = absolute(module, dotted_name(calls[0].func)) if len(calls) == 1 else ""
+    found = locate(meant) if meant and meant not in seen else None
+    if found is None:
+        return parameters, open_
+    if isinstance(found.node, ast.ClassDef):
+        taken, _ = _constructor(_resolution_order(found.module, found.node))
+    else:
+        taken, _ = _function(found.module, found.node, seen | {meant})
+    given = {keyword.arg for keyword in calls[0].keywords} | {parameter.name for parameter in parameters}
+    further = (p for p in taken[len(calls[0].args) :] if p.name not in given)
+    return (*parameters, *(replace(p, keyword_only=True, default=p.default or "...") for p in further)), True
 
 
 def _position(order: list[_Class | None], name: str) -> int:
@@ -206,7 +236,14 @@ def _text(annotation: ast.expr | None) -> str:
 def _is_record(module: str, node: ast.ClassDef) -> bool:
     decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
     names = {absolute(module, dotted_name(name)) for name in (*decorators, *node.bases)}
-    return not names.isdisjoint({"dataclasses.dataclass", "typing.NamedTuple"})
+    return not names.isdisjoint(_MAKES_RECORDS)
+
+
+def _takes_more(order: list[_Class | None]) -> bool:
+    """Whether a record lets further keywords pass, as those of huggingface_hub do that say so in a decorator."""
+    decorators = (one for entry in order if entry is not None for one in entry[1].decorator_list)
+    calls = (one for one in decorators if isinstance(one, ast.Call))
+    return any(keyword.arg == "accept_kwargs" for call in calls for keyword in call.keywords)
 
 
 def _record(module: str, node: ast.ClassDef) -> tuple[Parameter, ...]:

@@ -16,8 +16,6 @@ from typing import NamedTuple
 from kdhub.plugins.modules import find_module
 
 Node = ast.ClassDef | ast.FunctionDef
-_DEEPEST = 10
-"""Dots in the longest name that is followed."""
 
 
 class Definition(NamedTuple):
@@ -42,12 +40,18 @@ def module_file(name: str) -> Path | None:
 
 def locate(dotted: str) -> Definition | None:
     """Find the definition behind ``package.module.attribute``, or ``None`` if the source does not tell."""
-    return _locate(dotted, set())
+    try:
+        return _locate(dotted, set())
+    except _NoMemberError:
+        return None
+
+
+class _NoMemberError(LookupError):
+    """A class is found, and what is meant in it stands elsewhere: no other module need be searched for the class."""
 
 
 def _locate(dotted: str, seen: set[str]) -> Definition | None:
-    # seen on the way here, or in vain; and a compiled module that is re-exported with a star seems to hold itself without end
-    if dotted in seen or dotted.count(".") > _DEEPEST:
+    if dotted in seen:  # on the way here, or in vain: torch re-exports itself from a hundred modules
         return None
     seen.add(dotted)
     parts = dotted.split(".")
@@ -60,6 +64,9 @@ def _locate(dotted: str, seen: set[str]) -> Definition | None:
 
 
 def _inside(module: str, file: Path, name: str, inner: list[str], seen: set[str]) -> Definition | None:
+    text = file.read_bytes()
+    if name.encode() not in text and b"import *" not in text:  # transformers has a thousand files
+        return None
     for node in _top_level(parse(file)):
         if isinstance(node, Node) and node.name == name:
             return _member(Definition(module, node, file), inner)
@@ -77,13 +84,16 @@ def _inside(module: str, file: Path, name: str, inner: list[str], seen: set[str]
 def _imported(module: str, file: Path, node: ast.ImportFrom, name: str) -> str | None:
     for alias in node.names:
         if alias.name == "*":
-            return f"{_origin(module, file, node)}.{name}"
+            source = origin(module, file, node)
+            # what is compiled has no source to look into, and would lead back here: torch._C into torch
+            return f"{source}.{name}" if module_file(source) is not None else None
         if (alias.asname or alias.name) == name:
-            return f"{_origin(module, file, node)}.{alias.name}"
+            return f"{origin(module, file, node)}.{alias.name}"
     return None
 
 
-def _origin(module: str, file: Path, node: ast.ImportFrom) -> str:
+def origin(module: str, file: Path, node: ast.ImportFrom) -> str:
+    """Return the module that a ``from ... import`` of ``module`` reads, relative ones spelt out."""
     if node.level == 0:
         return node.module or ""
     package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
@@ -91,11 +101,11 @@ def _origin(module: str, file: Path, node: ast.ImportFrom) -> str:
     return ".".join((*base, node.module) if node.module else base)
 
 
-def _member(found: Definition, inner: list[str]) -> Definition | None:
+def _member(found: Definition, inner: list[str]) -> Definition:
     for part in inner:
         node = next((node for node in found.node.body if isinstance(node, Node) and node.name == part), None)
         if node is None:
-            return None
+            raise _NoMemberError(part)
         found = found._replace(node=node)
     return found
 

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdhub.errors import KdhubError, UsageError, near_matches
+from kdhub.errors import UsageError, near_matches
 from kdhub.registry import build
 
 
@@ -25,7 +25,8 @@ def build_named(kind: str, spec: Any, where: str) -> Any:
         The object.
 
     Raises:
-        UsageError: If it cannot be built; the reason is that of the code that refused.
+        UsageError: If the type is unknown, or a keyword of the call, or of one that it hands keywords on to. What else the
+            code raises that is called stays as it is.
     """
     if not isinstance(spec, Mapping | str):
         return _called(where, spec) if isinstance(spec, type) or _is_function(spec) else spec
@@ -58,17 +59,11 @@ def _is_function(value: Any) -> bool:
 def _called(where: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except KdhubError:
+    except TypeError as error:
+        frame, _ = list(traceback.walk_tb(error.__traceback__))[-1]
+        if near := _meant(str(error), {**frame.f_globals, **frame.f_locals}):
+            raise UsageError(str(error), where=where, near=near) from error
         raise
-    except Exception as error:
-        frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
-        raise UsageError(
-            f"{type(error).__name__}: {error}",
-            where=where,
-            got=f"from {frame.f_code.co_filename}:{line}",
-            near=_meant(str(error), {**frame.f_globals, **frame.f_locals}),
-            fix="change the arguments in the config, if they are what it complains of",
-        ) from error
 
 
 def _meant(refusal: str, names: Mapping[str, Any]) -> tuple[str, ...]:

@@ -61,7 +61,9 @@ class ExportStudentHook(Hook):
             student = student_of(runner.model)
             require_finite(student, name)
             with atomic_folder(Path(runner.work_dir, name)) as partial:
-                load = kdhub.init().export_student(inner_of(student), partial, runner.cfg.to_dict(), metainfo_of(runner))
+                load = kdhub.init().export_student(
+                    inner_of(student), partial, runner.cfg.to_dict(), metainfo_of(runner)
+                )
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()
