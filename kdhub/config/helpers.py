@@ -62,6 +62,6 @@ def _loaded_from_base(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_base_":
             yield node.attr
         elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "_base_":
-            yield from (part.value for part in ast.walk(node.slice) if isinstance(part, ast.Constant))
+            yield from (str(part.value) for part in ast.walk(node.slice) if isinstance(part, ast.Constant))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "_base_." in node.value:
             yield node.value.partition("_base_.")[2].strip(" }").partition(".")[0]

@@ -105,10 +105,12 @@ def key_path_of(error: BaseException, cfg: Mapping[str, Any]) -> str | None:
     # mmengine raises a TypeError of a hook anew, without what led to it
     if isinstance(error, TypeError) and error.__suppress_context__ and error.__context__ is not None:
         origin = error.__context__
+    tree = cfg.to_dict() if hasattr(cfg, "to_dict") else cfg
     frames = [frame for one in dict.fromkeys((error, origin)) for frame, _ in traceback.walk_tb(one.__traceback__)]
     if not frames:
         return None
     path = hook = None
+    builds = False
     for frame in frames:
         step = frame.f_code.co_name
         if isinstance(frame.f_locals.get("self"), Runner):
@@ -116,12 +118,13 @@ def key_path_of(error: BaseException, cfg: Mapping[str, Any]) -> str | None:
                 hook = frame.f_locals.get("hook")
                 path = None  # a hook may evaluate, and what it builds for that is looked at below
             path = _STEPS.get(step, path)
-        path = _narrower(frame, cfg, path)
+        builds = builds or frame.f_code.co_filename.endswith(_BUILD)
+        path = _narrower(frame, tree, path)
     if path is not None:
         return path
     file = Path(frames[-1].f_code.co_filename).as_posix()
-    if hook is not None and any(f"/{part}" in file for part in _HOOKS):
-        return _hook_path(hook, cfg)
+    if hook is not None and (builds or any(f"/{part}" in file for part in _HOOKS)):
+        return _hook_path(hook, tree)
     return next((key for part, key in _USED.items() if f"/{part}" in file), None)
 
 
@@ -152,7 +155,7 @@ def _places(part: Any, value: Any, path: str) -> Iterator[str]:
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
     for key, child in items:
         here = f"{path}.{key}".lstrip(".")
-        if type(child) is type(part) and child == part:
+        if isinstance(child, Mapping | list) and child == part:
             yield here
         else:
             yield from _places(part, child, here)

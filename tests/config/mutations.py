@@ -1,6 +1,6 @@
 """A seeded mutator of configs: sixteen operators make the mistakes that people make, one a mutant.
 
-``mutant(seed, bases)`` is the same for ever: to see what becomes of one, give its seed to `test_mutants.py`.
+``mutant(seed, bases)`` is always the same: `test_mutants.py` replays one by its seed.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _is_key(path: Key, value: Any) -> bool:
 
 
 def misspelt_key(generator: random.Random, cfg: Tree) -> tuple[Key, str, bool]:
-    path, value = _draw(generator, cfg, _is_key)
+    path, _value = _draw(generator, cfg, _is_key)
     owner: Any = cfg
     for key in path[:-1]:
         owner = owner[key]
@@ -139,7 +139,7 @@ def unknown_type(generator: random.Random, cfg: Tree) -> tuple[Key, str, bool]:
 
 def wrong_scope(generator: random.Random, cfg: Tree) -> tuple[Key, str, bool]:
     path, value = _draw(generator, cfg, lambda path, value: path[-1] == "type" and isinstance(value, str))
-    scope, dot, name = value.rpartition(".")
+    scope, _dot, name = value.rpartition(".")
     wrong = (
         f"{generator.choice([one for one in ('kdhub', 'kdtoy', 'mmdet', 'nobody', 'torch') if one != scope])}.{name}"
     )
@@ -192,13 +192,13 @@ def fraction(generator: random.Random, cfg: Tree) -> tuple[Key, str, bool]:
 
 
 def nothing(generator: random.Random, cfg: Tree) -> tuple[Key, str, bool]:
-    path, value = _draw(generator, cfg, lambda path, value: isinstance(path[-1], str))
+    path, _value = _draw(generator, cfg, lambda path, value: isinstance(path[-1], str))
     _put(cfg, path, None)
     return path, "None", True
 
 
 def missing_part(generator: random.Random, cfg: Tree) -> tuple[Key, str, bool]:
-    path, value = _draw(generator, cfg, lambda path, value: True)
+    path, _value = _draw(generator, cfg, lambda path, value: True)
     owner: Any = cfg
     for key in path[:-1]:
         owner = owner[key]

@@ -133,9 +133,17 @@ def _check_classes(
         )
 
 
+def _transforms(dataset: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the transforms of a data set and of those inside it: a mosaic's inner data set loads the labels."""
+    yield from dataset.get("pipeline") or ()
+    inner = [dataset.get("dataset"), *(dataset.get("datasets") or ())]
+    for wrapped in filter(None, map(_mapping, inner)):
+        yield from _transforms(wrapped)
+
+
 def _check_data(cfg: Mapping[str, Any], where: str, student: Mapping[str, Any], report: Report) -> None:
     dataset = _mapping(_mapping(cfg.get("train_dataloader")).get("dataset"))
-    types = [str(_mapping(step).get("type", "")) for step in dataset.get("pipeline") or ()]
+    types = [str(_mapping(step).get("type", "")) for step in _transforms(dataset)]
     # only mmseg's own transforms are known; anybody else's may load labels under another name
     known = all("." not in name or name.startswith(("mmseg.", "mmcv.")) for name in types)
     if types and known and "custom_imports" not in cfg and not any("Annotation" in name for name in types):

@@ -221,6 +221,20 @@ def test_a_training_pipeline_loads_labels():
     assert found(cfg) == {}
 
 
+@pytest.mark.parametrize("wrapper", ["MultiImageMixDataset", "RepeatDataset"])
+def test_the_data_set_inside_another_loads_labels(wrapper):
+    """A mosaic has a pipeline of its own, after the labels were loaded; it was refused."""
+    cfg = config()
+    inside = cfg["train_dataloader"]["dataset"]
+    outside = {"type": wrapper, "dataset": inside}
+    if wrapper == "MultiImageMixDataset":
+        outside["pipeline"] = [{"type": "RandomMosaic", "prob": 1.0}, {"type": "PackSegInputs"}]
+    cfg["train_dataloader"]["dataset"] = outside
+    assert found(cfg) == {}
+    inside["pipeline"].pop(1)
+    assert set(found(cfg)) == {("train_dataloader.dataset.pipeline", "error")}
+
+
 def test_a_head_has_a_logit_for_every_label():
     """On a GPU a label beyond the logits ends the process with a device assertion that names nothing."""
     cfg = config(student=segmentor(classes=18), teacher=segmentor(classes=18))
