@@ -14,7 +14,7 @@ from kdhub.distill.fields import batch_field
 from kdhub.distill.teachers import ModelTeacher
 from kdhub.errors import KdhubError, PluginError, UsageError
 from kdhub.plugins import Switches
-from kdhub.testing.fake_distribution import fake_distribution
+from kdhub.testing.distributions import fake_distribution
 from kdhub.testing.isolation import isolated_plugins
 from kdhub.testing.toys import ToySegmentor, segmentation_batch
 

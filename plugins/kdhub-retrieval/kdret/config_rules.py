@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _ON_LISTS = ("kdret.MarginMSE", "kdret.ListwiseKL", "kdret.RankNet")
 _NEED_PAIRS = ("score", "similarity")
-_LEAST = {
+_LEAST: dict[str, dict[str, int | None]] = {
     "kdret.SentenceEncoder": {"max_length": 1, "dropout": 0, "score_scale": None},
     "kdret.InBatchCrossEntropy": {"temperature": None},
     "kdret.ListwiseKL": {"temperature": None, "student_temperature": None, "teacher_temperature": None},
