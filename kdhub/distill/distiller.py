@@ -278,6 +278,8 @@ def _named_teachers(teacher: Any, teachers: Mapping[str, Any] | None) -> dict[st
         raise UsageError(
             "both teacher and teachers are given", where="model", fix="put the one into teachers=dict(...)"
         )
+    if not isinstance(teachers, Mapping | None):
+        raise UsageError("not a dict of name to teacher", where="model.teachers", got=repr(teachers))
     return {"teacher": teacher} if teacher is not None else dict(teachers or {})
 
 

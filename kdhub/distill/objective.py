@@ -74,7 +74,8 @@ class Objective(nn.Module):
         self.inputs = inputs_of(self.loss, self.spec)
         self.student_taps = student_taps(student_tap, self.inputs, student, f"{where}.student")
         self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, f"{where}.teacher")
-        self._fields = {**self.inputs.fields, **side(dict(batch or {}), self.inputs.batch, f"{where}.batch")}
+        batch = _require_paths(batch, f"{where}.batch")
+        self._fields = {**self.inputs.fields, **side(batch, self.inputs.batch, f"{where}.batch")}
         bound = {*self.student_taps, *self.teacher_taps, *self._fields}
         require_all(self.inputs, bound, where)
         require_callable(self.loss.forward, f"{where}.loss", self.loss_type, **{name: name for name in sorted(bound)})
@@ -225,7 +226,21 @@ def _chains(spec: Any, inputs: Inputs, where: str) -> dict[str, list[Any]]:
     if isinstance(spec, list | tuple):
         spec = {inputs.student[0]: list(spec)} if len(inputs.student) == 1 else spec
     by_input = side(spec, inputs.student if _is_component(spec) else inputs.student + inputs.teacher, where)
-    return {name: list(chain) if isinstance(chain, list | tuple) else [chain] for name, chain in by_input.items()}
+    chains = {name: list(chain) if isinstance(chain, list | tuple) else [chain] for name, chain in by_input.items()}
+    return {name: chain for name, chain in chains.items() if chain}
+
+
+def _require_paths(batch: Any, where: str) -> dict[str, str]:
+    """Return what an objective reads from the batch, by loss input."""
+    batch = {} if batch is None else batch
+    if not isinstance(batch, Mapping) or not all(isinstance(path, str) for path in batch.values()):
+        raise UsageError(
+            "not a dict of loss input to path in the batch",
+            where=where,
+            expected="dict(labels='labels')",
+            got=repr(batch),
+        )
+    return dict(batch)
 
 
 def _built(chains: Mapping[str, list[Any]], where: str) -> dict[str, list[nn.Module]]:

@@ -342,6 +342,12 @@ def test_methods_called_once_per_column_are_joined():
         ({"loss": {"type": "kdhub.Conv1x1"}, "student": "head", "teacher": "head"}, "adapter"),
         ({"loss": kl(), "student": {"studnet": "head"}, "teacher": "head"}, "did you mean 'student'"),
         ({"student": "head", "teacher": "head"}, "no 'loss'"),
+        (logits_objective(batch="labels"), "objectives.logits.batch: not a dict of loss input to path"),
+        (logits_objective(batch={"mask": 3}), "objectives.logits.batch: not a dict of loss input to path"),
+        (logits_objective(adapter={"student": 5}), "objectives.logits.adapter: int is no torch.nn.Module"),
+        (logits_objective(loss=5), "objectives.logits.loss: int is no torch.nn.Module"),
+        (logits_objective(student=5), "objectives.logits.student: not a tap"),
+        (logits_objective(weight="1"), "objectives.logits.weight: not a number or a schedule"),
     ],
 )
 def test_a_wrong_objective_says_what_is_wrong(objective, message):
