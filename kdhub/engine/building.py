@@ -53,7 +53,8 @@ _USED = {
 }
 """Code that does nothing but what a part of the config says: an exception out of it is about that part, also while training."""
 
-_HOOKS = ("mmengine/hooks", "mmengine/runner/runner.py", "mmengine/runner/priority.py", "kdhub/engine/hooks")
+_HOOKS = ("mmengine/hooks", "mmengine/runner/runner.py", "mmengine/runner/priority.py")
+"""Where mmengine's hooks follow the config; an exception out of kdhub's own code is a defect, and keeps its traceback."""
 _BUILD = ("registry/build.py", "registry/build_functions.py")
 _TRACEBACK = "KDHUB_PLUGIN_ERRORS"
 _UNKNOWN = re.compile(r"(?P<name>\S+) is not in the (?:\S+::)?(?P<registry>.+?) registry|Failed to get (?P<path>\S+)")

@@ -120,7 +120,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             point_to(Path(runner.work_dir), Path(self.last_ckpt))
 
     def _save_best_checkpoint(self, runner: Any, metrics: Any) -> None:
-        for name in self.key_indicators or ():
+        for name in self.key_indicators if self.save_best is not None else ():
             if metrics and name != "auto" and name not in metrics:
                 raise UsageError(
                     f"there is no metric {name!r} to find the best checkpoint by",
