@@ -7,6 +7,7 @@ so the exception itself is asked: the frames of its traceback say which part of 
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import mmengine.registry
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from kdhub.engine.faults import explain
-from kdhub.errors import KdhubError, UsageError
+from kdhub.errors import KdhubError, UsageError, near_matches
 from kdhub.files import NO_SPACE
 
 _STEPS = {
@@ -50,9 +53,12 @@ _USED = {
 }
 """Code that does nothing but what a part of the config says: an exception out of it is about that part, also while training."""
 
-_HOOKS = ("mmengine/hooks", "mmengine/runner/runner.py", "mmengine/runner/priority.py", "kdhub/engine/hooks")
+_HOOKS = ("mmengine/hooks", "mmengine/runner/runner.py", "mmengine/runner/priority.py")
+"""Where mmengine's hooks follow the config; an exception out of kdhub's own code is a defect, and keeps its traceback."""
 _BUILD = ("registry/build.py", "registry/build_functions.py")
 _TRACEBACK = "KDHUB_PLUGIN_ERRORS"
+_UNKNOWN = re.compile(r"(?P<name>\S+) is not in the (?:\S+::)?(?P<registry>.+?) registry|Failed to get (?P<path>\S+)")
+"""mmengine's words for a type that no registry has."""
 
 
 @contextmanager
@@ -78,11 +84,23 @@ def told_building(cfg: Mapping[str, Any]) -> Iterator[None]:
             raise
         if explain(error, "") is not None or _is_storage(error, cfg):  # no memory, a lost process: told further out
             raise
-        raise UsageError(
-            f"this does not work: {_text(error)}",
+        raise _told(error, where) from error
+
+
+def _told(error: Exception, where: str) -> UsageError:
+    said = _text(error)
+    if unknown := _UNKNOWN.search(said):
+        name = unknown["name"] or unknown["path"]
+        roots = [one for one in vars(mmengine.registry).values() if isinstance(one, Registry)]
+        asked = [one for one in roots if one.name == unknown["registry"]] or roots
+        return UsageError(
+            f"unknown type {name!r}",
             where=where,
-            fix=f"look at what stands there; {_TRACEBACK}=raise shows the traceback",
-        ) from error
+            near=near_matches(name, {known for root in asked for known in root.module_dict}),
+            fix="write an import path, 'package.module.Name', or name the module that registers it in custom_imports",
+        )
+    fix = f"look at what stands there; {_TRACEBACK}=raise shows the traceback"
+    return UsageError(f"this part of the config does not work: {said}", where=where, fix=fix)
 
 
 def _is_storage(error: Exception, cfg: Mapping[str, Any]) -> bool:

@@ -51,7 +51,7 @@ def with_names(value: Any, manager: PluginManager) -> Any:
         if type_ is not None and not (isinstance(type_, str) and manager.owns(type_)):
             entry = component_of(type_, manager) if callable(type_) or isinstance(type_, str) else None
             named["type"] = entry.type if entry is not None else type_
-        return type(value)(named) if isinstance(value, dict) else named
+        return named
     if isinstance(value, list) or type(value) is tuple:
         return type(value)(with_names(child, manager) for child in value)
     return value

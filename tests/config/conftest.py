@@ -1,12 +1,16 @@
 """A plugin with components of every kind that the checker treats differently, and a config that is right."""
 
 import copy
+import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from kdhub.config import check_config
 from kdhub.testing import isolated_plugins
+
+sys.path.insert(0, str(Path(__file__).parent))  # for mutations.py and mutant_runs.py
 
 MANIFEST = """
     from kdhub import Component, LossSpec, PluginInfo, hookimpl

@@ -27,21 +27,25 @@ def put(cfg: Any, path: str, value: Any) -> None:
     [
         ("model.student.width", "4", "TypeError"),
         ("model.teacher.model.width", -3, "RuntimeError"),
-        ("model.teacher.model.type", "TinyClasifier", "TinyClasifier is not in"),
+        ("model.teacher.model.type", "TinyClasifier", "unknown type 'TinyClasifier'; did you mean"),
         ("model.objectives.logits.loss.temperature", "hot", "temperature"),
         ("train_dataloader.dataset.sede", 3, "sede"),
-        ("val_dataloader.dataset.type", "TinyPoint", "TinyPoint is not in"),
+        ("val_dataloader.dataset.type", "TinyPoint", "unknown type 'TinyPoint'; did you mean"),
         ("train_dataloader.batch_size", 2.5, "batch_size"),
-        ("optim_wrapper.type", "OptimWrappper", "OptimWrappper is not in"),
+        ("optim_wrapper.type", "OptimWrappper", "unknown type 'OptimWrappper'; did you mean"),
         ("optim_wrapper.optimizer.betas", 3, "betas"),
         ("param_scheduler", [{"type": "LinearLR", "start_factor": -1}], "ValueError"),
         ("randomness.seed", 10**15, "ValueError"),
         ("custom_hooks", [{"type": "EMAHook", "momentum": 7}], "AssertionError"),
         ("custom_hooks", [{"type": "EMAHook", "priority": "LOWW"}], "LOWW"),
         ("default_hooks.checkpoint.rule", "grater", "grater"),
-        ("default_hooks.checkpoint.save_best", "tiny/acuracy", "tiny/acuracy"),  # met while the run evaluates
-        ("val_evaluator.type", "TinyAcuracy", "TinyAcuracy is not in"),
-        ("visualizer", {"type": "Visualizer", "vis_backends": [{"type": "NoBackend"}]}, "NoBackend"),
+        (
+            "default_hooks.checkpoint.save_best",
+            "tiny/acuracy",
+            "did you mean 'tiny/accuracy'",
+        ),  # met while the run evaluates
+        ("val_evaluator.type", "TinyAcuracy", "unknown type 'TinyAcuracy'; did you mean"),
+        ("visualizer", {"type": "Visualizer", "vis_backends": [{"type": "NoBackend"}]}, "unknown type 'NoBackend'"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_with_its_key_path(tmp_path: Path, path: str, value: Any, words: str) -> None:

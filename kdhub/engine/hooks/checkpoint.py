@@ -11,6 +11,7 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
 from kdhub.engine.resume import KEY, accumulating, collect_state
 from kdhub.engine.saving import point_to, require_readable
+from kdhub.errors import UsageError, near_matches
 
 INTERRUPTED = "interrupted.pth"
 """The checkpoint of a stopped run; the next one in the ordinary course replaces it."""
@@ -119,6 +120,14 @@ class CheckpointHook(MMEngineCheckpointHook):
             point_to(Path(runner.work_dir), Path(self.last_ckpt))
 
     def _save_best_checkpoint(self, runner: Any, metrics: Any) -> None:
+        for name in self.key_indicators if self.save_best is not None else ():
+            if metrics and name != "auto" and name not in metrics:
+                raise UsageError(
+                    f"there is no metric {name!r} to find the best checkpoint by",
+                    where="default_hooks.checkpoint.save_best",
+                    expected=f"one of {', '.join(metrics)}",
+                    near=near_matches(name, metrics),
+                )
         backend = self.file_backend
         self.file_backend = _RemovesLater(backend)
         try:
