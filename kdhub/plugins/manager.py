@@ -71,8 +71,8 @@ class PluginManager:
             if row.status == "ok" or row.scope not in RESERVED_SCOPES:
                 self._rows.setdefault(row.scope, row)
         for row in self.plugins:
-            if not PLUGIN_NAME.fullmatch(row.scope):  # its users' configs can only name its package
-                self._rows.setdefault(row.package, row)
+            if not PLUGIN_NAME.fullmatch(row.scope) and row.package not in RESERVED_SCOPES:
+                self._rows.setdefault(row.package, row)  # its users' configs can only name its package
         self._entries = tuple(
             Entry(row.scope, component, row.source, row.info.extras)
             for row in self.plugins
