@@ -70,8 +70,9 @@ class PluginManager:
         for row in sorted(self.plugins, key=lambda row: (row.status != "ok", row.status == "conflict")):
             if row.status == "ok" or row.scope not in RESERVED_SCOPES:
                 self._rows.setdefault(row.scope, row)
-                if not PLUGIN_NAME.fullmatch(row.scope):  # configs of its users can only name its package
-                    self._rows.setdefault(row.package, row)
+        for row in self.plugins:
+            if not PLUGIN_NAME.fullmatch(row.scope) and row.package not in RESERVED_SCOPES:
+                self._rows.setdefault(row.package, row)  # its users' configs can only name its package
         self._entries = tuple(
             Entry(row.scope, component, row.source, row.info.extras)
             for row in self.plugins

@@ -77,6 +77,10 @@ def test_the_scope_of_a_plugin_with_a_dash_is_not_suggested(install_plugin, load
     assert "plugin 'kd-dash' (kddash-dist 1.0) is broken: entry name 'kd-dash' must be lower-case" in text
     assert text.endswith('-> write kddash = "kddash.plugin" under [project.entry-points."kdhub.plugins"]')
     assert "kd-dash." not in message(load_fakes(), "kd_dash.Loss")
+    install_plugin(
+        "kdboth", entry_points={"kd-both": "kdboth.plugin", "kdboth": "kdboth.plugin"}, requires=["kdhub>=99"]
+    )
+    assert "plugin 'kdboth' (kdboth-dist 1.0) is incompatible" in message(load_fakes(), "kdboth.Loss")
 
 
 def test_unknown_scope_lists_the_installed_ones(toy):

@@ -163,7 +163,9 @@ def test_a_reserved_scope_is_refused_without_import(install_plugin, load_fakes, 
 
 def test_a_thief_of_the_core_s_scope_takes_nothing(install_plugin, load_fakes):
     """Two rows of one scope: the core's components must stay found."""
-    install_plugin("kdthief", entry_points={"kdhub": "kdthief.plugin", "mmseg": "kdthief.plugin"})
+    install_plugin(
+        "kdthief", entry_points={"kdhub": "kdthief.plugin", "mmseg": "kdthief.plugin", "mm-seg": "mmseg.plugin"}
+    )
     manager = load_fakes()
     assert manager.find("kdhub.MSE").source.dist == "kdhub"
     assert not manager.owns("mmseg.PSPHead")
