@@ -31,8 +31,8 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
     if dataset.startswith("kdret."):
         for name, objective in _objectives(cfg):
             _check_objective(f"model.objectives.{name}", objective, dataset, report)
-            _check_split(f"model.objectives.{name}", objective, cfg, report)
         _check_collate(cfg, report)
+        _check_split(cfg, report)
     for part in ("val", "test"):
         _check_evaluation(cfg, part, report)
     _check_numbers(cfg, (), report)
@@ -81,22 +81,39 @@ def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, repo
         )
 
 
-def _check_split(path: str, objective: Mapping[str, Any], cfg: Mapping[str, Any], report: Report) -> None:
-    """Warn of lists that hold the documents of the batch, where a batch is split; the loss alone cannot know its tap."""
-    tap, loss, wrapper = objective.get("student"), objective.get("loss") or {}, cfg.get("optim_wrapper")
-    similarity = tap == "similarity" or (isinstance(tap, Mapping) and tap.get("path") in ("similarity", "embed"))
-    if _type(objective, "loss") != "kdret.ListwiseKL" or not similarity or loss.get("gather"):
-        return
+def _check_split(cfg: Mapping[str, Any], report: Report) -> None:
+    """Warn where a batch is split, and a loss compares each query with the documents of its part only.
+
+    Losses say so themselves, except where it hangs on the tap, and the student's own loss.
+    """
+    wrapper = cfg.get("optim_wrapper")
     accumulated = wrapper.get("accumulative_counts", 1) if isinstance(wrapper, Mapping) else 1
     processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1" or accumulated != 1:
+    if processes == "1" and accumulated == 1:
+        return
+    fixes = {}
+    for name, objective in _objectives(cfg):
+        tap = objective.get("student")
+        tapped = tap.get("path") if isinstance(tap, Mapping) else tap
+        on_batch = _type(objective, "loss") == "kdret.ListwiseKL" and tapped in ("similarity", "embed")
+        if on_batch and not objective["loss"].get("gather"):
+            taps = "student and teacher dict(type='kdhub.MethodOutput', path='embed', call='all')"
+            fixes[f"model.objectives.{name}"] = f"loss.gather=True, and {taps}"
+    model = cfg.get("model")
+    for path, encoder in (
+        ("model", model),
+        ("model.student", model.get("student") if isinstance(model, Mapping) else None),
+    ):
+        on_batch = _type(encoder) == "kdret.SentenceEncoder" and encoder.get("task_loss")
+        if on_batch and (accumulated != 1 or not encoder.get("gather")):
+            fixes[path] = "gather=True"
+    for path, fix in fixes.items():
         report.warn(
             path,
-            "kdret.ListwiseKL compares each query with the documents of one part of the batch only, so the gradient is not"
-            " that of the whole batch",
+            "each query is compared with the documents of one part of the batch only, so the gradient is not that of the whole"
+            " batch",
             got=f"{processes} processes, accumulative_counts={accumulated}",
-            fix="between processes: loss.gather=True and student and teacher dict(type='kdhub.MethodOutput', path='embed',"
-            " call='all'); accumulated: make the parts large",
+            fix=f"between processes: {fix}; accumulated: make the parts large",
         )
 
 

@@ -119,6 +119,11 @@ def test_lists_of_a_split_batch_are_warned_of(processes, accumulated, warned, mo
     config_rules.check(cfg, report)
     assert report.ok
     assert [finding.path for finding in report.findings] == ["model.objectives.ranking"] * warned
+    cfg["model"]["student"] = {"type": "kdret.SentenceEncoder", "task_loss": "in-batch"}
+    report = Report()
+    config_rules.check(cfg, report)
+    assert [finding.path for finding in report.findings] == ["model.objectives.ranking", "model.student"] * warned
+    del cfg["model"]["student"]
     cfg["model"]["objectives"]["ranking"] |= {"student": "score", "teacher": "score"}
     cfg["train_dataloader"]["dataset"]["type"] = "kdret.ScoredLists"
     report = Report()

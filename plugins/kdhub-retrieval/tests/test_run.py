@@ -274,7 +274,7 @@ def test_mining_never_returns_the_query_itself(tiny_encoder, tiny_data, tmp_path
         row = json.loads(line)
         assert row["query_id"] not in row["doc_ids"]
         assert len(row["doc_ids"]) == 4
-    assert any("8 queries are documents of the corpus" in line for line in logged)
+    assert any("8 of 8 queries are documents of the corpus" in line for line in logged)
     assert any("left out 1 documents without text" in line for line in logged)
 
 

@@ -22,17 +22,18 @@ def own_documents(data: RetrievalData) -> frozenset[str]:
     """
     same_id = [key for key in data.queries if key in data.corpus]
     own = frozenset(key for key in same_id if _is_itself(data, key))
-    told = []
     if own:
-        told.append(
-            f"{len(own)} queries are documents of the corpus and are left out of their own rankings, as in BEIR"
+        kept = len(same_id) - len(own)
+        print_log(
+            f"{data.root}, {data.split}: {len(own)} of {len(data.queries)} queries are documents of the corpus and are left out"
+            " of their own rankings, as in BEIR"
+            + (
+                f"; {kept} documents share only the id with a query, or are judged relevant to it, and stay"
+                if kept
+                else ""
+            ),
+            logger="current",
         )
-    if len(same_id) > len(own):
-        told.append(
-            f"{len(same_id) - len(own)} documents have a query's id, and stay: another text, or judged relevant"
-        )
-    if told:
-        print_log(f"{data.root}, {data.split}, {len(data.queries)} queries: {'; '.join(told)}", logger="current")
     return own
 
 
