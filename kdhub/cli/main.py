@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 if what was looked at is not in order; 2 for a mistake of usage, a broken plugin or Ctrl-C.
     """
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # so that a reader that has gone is noticed here and not when Python ends
+        return code
     except ToldElsewhereError:
         return 2
     except KdhubError as error:

@@ -106,7 +106,7 @@ def _explain_one(error: BaseException, again: str) -> UsageError | None:
     if _NO_SHARED_MEMORY.search(text):
         fix = f"{_MORE_SHARED_MEMORY}; to go on: {again}"
         return UsageError("no shared memory is left to hand over a batch", got=_essence(text), fix=fix)
-    if _is_no_memory(error, text):
+    if is_no_memory(error, text):
         worker = _FROM_WORKER.search(text)
         return UsageError(
             "out of memory",
@@ -140,7 +140,8 @@ def _is_cut_short(error: BaseException) -> bool:
     )
 
 
-def _is_no_memory(error: BaseException, text: str) -> bool:
+def is_no_memory(error: BaseException, text: str) -> bool:
+    """Whether an error, whose text this is, says that no memory is left."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):

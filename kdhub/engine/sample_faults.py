@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.structures import BaseDataElement
 
+from kdhub.engine.faults import is_no_memory
 from kdhub.errors import KdhubError, UsageError
 
 _NO_CLASS = re.compile(
@@ -31,9 +32,9 @@ def load_sample(dataset: Any, index: int) -> Any:
     """
     try:
         return dataset[index]
-    except (KdhubError, MemoryError):
-        raise
     except Exception as error:
+        if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
+            raise
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         files = next(filter(None, (_files(*frame.f_locals.values()) for frame in reversed(frames))), "")
         step = next(filter(None, map(_transform, reversed(frames))), type(dataset).__name__)
@@ -53,9 +54,9 @@ def collate_samples(collate: Callable[[list[Any]], Any], samples: list[Any], ind
     """
     try:
         return collate(samples)
-    except (KdhubError, MemoryError):
-        raise
     except Exception as error:
+        if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
+            raise
         raise UsageError(
             f"samples {_numbers(indices)} cannot be put together into one batch",
             where="train_dataloader.collate_fn",

@@ -95,11 +95,16 @@ def test_ctrl_c_is_one_line(kdhub, failing):
     assert (outcome.code, outcome.err) == (2, "kdhub: interrupted\n")
 
 
-def test_a_closed_pipe_is_quiet():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_quiet(unbuffered):
     """`kdhub list losses | head -1` must not end in an exception."""
     code = "from kdhub.cli.main import entry; import sys; sys.argv = ['kdhub', 'info', 'kdhub.TemperatureKL', '--json']; entry()"
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
     ) as process:
         process.stdout.close()
         assert process.stderr.read() == ""

@@ -19,6 +19,7 @@ from kdhub.engine.train import train
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Make the console a terminal, and give what is written to it."""
     written = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no cursor to hide
     screen = Console(file=written, force_terminal=True, width=100, highlight=False)
     for module in ("kdhub.engine.console", "kdhub.engine.hooks.progress"):
         monkeypatch.setattr(f"{module}.console", lambda: screen)

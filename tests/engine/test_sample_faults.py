@@ -70,14 +70,18 @@ def test_a_data_set_without_files_names_its_own_step() -> None:
         load_sample(Plain(), 3)
 
 
-def test_what_a_data_set_says_itself_stays() -> None:
-    """The words of a data set that knows what is wrong are better than any that are put around them."""
+@pytest.mark.parametrize(
+    "error",
+    [UsageError("the archive has moved"), MemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_what_is_no_fault_of_a_sample_stays(error: Exception) -> None:
+    """A data set's own words are better than any around them, and nobody repairs a file where memory ran out."""
 
     class Telling:
         def __getitem__(self, index: int) -> Any:
-            raise UsageError("the archive has moved")
+            raise error
 
-    with pytest.raises(UsageError, match=r"^the archive has moved$"):
+    with pytest.raises(type(error), match=f"^{re.escape(str(error))}$"):
         load_sample(Telling(), 0)
 
 
