@@ -104,8 +104,9 @@ def _check_split(cfg: Mapping[str, Any], report: Report) -> None:
         ("model", model),
         ("model.student", model.get("student") if isinstance(model, Mapping) else None),
     ):
-        on_batch = _type(encoder) == "kdret.SentenceEncoder" and encoder.get("task_loss")
-        if on_batch and (accumulated != 1 or not encoder.get("gather")):
+        if not isinstance(encoder, Mapping) or _type(encoder) != "kdret.SentenceEncoder":
+            continue
+        if encoder.get("task_loss") and (accumulated != 1 or not encoder.get("gather")):
             fixes[path] = "gather=True"
     for path, fix in fixes.items():
         report.warn(
