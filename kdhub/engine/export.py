@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def require_finite(student: nn.Module, where: str) -> None:
 def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> str:
     """Write ``model.safetensors`` and ``model.py`` into an existing folder.
 
-    Weights that share memory are written once under each of their names, so that the file loads with any reader.
+    Weights that share memory are written once under each of their names, so that the file loads with any reader. A student of
+    transformers gets its ``config.json`` beside them.
 
     Args:
         student: The bare student.
@@ -63,6 +65,17 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> st
     alone = student_as_it_stands(cfg)
     if isinstance(alone["model"], Mapping):
         Config(alone).dump(str(path / "model.py"))
+    write_config = getattr(getattr(student, "config", None), "save_pretrained", None)
+    if callable(write_config) and hasattr(student, "from_pretrained"):
+        write_config(path)  # config.json, which with the weights makes a folder of transformers
+        return f"{_importable(type(student))}.from_pretrained('student')"
     without = [name for name in state if name not in weights]
     strict = f", strict=False)  # without {', '.join(without)}" if without else ")"
     return f"model.load_state_dict(safetensors.torch.load_file('model.safetensors'){strict}"
+
+
+def _importable(cls: type) -> str:
+    """Return where a class can be imported from, by its package's own name if that exports it."""
+    package = cls.__module__.partition(".")[0]
+    exported = getattr(sys.modules.get(package), cls.__qualname__, None) is cls
+    return f"{package if exported else cls.__module__}.{cls.__qualname__}"

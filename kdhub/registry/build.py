@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -118,6 +118,13 @@ def _construct(target: Any, type_: Any, keywords: Mapping[str, Any], where: str 
     return target(**keywords)
 
 
+def _really_taken(target: Any) -> Iterable[inspect.Parameter]:
+    """Return the parameters of a class's own constructor; a wrapper around it may show the signature of what it wraps."""
+    if not inspect.isclass(target):
+        return ()
+    return inspect.signature(target.__init__, follow_wrapped=False).parameters.values()
+
+
 def _check_keywords(target: Any, name: str, keywords: Mapping[str, Any], where: str | None) -> None:
     """Refuse keywords that do not fit, before the call: a TypeError from inside a constructor then stays what it is."""
     try:
@@ -125,7 +132,7 @@ def _check_keywords(target: Any, name: str, keywords: Mapping[str, Any], where: 
     except (TypeError, ValueError):  # some built-in callables have no signature
         return
     named = {one.name: one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in (*parameters, *_really_taken(target)))
     wrong = [] if takes_any else [key for key in keywords if key not in named]
     if wrong:
         raise UsageError(

@@ -268,3 +268,23 @@ def test_nets_come_as_objects_too():
     assert isinstance(TorchModel(nn.ReLU()).net, nn.ReLU)
     assert isinstance(TorchModel({"type": nn.Linear, "in_features": 2, "out_features": 3}).net, nn.Linear)
     assert kdhub.TorchModel is TorchModel
+
+
+def test_a_tokenizer_batch_goes_into_a_model_of_transformers():
+    """Batches of transformers are mappings that are no dicts, and its models compute the loss from the labels in them."""
+    transformers = pytest.importorskip("transformers")
+    config = {"type": "transformers.BertConfig", "vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 1, "intermediate_size": 4, "num_labels": 3}
+    ours = TorchModel({"type": "transformers.BertForSequenceClassification", "config": config}).eval()
+    ids = torch.tensor([[1, 2, 0], [3, 4, 5]])
+    batch = transformers.BatchEncoding(
+        {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor([2, 0]), "index": ids}
+    )
+    logits = ours.net(ids, attention_mask=(ids > 0).long()).logits
+    assert logits.shape == (2, 3)
+    assert run(ours, batch, "tensor").equal(logits)
+    want = functional.cross_entropy(logits, torch.tensor([2, 0])).item()
+    assert run(ours, batch, "loss")["loss_task"].item() == pytest.approx(want)
+    assert [sample["gt_label"].tolist() for sample in run(ours, batch, "predict")] == [[2], [0]]
+    ours.criterion = nn.CrossEntropyLoss()
+    assert run(ours, batch, "loss")["loss_task"].item() == pytest.approx(want)

@@ -1,5 +1,6 @@
 """Building one component: a mistake in a config reads as one, a failure inside a constructor stays what it is."""
 
+import functools
 import sys
 
 import pytest
@@ -128,3 +129,34 @@ def test_find_knows_what_is_a_plugin_s(toy):
     with pytest.raises(UnknownComponentError):
         find("kdtoy.Typo")
     assert "kdtoy.parts" not in sys.modules
+
+
+def test_a_constructor_that_shows_another_signature_gets_its_keywords():
+    """Configurations of transformers show their fields and take `num_labels` besides; refused, no classifier is built."""
+
+    class Shown:
+        def __init__(self, width=1):
+            pass
+
+    class Wrapped:
+        @functools.wraps(Shown.__init__)
+        def __init__(self, *arguments, **more):
+            self.more = more
+
+    assert build("model", {"type": Wrapped, "labels": 3}).more == {"labels": 3}
+    with pytest.raises(UsageError, match="takes no 'labels'"):
+        build("model", {"type": Shown, "labels": 3})
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("json.decoder.JSONDecodr", "'json.decoder' has no 'JSONDecodr'.*did you mean 'json.decoder.JSONDecoder'"),
+        ("json.lodas", "'json' has no 'lodas'.*did you mean 'json.loads'"),
+        ("no_such_package.sub.Name", "No module named 'no_such_package'"),
+    ],
+)
+def test_an_import_path_that_leads_nowhere_says_where_it_ends(path, words):
+    """Mmengine keeps the reason to itself, and looks for the name among its own."""
+    with pytest.raises(UnknownComponentError, match=words):
+        build("model", {"type": path})
