@@ -18,6 +18,8 @@ from kdhub.plugins import Entry, PluginManager
 from kdhub.plugins.unknown import a_kind
 
 _BUILDER_KEYS = ("type", "_scope_")
+_HELD = frozenset({"mmengine", "torch"})
+"""Packages whose annotations are right about counts."""
 _SHOWN_NAMES = 12
 """A list of more names than this hides the near match that stands beside it."""
 
@@ -125,7 +127,9 @@ class ComponentCheck:
         for misfit in misfits(found.parameters, value):
             if misfit.parameter.name in ("begin", "end") and value.get("convert_to_iter_based"):
                 continue  # half an epoch is a whole number of iterations
-            level = "error" if own or (misfit.certain and place.known) else "warning"
+            # a fraction for an int: mmseg's PolyLRRatio says so, and means it
+            held = isinstance(misfit.value, str) or not _HELD.isdisjoint(found.file.parts if found.file else ())
+            level = "error" if own or (misfit.certain and place.known and held) else "warning"
             where, expected = f"{path}.{misfit.parameter.name}", misfit.parameter.annotation
             self._report.add(Finding(level, where, "a value of another type", expected, repr(misfit.value)[:80]))
         if not place.known or place.called:

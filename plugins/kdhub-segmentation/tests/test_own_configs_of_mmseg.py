@@ -11,7 +11,8 @@ from kdhub.config import check_config, load_config
 
 FOLDER = Path(mmseg.__file__).parent / ".mim" / "configs"
 ALL = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py") if "_base_" not in path.parts)
-SAMPLE = random.Random(0).sample(ALL, 24) if ALL else []
+WRONG_ANNOTATION = "vpd/vpd_sd_4xb8-25k_nyu-512x512.py"  # a scheduler of mmseg says int and means a fraction
+SAMPLE = sorted({*random.Random(0).sample(ALL, 24), WRONG_ANNOTATION}) if ALL else []
 TRUE = (
     "is not installed",  # mmdet, mmpretrain
     "compiled operators",
@@ -21,6 +22,9 @@ TRUE = (
     "unknown key 'models'",  # mmseg's own slip
 )
 """Errors that are right about a config of mmseg, on a machine without the packages that it needs, and one that is known."""
+
+KNOWN = ("loss_scale", "eta_min_ratio")
+"""Keys whose annotations are wrong, in mmengine and in mmseg: warned of, no more."""
 
 
 @pytest.mark.skipif(not ALL, reason="mmseg is installed without its configs")
