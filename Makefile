@@ -41,7 +41,7 @@ demo: $(VENV)/demo.stamp
 	@$(BIN)/kdhub demo
 
 test: lint lower-bounds
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
