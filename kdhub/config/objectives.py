@@ -83,7 +83,7 @@ def spread_problems(spec: Any, names: tuple[str, ...], where: str) -> Iterator[U
 
 
 def missing_inputs(inputs: Inputs, bound: Collection[str], where: str) -> Iterator[UsageError]:
-    """Yield one problem for all required inputs that nobody provides."""
+    """Yield one problem for all required inputs that are connected to nothing."""
     missing = sorted(inputs.required.difference(bound, inputs.fields))
     if not missing:
         return
@@ -91,8 +91,11 @@ def missing_inputs(inputs: Inputs, bound: Collection[str], where: str) -> Iterat
         name: "student" if name in inputs.student else "teacher" if name in inputs.teacher else "batch"
         for name in missing
     }
+    names = " and ".join(map(repr, missing))
     yield UsageError(
-        f"nobody provides the loss input{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+        f"loss inputs {names} are not connected to anything"
+        if len(missing) > 1
+        else f"loss input {names} is not connected to anything",
         where=where,
         fix="; ".join(f"add {place}=dict({name}='...')" for name, place in places.items()),
     )
@@ -124,7 +127,9 @@ def teacher_problems(entry: Any, teachers: Collection[str], where: str) -> Itera
         )
     elif not colon and len(teachers) != 1:
         yield UsageError(
-            "which teacher?" if teachers else "the objective reads a teacher and the model has none",
+            "the model has several teachers; say which one this objective uses"
+            if teachers
+            else "the objective reads a teacher and the model has none",
             where=where,
             expected=f"'NAME:path' with a name of {', '.join(teachers)}" if teachers else "model.teacher",
             got=repr(path),

@@ -206,7 +206,7 @@ class _Accepted:
             or near_matches(path, existing)
         )
         return UsageError(
-            f"there is no {part!r}{' in ' if here else ''}{here}; mmengine would create it in silence",
+            f"there is no {part!r}{' in ' if here else ''}{here}; mmengine would create it, and nothing would read it",
             where=f"{WHERE} {path}",
             near=near,
             fix="write new keys into a config that inherits this one (_base_)",

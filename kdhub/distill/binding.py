@@ -78,7 +78,7 @@ def require_all(inputs: Inputs, bound: set[str], where: str) -> None:
     """See that every required loss input has somebody to provide it.
 
     Raises:
-        UsageError: Naming all that nobody provides, and where to write them.
+        UsageError: Naming all that are connected to nothing, and where to write them.
     """
     _refuse(missing_inputs(inputs, bound, where))
 

@@ -70,7 +70,10 @@ def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, 
             fix=f"complete it: {cache_command(cfg)}",
         )
     if stored.live is None:
-        print_log(f"warning: teacher {name!r} is not here: its store is taken at its word", "current")
+        print_log(
+            f"warning: the weights of teacher {name!r} are not on this machine, so kdhub cannot check them against the store",
+            "current",
+        )
     else:
         with preserved_randomness():
             _verify(model, name, stored, data, loader)

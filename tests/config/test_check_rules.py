@@ -121,7 +121,7 @@ def test_a_loss_input_that_nobody_provides(findings, valid):
     objective = valid["model"]["objectives"]["triplet"]
     del objective["batch"], objective["teacher"]
     finding = findings(valid)["model.objectives.triplet"]
-    assert finding.message == "nobody provides the loss inputs labels, teacher"
+    assert finding.message == "loss inputs 'labels' and 'teacher' are not connected to anything"
     assert finding.fix == "add batch=dict(labels='...'); add teacher=dict(teacher='...')"
 
 
@@ -165,7 +165,7 @@ def test_a_teacher_is_read_where_there_is_none(findings, valid):
 @pytest.mark.parametrize(
     ("tap", "words"),
     [
-        ("head", "which teacher?"),
+        ("head", "the model has several teachers"),
         ("smal:head", "did you mean 'small'?"),
         ({"type": "kdhub.ModuleOutput", "path": "smal:head"}, "did you mean 'small'?"),
     ],

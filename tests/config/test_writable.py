@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 
-@pytest.mark.parametrize("value", [Path("data/toy"), Path("/data/toy"), np.zeros(30), len, object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [Path("data/toy"), Path("/data/toy"), np.zeros(30), len, object()], ids=lambda value: type(value).__name__
+)
 @pytest.mark.parametrize("path", ["train_dataloader.dataset.data_root", "helper.0"])
 def test_what_no_config_can_hold_is_found_at_its_path(findings, valid, value, path):
     """A SyntaxError over the whole text of the config, or a path written as a division, when the first step is due."""
