@@ -1,4 +1,4 @@
-"""The errors kdhub raises on purpose, and how each is told to a person.
+"""The errors kdhub raises on purpose, and how each reads.
 
 ``UsageError`` is the user's to fix: the command line prints it as one line and exits with 2. ``PluginError`` is a
 plugin author's to fix: it names the distribution. Anything else is a defect of kdhub and keeps its traceback.
@@ -14,6 +14,12 @@ from contextlib import contextmanager
 def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     """Return the choices that a typist of ``word`` most likely meant, best first."""
     return tuple(difflib.get_close_matches(word, sorted(set(choices)), n=limit, cutoff=0.6))
+
+
+def in_short(error: BaseException) -> str:
+    """Return the class of an error and what it says, on one line and without a long tail."""
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class KdhubError(Exception):
@@ -86,7 +92,7 @@ def placed(where: str) -> Iterator[None]:
 
 
 class ToldElsewhereError(UsageError):
-    """The main process of a distributed run tells this mistake; the others end in silence."""
+    """The main process of a distributed run reports this mistake; the others end without a word."""
 
 
 class UnknownComponentError(UsageError, KeyError):
@@ -96,7 +102,7 @@ class UnknownComponentError(UsageError, KeyError):
 
 
 class GuardError(UsageError):
-    """A guard stopped training that would have gone wrong in silence; the text says how to silence the guard."""
+    """A guard stopped training that would have gone wrong unnoticed; the text says how to silence the guard."""
 
 
 class PluginError(KdhubError):
