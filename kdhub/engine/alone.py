@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 
 import kdhub
 from kdhub.config.objectives import Inputs
+from kdhub.distill.objective import loss_spec
 from kdhub.engine.console import metrics_line, say
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.identity import differences, experiment
@@ -21,8 +22,6 @@ from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import RunResult, completed, train
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
-from kdhub.records import LossSpec
-from kdhub.registry import find
 
 FOLDER = "alone"
 _OF_DISTILLATION = ("teacher", "teachers", "objectives", "task_weight")
@@ -120,9 +119,8 @@ def _hears_no_teacher(objective: Mapping[str, Any]) -> bool:
 
     A loss that could hear one may get a teacher's scores from the batch.
     """
-    type_ = objective["loss"].get("type") if isinstance(objective.get("loss"), Mapping) else None
-    record = find(type_, "loss") if isinstance(type_, str) else None
-    return isinstance(record, LossSpec) and not Inputs.of_record(record).teacher
+    record = loss_spec(objective.get("loss"))
+    return record is not None and not Inputs.of_record(record).teacher
 
 
 def _plan(
