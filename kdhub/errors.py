@@ -16,6 +16,12 @@ def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str
     return tuple(difflib.get_close_matches(word, sorted(set(choices)), n=limit, cutoff=0.6))
 
 
+def did_you_mean(near: Iterable[str]) -> str:
+    """Ask for the nearest names; empty if there are none."""
+    meant = " or ".join(map(repr, near))
+    return f"did you mean {meant}?" if meant else ""
+
+
 def in_short(error: BaseException) -> str:
     """Return the class of an error and what it says, on one line and without a long tail."""
     said = " ".join(str(error).split())[:300]
@@ -62,7 +68,7 @@ class UsageError(KdhubError):
         if facts:
             text += f" ({', '.join(facts)})"
         if self.near:
-            text += f"; did you mean {' or '.join(repr(name) for name in self.near)}?"
+            text += f"; {did_you_mean(self.near)}"
         if self.fix:
             text += f" -> {self.fix}"
         return " ".join(text.split())

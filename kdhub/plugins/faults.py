@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from kdhub.errors import near_matches
+from kdhub.errors import did_you_mean, near_matches
 from kdhub.plugins.load import Loaded
 from kdhub.plugins.modules import bound_names, find_module, install_missing, module_file, near_modules, origin
 from kdhub.plugins.names import BUILTIN, HEAVY, PLUGIN_NAME, entry_line
@@ -15,7 +15,7 @@ from kdhub.records import Command, Component, Diagnostic
 
 
 def faults(row: Loaded) -> tuple[Diagnostic, ...]:
-    """Find what a loaded plugin offers and nobody can use, and what makes it a burden to others.
+    """Find what a loaded plugin offers and no config can use, and what makes it a burden to others.
 
     Looks at source files only. What a module defines at run time is taken for granted.
 
@@ -145,8 +145,7 @@ def _recipes(row: Loaded) -> Iterator[tuple[str, str]]:
 
 
 def _correct(near: Iterable[str]) -> str:
-    meant = " or ".join(map(repr, near))
-    return f"did you mean {meant}?" if meant else "correct its record in the manifest"
+    return did_you_mean(near) or "correct its record in the manifest"
 
 
 def _defined(tree: ast.Module) -> set[str] | None:

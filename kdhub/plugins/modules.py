@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from kdhub.errors import near_matches
+from kdhub.errors import did_you_mean, near_matches
 
 
 def find_module(name: str) -> ModuleSpec | None:
@@ -75,12 +75,11 @@ def install_missing(module: str, package: str, dist: str, extra: str | None) -> 
 
     Args:
         module: Dotted name of the missing module.
-        package: Top-level package of the plugin, whose own modules nobody can install.
+        package: Top-level package of the plugin, whose own modules cannot be installed.
         dist: Distribution of the plugin.
         extra: Extra of the distribution that provides the module, if one does.
     """
     if module.partition(".")[0] == package:
-        near = near_modules(module)
-        meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        return f"{meant}{module!r} would be the plugin's own module: its author must correct the name"
+        wrong = f"{module!r} would be the plugin's own module: its author must correct the name"
+        return f"{did_you_mean(near_modules(module))} {wrong}".lstrip()
     return f"pip install '{dist}[{extra}]'" if extra else f"install what provides module {module.partition('.')[0]!r}"
