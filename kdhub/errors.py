@@ -1,4 +1,4 @@
-"""The errors kdhub raises on purpose, and how each is told to a person.
+"""The errors kdhub raises on purpose, and how each reads.
 
 ``UsageError`` is the user's to fix: the command line prints it as one line and exits with 2. ``PluginError`` is a
 plugin author's to fix: it names the distribution. Anything else is a defect of kdhub and keeps its traceback.
@@ -14,6 +14,18 @@ from contextlib import contextmanager
 def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     """Return the choices that a typist of ``word`` most likely meant, best first."""
     return tuple(difflib.get_close_matches(word, sorted(set(choices)), n=limit, cutoff=0.6))
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """Ask for the nearest names; empty if there are none."""
+    meant = " or ".join(map(repr, near))
+    return f"did you mean {meant}?" if meant else ""
+
+
+def in_short(error: BaseException) -> str:
+    """Return the class of an error and what it says, on one line and without a long tail."""
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class KdhubError(Exception):
@@ -56,7 +68,7 @@ class UsageError(KdhubError):
         if facts:
             text += f" ({', '.join(facts)})"
         if self.near:
-            text += f"; did you mean {' or '.join(repr(name) for name in self.near)}?"
+            text += f"; {did_you_mean(self.near)}"
         if self.fix:
             text += f" -> {self.fix}"
         return " ".join(text.split())
@@ -86,7 +98,7 @@ def placed(where: str) -> Iterator[None]:
 
 
 class ToldElsewhereError(UsageError):
-    """The main process of a distributed run tells this mistake; the others end in silence."""
+    """The main process of a distributed run reports this mistake; the others end without a word."""
 
 
 class UnknownComponentError(UsageError, KeyError):
@@ -96,7 +108,7 @@ class UnknownComponentError(UsageError, KeyError):
 
 
 class GuardError(UsageError):
-    """A guard stopped training that would have gone wrong in silence; the text says how to silence the guard."""
+    """A guard stopped training that would have gone wrong unnoticed; the text says how to silence the guard."""
 
 
 class PluginError(KdhubError):

@@ -1,8 +1,9 @@
-"""Writing so that a full disk or a crash leaves what was there before."""
+"""Files: written so that a full disk or a crash leaves what was there before, and their checksums."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -117,6 +118,15 @@ def write_text(path: Path, text: str, fix: str | None = None) -> None:
 def write_json(path: Path, content: Mapping[str, Any], fix: str | None = None) -> None:
     """Write a JSON file atomically; not-a-number and infinity, which JSON lacks, become ``"nan"`` and ``"inf"``."""
     write_text(path, json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", fix)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, which may be larger than the memory."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def plain(value: Any) -> Any:

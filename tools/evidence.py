@@ -13,7 +13,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import inspect
 import json
 import re
@@ -37,6 +36,7 @@ from kdhub.engine.libraries import import_library
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import completed
 from kdhub.errors import KdhubError, UsageError
+from kdhub.files import file_sha256
 from kdhub.registry import init
 
 
@@ -230,7 +230,7 @@ def _tested(run: Run) -> dict[str, Any]:
     identity = {
         **run.experiment,
         "test": digest([run.cfg.get(part) for part in PARTS["test"]]),
-        "checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "checkpoint": file_sha256(checkpoint),
     }
     results, of = run.work_dir / "test.json", run.work_dir / "test.identity.json"
     if not (results.is_file() and of.is_file() and json.loads(of.read_text(encoding="utf-8")) == identity):

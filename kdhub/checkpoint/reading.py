@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from safetensors.torch import load_file
 
 from kdhub.checkpoint.safe_globals import safe_globals
-from kdhub.config.missing_files import recipe_that_writes
+from kdhub.config.missing_files import how_to_train
 from kdhub.errors import UsageError, near_matches
 from kdhub.registry import init
 
@@ -96,9 +96,8 @@ def _require_file(file: Path) -> None:
         )
     if not file.is_file():
         siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        recipe = recipe_that_writes(file, init())
-        fix = None if recipe is None else f"train it first: kdhub train {recipe}"
-        raise UsageError("no such checkpoint", where=str(file), near=near_matches(file.name, siblings), fix=fix)
+        near, fix = near_matches(file.name, siblings), how_to_train(file, init())
+        raise UsageError("no such checkpoint", where=str(file), near=near, fix=fix)
 
 
 def _read_safetensors(file: Path, map_location: Any) -> dict[str, Any]:

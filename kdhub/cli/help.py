@@ -29,5 +29,5 @@ examples:
   kdhub probe configs/my_config.py           which modules can I hook?
   kdhub train configs/my_config.py --cfg-options train_cfg.max_epochs=1
 
-`kdhub COMMAND --help` or `kdhub help COMMAND` explains a command. Start with `kdhub list recipes`, then train one. If something does not
-work, `kdhub doctor`."""
+`kdhub COMMAND --help` or `kdhub help COMMAND` explains a command. Start with `kdhub list recipes`, then train one.
+If something does not work, type `kdhub doctor`."""

@@ -22,6 +22,7 @@ from kdhub.distill.teachers import ModelTeacher
 from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
+from kdhub.plugins.classes import component_of
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _NEEDS_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context")
@@ -96,9 +97,9 @@ def _shapes_only(teacher: Any, manager: PluginManager) -> Any:
 
 def _is(type_: Any, wanted: type, manager: PluginManager) -> bool:
     """Whether a ``type`` of a config means a class of kdhub or one that is derived from it."""
-    if isinstance(type_, str) and manager.owns(type_):
-        type_ = manager.find(type_).load()
-    return isinstance(type_, type) and issubclass(type_, wanted)
+    entry = component_of(type_, manager)
+    target = type_ if entry is None else entry.load()
+    return isinstance(target, type) and issubclass(target, wanted)
 
 
 def _first_batch(cfg: Config) -> tuple[Any, bool]:

@@ -1,7 +1,8 @@
 """Show what can be tapped: run one batch and print each module's path, class, calls and output.
 
-The objectives of the config are left out, so it answers before you know a single path; so are the weights of teachers, which
-need not be there yet. Modules that do not run are left out too, unless --all; methods are shown if they returned tensors. A path with several calls needs call=... in its tap.
+The objectives of the config and the weights of its teachers are left out, so it answers before you know a single path and
+before a teacher is trained. Modules that do not run are left out too, unless --all; methods are shown if they returned
+tensors. A path with several calls needs call=... in its tap.
 
 Examples:
   kdhub probe configs/my_config.py

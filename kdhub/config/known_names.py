@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kdhub.config.source import module_file, parse
+from kdhub.plugins.modules import module_file
 
 ROOT_PACKAGES = ("mmengine", "mmcv")
 """Packages that register in mmengine's root registries, where a name without scope is looked up."""
@@ -35,16 +34,6 @@ def registered(roots: Iterable[str]) -> Iterator[Any]:
     for root in (getattr(registry, name) for name in roots if registry is not None):
         yield root.module_dict
         yield from (child.module_dict for child in root.children.values() if hasattr(child, "module_dict"))
-
-
-def exported(module: str) -> Iterator[str]:
-    """Yield the names that a module's source file defines or imports by name, to find the nearest to a wrong one."""
-    file = module_file(module)
-    for node in parse(file).body if file is not None else ():
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            yield node.name
-        elif isinstance(node, ast.ImportFrom):
-            yield from (alias.asname or alias.name for alias in node.names)
 
 
 _DEFINED = re.compile(r"""(?:\b(?:class|def)\s+(\w+))|(?:['"](\w+)['"])""")

@@ -14,7 +14,7 @@ from kdhub.config.files import base_files, parse, require_config
 from kdhub.config.options import apply_options, parse_options, require_accepted
 from kdhub.config.packages import mmengine_finds_named_configs, named_config
 from kdhub.config.variables import override_variables
-from kdhub.errors import UsageError
+from kdhub.errors import UsageError, in_short
 from kdhub.plugins import PluginManager
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _read(path: Path) -> Config:
         raise
     except Exception as error:  # a config is a program: it may raise anything
         raise UsageError(
-            f"the config cannot be read: {_text(error)}", where=_where(error, files) or str(path), fix=_fix(error)
+            f"the config cannot be read: {in_short(error)}", where=_where(error, files) or str(path), fix=_fix(error)
         ) from error
 
 
@@ -124,9 +124,5 @@ def run_custom_imports(spec: Any) -> None:
             if isinstance(error, ModuleNotFoundError) and error.name == name.partition(".")[0]:
                 fix = f"set PYTHONPATH to the folder that holds {error.name} (sys.path begins with {sys.path[0]!r})"
             raise UsageError(
-                f"cannot import {name!r}: {_text(error)}", where=f"custom_imports.imports.{index}", fix=fix
+                f"cannot import {name!r}: {in_short(error)}", where=f"custom_imports.imports.{index}", fix=fix
             ) from error
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -40,12 +40,12 @@ def warn_of_missing_files(
 def warn_of_missing_weights(file: Any, path: str, manager: PluginManager, report: Report) -> None:
     """Warn if a file of weights is not there; addresses and names of models are left alone."""
     if isinstance(file, str) and file.endswith(WEIGHTS) and "://" not in file:
-        recipe = None if _is_there(file) else recipe_that_writes(Path(file).expanduser(), manager)
-        _warn("checkpoint", file, path, report, fix=None if recipe is None else f"train it first: kdhub train {recipe}")
+        fix = None if _is_there(file) else how_to_train(Path(file).expanduser(), manager)
+        _warn("checkpoint", file, path, report, fix=fix)
 
 
-def recipe_that_writes(file: Path, manager: PluginManager) -> str | None:
-    """Return the recipe whose run would write a file: ``scope:name`` of the one in whose work_dir the file would be.
+def how_to_train(file: Path, manager: PluginManager) -> str | None:
+    """Return the command that would write a file: training the recipe in whose work_dir the file would be.
 
     Args:
         file: A file that is not there; a relative path counts from the current folder, as a recipe's work_dir does.
@@ -53,11 +53,11 @@ def recipe_that_writes(file: Path, manager: PluginManager) -> str | None:
     """
     for source, recipe in manager.recipes():
         name = f"{source.plugin}:{recipe.name}"
-        with suppress(KdhubError):  # a recipe that cannot be read is told where somebody asks for it
+        with suppress(KdhubError):  # a recipe that cannot be read is reported where it is used
             cfg = load_config(name, manager=manager, custom_imports=False)
             work_dir = cfg.get("work_dir") or Path("work_dirs", Path(str(cfg.filename)).stem)
             if Path(work_dir).expanduser().absolute() in file.absolute().parents:
-                return name
+                return f"train it first: kdhub train {name}"
     return None
 
 

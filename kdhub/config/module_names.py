@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from kdhub.config.source import module_file, origin, parse
+from kdhub.config.source import parse
+from kdhub.plugins.modules import bound_names, module_file, origin
 
 _AT_RUN_TIME = re.compile(r"\b(__getattr__|globals|setattr|exec|vars|modules\[|__dict__)")
 """Names by which a module gives itself others while it is imported; of such a module nothing can be said."""
@@ -26,22 +27,15 @@ def names_in(module: str, seen: set[str] | None = None) -> set[str] | None:
     text = file.read_text(encoding="utf-8", errors="ignore")
     if _AT_RUN_TIME.search(text):
         return None
-    found: set[str] = set()
-    for node in ast.walk(parse(file)):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Name):
-            found.add(node.id)
-        elif isinstance(node, ast.Import):
-            found |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {alias.asname or alias.name for alias in node.names}
-            if any(alias.name == "*" for alias in node.names):
-                source = origin(module, file, node)
-                more = set() if source in seen else names_in(source, seen)
-                if more is None:
-                    return None
-                found |= more
+    tree = parse(file)
+    found = bound_names(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            source = origin(module, file, node)
+            more = set() if source in seen else names_in(source, seen)
+            if more is None:
+                return None
+            found |= more
     if file.name == "__init__.py":
         found |= {entry.name.partition(".")[0] for entry in file.parent.iterdir()}
     return found

@@ -1,7 +1,7 @@
-"""Numbers that make no sense where they stand, and that nobody else refuses: training would go wrong, or do nothing, without a word.
+"""Numbers that make no sense where they stand, and that no other code refuses: training would go wrong, or do nothing.
 
-A negative weight is refused as well: it would train the student away from its teacher. Who wants that writes the sign into a loss
-of his own, where a reader sees it.
+A negative weight is refused as well: it would train the student away from its teacher. If you want that, write the sign into a
+loss of your own, where a reader sees it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UPHILL = "the optimizer would go uphill"
 _RULES = (
     _Rule("train_cfg.max_iters", 1, _NOTHING),
     _Rule("train_cfg.max_epochs", 1, _NOTHING),
-    _Rule("train_cfg.val_interval", 1, "nobody can evaluate that often"),
+    _Rule("train_cfg.val_interval", 1, "there is no such number of steps between two evaluations"),
     _Rule("*_dataloader.batch_size", 1, "a batch needs a sample"),
     _Rule("*_dataloader.num_workers", 0, "there is no such number of processes"),
     _Rule("optim_wrapper.clip_grad.max_norm", 0, "every gradient would change its sign, or vanish", open=True),
@@ -61,8 +61,7 @@ def check_numbers(tree: Mapping[str, Any], report: Report) -> None:
         if rule is None:
             continue
         if not math.isfinite(value) or value < rule.least or (rule.open and value == rule.least):
-            expected = f"a number {'above' if rule.open else 'from'} {rule.least:g}"
-            expected += " on" if not rule.open else ""
+            expected = f"a number above {rule.least:g}" if rule.open else f"a number from {rule.least:g} on"
             report.error(".".join(path), f"the number makes no sense: {rule.why}", expected=expected, got=repr(value))
 
 

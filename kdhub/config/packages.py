@@ -7,7 +7,6 @@ and to find one file it reads the library's whole model index, which takes secon
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import PluginManager
+from kdhub.plugins.modules import find_module
 
 _MARK = "::"
 _RECIPE = re.compile(r"[a-z][a-z0-9_]*:[a-z0-9][a-z0-9-]*")
@@ -60,7 +60,7 @@ def _package_config(reference: str, where: str | None) -> Path:
         UsageError: If there is no such package, or no such config in it.
     """
     package, _, name = reference.partition(_MARK)
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    spec = find_module(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(
             f"no config {reference!r}: no package {package!r} is installed",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from kdhub.config.bound import bound
-from kdhub.config.known_names import ROOT_PACKAGES, exported, may_be_registered, registered
-from kdhub.config.module_names import missing_name
+from kdhub.config.known_names import ROOT_PACKAGES, may_be_registered, registered
+from kdhub.config.module_names import missing_name, names_in
 from kdhub.config.places import Place
 from kdhub.config.signature import Signature, signature
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
 from kdhub.plugins import Entry, PluginManager
+from kdhub.plugins.modules import find_module
 from kdhub.plugins.names import RESERVED_SCOPES
 
 _HOMES = {
@@ -117,7 +117,7 @@ class SourceResolver:
         if may_be_registered(name, packages, place.roots):
             return
         entries = (entry.type for kind in place.kinds for entry in self.manager.components(kind))
-        known = [*(there for home in self._homes(place, packages) for there in exported(home)), *entries]
+        known = [*(there for home in self._homes(place, packages) for there in names_in(home) or ()), *entries]
         raise UnknownComponentError(
             f"unknown type {type_!r}",
             expected=f"a name that {' or '.join(packages)} registers",
@@ -139,15 +139,8 @@ class SourceResolver:
             UnknownComponentError: If it is not.
         """
         scope = type_.partition(".")[0]
-        if _installed(scope):
+        if find_module(scope) is not None:
             return
         if scope in RESERVED_SCOPES:
             raise UnknownComponentError(f"{type_!r}: package {scope!r} is not installed")
         self.manager.find(type_)  # raises: it knows what to say of an unknown scope
-
-
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False

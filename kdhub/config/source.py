@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kdhub.plugins.modules import find_module
+from kdhub.plugins.modules import module_file, origin
 
 Node = ast.ClassDef | ast.FunctionDef
 
@@ -30,12 +30,6 @@ class Definition(NamedTuple):
     module: str
     node: Node
     file: Path
-
-
-def module_file(name: str) -> Path | None:
-    """Return the source file of a module without importing anything; ``None`` if there is none."""
-    spec = find_module(name)
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
 
 
 def locate(dotted: str) -> Definition | None:
@@ -90,15 +84,6 @@ def _imported(module: str, file: Path, node: ast.ImportFrom, name: str) -> str |
         if (alias.asname or alias.name) == name:
             return f"{origin(module, file, node)}.{alias.name}"
     return None
-
-
-def origin(module: str, file: Path, node: ast.ImportFrom) -> str:
-    """Return the module that a ``from ... import`` of ``module`` reads, relative ones spelt out."""
-    if node.level == 0:
-        return node.module or ""
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    base = package[: len(package) - node.level + 1]
-    return ".".join((*base, node.module) if node.module else base)
 
 
 def _member(found: Definition, inner: list[str]) -> Definition:

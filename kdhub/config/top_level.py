@@ -1,6 +1,6 @@
-"""The check of a config's top level: keys that nobody reads, and parts that only work together.
+"""The check of a config's top level: keys that nothing reads, and parts that only work together.
 
-mmengine reads a fixed set of keys and ignores the rest in silence, while configs are Python files in which helper variables
+mmengine reads a fixed set of keys and ignores the rest without a word, while configs are Python files in which helper variables
 (``train_pipeline``, ``norm_cfg``) are top-level keys as well. So an unknown key is
 
 * an error if it nearly matches a key that is read, or holds a component of a plugin that stands nowhere else;
@@ -88,10 +88,10 @@ def _check_unread(key: str, value: Any, used: bool, manager: PluginManager, repo
     elif used or not (parts or place):
         return
     elif any(isinstance(part["type"], str) and manager.owns(part["type"]) for part in parts):
-        report.error(key, f"nobody reads {key!r}, and what it holds stands nowhere else")
+        report.error(key, f"nothing reads {key!r}, and what it holds stands nowhere else")
     else:
         fix = f"write it as {place}" if place else None
-        report.warn(key, f"nobody reads {key!r}, and what it holds stands nowhere else: it has no effect", fix=fix)
+        report.warn(key, f"nothing reads {key!r}, and what it holds stands nowhere else: it has no effect", fix=fix)
 
 
 def _is_used(value: Any, tree: Mapping[str, Any], read: tuple[str, ...]) -> bool:

@@ -66,7 +66,7 @@ def require_axis(owner: str, name: str, value: Any) -> None:
 
 
 def require_flag(owner: str, name: str, value: Any) -> None:
-    """See that a value is ``True`` or ``False``: any other would count as true in silence, also ``'False'``.
+    """See that a value is ``True`` or ``False``: Python takes any other for one of them, and ``'False'`` for true.
 
     Args:
         owner: Class that takes it, for the error.

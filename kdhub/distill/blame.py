@@ -1,4 +1,4 @@
-"""Faults of a loss or an adapter, in one line: the objective, the component, who provides it in which version, and the place."""
+"""Faults of a loss or an adapter, in one line: objective, component, its distribution and version, and the place in the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from kdhub.errors import KdhubError, PluginError, UsageError
+from kdhub.errors import KdhubError, PluginError, UsageError, in_short, placed
 from kdhub.registry import init
 
 _TORCH = str(Path(torch.__file__).parent)
@@ -54,19 +54,15 @@ def blamed(where: str, type_: Any) -> Iterator[None]:
     What faults from outside raise (no memory, a lost process) is recognised later by its cause.
     """
     try:
-        yield
-    except UsageError as error:
-        if error.where is not None:
-            raise
-        raise error.at(where) from error
+        with placed(where):
+            yield
     except KdhubError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         raise fault(
             where,
             type_,
-            f"raised {type(error).__name__}: {reason} ({_place(error)})",
+            f"raised {in_short(error)} ({_place(error)})",
             fix="see what the taps and the batch give it with `kdhub probe CONFIG`; KDHUB_PLUGIN_ERRORS=raise shows the"
             " traceback",
         ) from error

@@ -129,8 +129,8 @@ def require_apart(student: nn.Module, teacher: nn.Module | None, where: str) -> 
     shared = shared or [name for name, one in teacher.named_parameters() if one.data_ptr() in memory]
     if shared:
         raise UsageError(
-            f"the teacher shares {', '.join(map(repr, shared[:3]))} with the student: frozen for the one, it would not train"
-            " in the other",
+            f"the teacher shares {', '.join(map(repr, shared[:3]))} with the student: a teacher is frozen, so this"
+            " would not train in the student",
             where=where,
             fix=fix,
         )

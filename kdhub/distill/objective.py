@@ -58,7 +58,7 @@ class Objective(nn.Module):
         where = f"model.objectives.{name}"
         self.name = name
         self.where = where
-        self.spec = _spec(loss)
+        self.spec = loss_spec(loss)
         self.loss_type = component_type(loss)
         loss, self._schedules = _split_schedules(loss, f"{where}.loss")
         self.loss: nn.Module = build("loss", loss, where=f"{where}.loss")
@@ -197,7 +197,8 @@ def _target(tensor: Tensor) -> Tensor:
     return tensor.detach().contiguous()
 
 
-def _spec(loss: Any) -> LossSpec | None:
+def loss_spec(loss: Any) -> LossSpec | None:
+    """Return the record of the loss that a config means, or ``None`` for one that no manifest lists."""
     type_ = loss.get("type") if isinstance(loss, Mapping) else None
     record = find(type_, "loss") if type_ is not None else None
     return record if isinstance(record, LossSpec) else None

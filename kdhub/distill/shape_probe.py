@@ -22,7 +22,7 @@ class Mismatch(NamedTuple):
         name: Input of the loss on the student's side, if the loss has several.
         student: Shape of the student's value after the adapters.
         teacher: Shape of the teacher's value.
-        adapter: Components that would make them equal, or ``None`` if nobody knows any.
+        adapter: Components that would make them equal, or ``None`` if none is known.
         advice: What to do where there is no adapter.
     """
 
@@ -31,7 +31,7 @@ class Mismatch(NamedTuple):
     student: tuple[int, ...]
     teacher: tuple[int, ...]
     adapter: list[dict[str, Any]] | None
-    advice: str = "no adapter known: tap other places"
+    advice: str = "no adapter is known: tap other places"
 
 
 def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any]) -> Iterator[Mismatch]:

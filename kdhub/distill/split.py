@@ -29,7 +29,7 @@ def split_warning(objectives: Iterable[Objective], accumulated: int, processes: 
     parts = [
         f"{count} {what}" for count, what in ((accumulated, "accumulated steps"), (processes, "processes")) if count > 1
     ]
-    found = [line for one in objectives if parts and (line := _of(one, accumulated, processes))]
+    found = [line for one in objectives if parts and (line := _of(one, accumulated))]
     if not found:
         return None
     return (
@@ -38,13 +38,13 @@ def split_warning(objectives: Iterable[Objective], accumulated: int, processes: 
     )
 
 
-def _of(objective: Objective, accumulated: int, processes: int) -> str | None:
+def _of(objective: Objective, accumulated: int) -> str | None:
     loss = objective.loss
     depends = getattr(loss, "depends_on_split", "")
     gathers = getattr(loss, "gather", None)
     if depends == "count" and objective.reads_batch:
-        has_keyword = hasattr(loss, "reduction")
-        remedy = "set reduction='samples' in it" if has_keyword else "use a larger batch instead of several parts"
+        has_choice = hasattr(loss, "reduction")
+        remedy = "set reduction='samples' in it" if has_choice else "use a larger batch instead of several parts"
     elif depends == "samples" and (accumulated > 1 or not gathers):
         remedy = "set gather=True in it" if gathers is False and accumulated == 1 else "make the parts large"
     else:

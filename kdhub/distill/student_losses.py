@@ -16,7 +16,7 @@ from kdhub.errors import UsageError
 
 
 def require_mode(model: Any, where: str) -> None:
-    """See that a model's ``forward`` can be told what to compute, as mmengine does it.
+    """See that a model's ``forward`` takes the ``mode`` by which mmengine says what to compute.
 
     Raises:
         UsageError: If it takes no ``mode``.

@@ -115,7 +115,7 @@ class ModelTeacher:
         self.model, self._config = _build(model)
         meta: Mapping[str, Any] = {}
         if checkpoint is not None:
-            with _told_how_to_train(model, checkpoint):
+            with _advising_to_train(model, checkpoint):
                 meta = load_weights(self.model, checkpoint)
         elif not own_weights:
             _init_weights(self.model)
@@ -159,7 +159,7 @@ class ModelTeacher:
             check_mode: Whether to stop if any module of the teacher is in train mode.
 
         Raises:
-            GuardError: If a module is in train mode; dropout and batch statistics would blur the teacher in silence.
+            GuardError: If a module is in train mode; dropout and batch statistics would blur the teacher unnoticed.
         """
         if check_mode:
             self._check_mode()
@@ -252,15 +252,14 @@ class ModelTeacher:
 
 
 @contextmanager
-def _told_how_to_train(model: Any, checkpoint: str) -> Iterator[None]:
+def _advising_to_train(model: Any, checkpoint: str) -> Iterator[None]:
     """Add to the error of a missing file what makes it, if the teacher is that of a config."""
     try:
         yield
     except UsageError as error:
-        if error.fix or "://" in checkpoint or Path(checkpoint).exists() or not isinstance(model, str):
-            raise
-        fix = f"train the teacher first: kdhub train {shlex.quote(model)}"
-        raise UsageError(error.what, where=error.where, near=error.near, fix=fix) from error
+        if isinstance(model, str) and not (error.fix or "://" in checkpoint or Path(checkpoint).exists()):
+            error.advise(f"train the teacher first: kdhub train {shlex.quote(model)}")
+        raise
 
 
 def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:

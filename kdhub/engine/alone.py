@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 
 import kdhub
 from kdhub.config.objectives import Inputs
+from kdhub.distill.objective import loss_spec
 from kdhub.engine.console import metrics_line, say
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.identity import differences, experiment
@@ -21,8 +22,6 @@ from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import RunResult, completed, train
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
-from kdhub.records import LossSpec
-from kdhub.registry import find
 
 FOLDER = "alone"
 _OF_DISTILLATION = ("teacher", "teachers", "objectives", "task_weight")
@@ -68,7 +67,7 @@ def train_with_alone(
 
 
 def alone_config(cfg: Config) -> Config:
-    """Describe the run of a distiller's student without its teachers, and without the objectives that hear one.
+    """Describe the run of a distiller's student without its teachers, and without the objectives that read one.
 
     The model stays a `Distiller`, so that optimizer settings and hooks that name ``student.`` hold in both runs. The student's
     own losses count fully: ``task_weight`` is a part of the distillation.
@@ -86,7 +85,7 @@ def alone_config(cfg: Config) -> Config:
         raise UsageError(
             "the config distils nothing, so its student is already trained alone",
             where=where,
-            expected="a model with objectives that hear a teacher",
+            expected="a model with objectives that read a teacher",
         )
     if (cfg.get("randomness") or {}).get("seed") is None:
         raise UsageError(
@@ -118,11 +117,10 @@ def alone_config(cfg: Config) -> Config:
 def _hears_no_teacher(objective: Mapping[str, Any]) -> bool:
     """Whether an objective is the student's own: of a loss that a plugin lists, and that has no input for a teacher.
 
-    A loss that could hear one may get a teacher's scores from the batch.
+    A loss that could read one may get a teacher's scores from the batch.
     """
-    type_ = objective["loss"].get("type") if isinstance(objective.get("loss"), Mapping) else None
-    record = find(type_, "loss") if isinstance(type_, str) else None
-    return isinstance(record, LossSpec) and not Inputs.of_record(record).teacher
+    record = loss_spec(objective.get("loss"))
+    return record is not None and not Inputs.of_record(record).teacher
 
 
 def _plan(
@@ -173,7 +171,7 @@ def _add_to_report(work_dir: Path, beside: Path) -> None:
 
 def _left_out(distilled: Mapping[str, Any], alone: Mapping[str, Any]) -> str:
     """Say in what the run alone differs besides its teachers."""
-    told = [f"with its objective {name!r}, which hears no teacher" for name in alone["objectives"]]
+    told = [f"with its objective {name!r}, which reads no teacher" for name in alone["objectives"]]
     weight = distilled.get("task_weight", 1.0)
     if weight != 1.0:
         told.append(f"without task_weight={weight}: its own losses count fully")

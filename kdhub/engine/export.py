@@ -16,7 +16,7 @@ from kdhub.errors import UsageError
 
 
 class NotFiniteError(UsageError):
-    """A student holds NaN or infinite weights, so nobody can use it."""
+    """A student holds NaN or infinite weights, so it is of no use."""
 
 
 def require_finite(student: nn.Module, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zipfile
 import zlib
@@ -10,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from kdhub.errors import UsageError
+from kdhub.files import file_sha256
 from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
 LEDGER = "checkpoints.json"
-_BLOCK = 1 << 20
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -60,7 +59,7 @@ class Ledger:
     def record(self, path: Path, iteration: int, resumable: bool) -> None:
         """Note a checkpoint that has just been written, or was found whole, as the newest."""
         self.entries.pop(path.name, None)
-        self.entries[path.name] = Entry(_sha256(path), path.stat().st_size, iteration, resumable)
+        self.entries[path.name] = Entry(file_sha256(path), path.stat().st_size, iteration, resumable)
 
     def forget_after(self, iteration: int) -> None:
         """Drop what lies ahead of a run that goes on from ``iteration``: it will be written anew."""
@@ -86,7 +85,7 @@ class Ledger:
             if entry is None:
                 return _zip_fault(path)
             size = path.stat().st_size
-            if size == entry.size and _sha256(path) == entry.sha256:
+            if size == entry.size and file_sha256(path) == entry.sha256:
                 return None
             if _begins(path, _ZIP) and _zip_fault(path) is None and _time(path) > _time(self.folder / LEDGER):
                 # a run that was killed after it wrote a checkpoint of a former one's name, before its entry
@@ -134,14 +133,6 @@ def require_healthy(path: Path) -> list[str]:
         fix = f"use {instead}, the newest that is whole" if instead else "restore it from a copy, or train again"
         raise UsageError("the checkpoint is damaged", where=str(path), got=fault, fix=fix)
     return warnings
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _time(path: Path) -> int:

@@ -143,7 +143,6 @@ class KdhubRunner(Runner):
                 raise
             raise UsageError(
                 "the data set is a stream, which no sampler can draw from",
-                where="dataloader.sampler",
                 got=str(error),
                 fix="sampler=None for a stream; give any other data set a __len__",
             ) from error

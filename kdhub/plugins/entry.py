@@ -73,8 +73,8 @@ class Entry:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         fix = None
         if missing:
-            package, extra = self.component.target.partition(".")[0], self._extra_with(missing.partition(".")[0])
-            fix = install_missing(missing, package.partition(":")[0], self.source.dist, extra)
+            package = self.component.target.partition(":")[0].partition(".")[0]
+            fix = install_missing(missing, package, self.source.dist, self._extra_with(missing.partition(".")[0]))
         return self._failure(what, fix)
 
     def _extra_with(self, module: str) -> str | None:

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from kdhub.errors import near_matches
+from kdhub.errors import did_you_mean, near_matches
 from kdhub.plugins.load import Loaded
-from kdhub.plugins.modules import find_module, install_missing, near_modules
+from kdhub.plugins.modules import bound_names, find_module, install_missing, module_file, near_modules, origin
 from kdhub.plugins.names import BUILTIN, HEAVY, PLUGIN_NAME, entry_line
 from kdhub.records import Command, Component, Diagnostic
 
 
 def faults(row: Loaded) -> tuple[Diagnostic, ...]:
-    """Find what a loaded plugin offers and nobody can use, and what makes it a burden to others.
+    """Find what a loaded plugin offers and no config can use, and what makes it a burden to others.
 
     Looks at source files only. What a module defines at run time is taken for granted.
 
@@ -78,33 +78,27 @@ class _Sources:
                     waiting.append(name)
 
     def _tree(self, module: str) -> ast.Module | None:
-        spec = self.found(module)
-        if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-            return None
+        file = module_file(module)
         try:
-            return ast.parse(Path(spec.origin).read_bytes())
+            return ast.parse(file.read_bytes()) if file is not None else None
         except (OSError, SyntaxError, ValueError):
             return None
 
     def _read_imports(self, module: str) -> tuple[str, ...]:
         """Return what is imported whenever the module is: an import inside ``try`` or ``if`` may be meant to fail."""
-        tree, names = self.tree(module), []
-        for node in tree.body if tree is not None else ():
+        tree, file = self.tree(module), module_file(module)
+        if tree is None or file is None:
+            return ()
+        names: list[str] = []
+        for node in tree.body:
             if isinstance(node, ast.Import):
                 names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                source = self._source(module, node)
+                source = origin(module, file, node)
                 names.append(source)
                 inner = [f"{source}.{alias.name}" for alias in node.names] if self.own(source) else []
                 names += [name for name in inner if self.found(name) is not None]
         return tuple(names)
-
-    def _source(self, module: str, node: ast.ImportFrom) -> str:
-        parts = module.split(".")
-        spec = self.found(module)
-        is_package = spec is not None and spec.submodule_search_locations is not None
-        base = parts[: len(parts) - node.level + is_package] if node.level else []
-        return ".".join((*base, *filter(None, [node.module])))
 
 
 def _naming(row: Loaded) -> Iterator[tuple[str, str, str]]:
@@ -151,20 +145,12 @@ def _recipes(row: Loaded) -> Iterator[tuple[str, str]]:
 
 
 def _correct(near: Iterable[str]) -> str:
-    meant = " or ".join(map(repr, near))
-    return f"did you mean {meant}?" if meant else "correct its record in the manifest"
+    return did_you_mean(near) or "correct its record in the manifest"
 
 
 def _defined(tree: ast.Module) -> set[str] | None:
     """Return the names that a module binds; ``None`` if source alone does not tell."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("globals", "exec"):
-            return None
-    return None if names & {"*", "__getattr__"} else names
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    makes_names = any(isinstance(called, ast.Name) and called.id in ("globals", "exec") for called in calls)
+    names = bound_names(tree)
+    return None if makes_names or names & {"*", "__getattr__"} else names

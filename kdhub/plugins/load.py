@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pluggy
 
-from kdhub.errors import PluginError
+from kdhub.errors import PluginError, in_short
 from kdhub.plugins.calls import call_one
 from kdhub.plugins.manifest import ApiLevelError, ManifestError, check_hooks, read_manifest
 from kdhub.plugins.names import HEAVY
@@ -109,7 +109,7 @@ def load(
         if hooks.has_plugin(found.name):
             hooks.unregister(name=found.name)
         moment = "importing its manifest" if module is None else asked or "registering its hooks"
-        reason = str(error) if isinstance(error, ManifestError) else f"{moment} raised {_text(error)}"
+        reason = str(error) if isinstance(error, ManifestError) else f"{moment} raised {in_short(error)}"
         if not isolate:
             if isinstance(error, ManifestError):
                 raise PluginError(reason, plugin=found.name, dist=found.dist, version=found.version) from error
@@ -140,8 +140,3 @@ def _results(hooks: pluggy.PluginManager, plugin: str, hook: str, implemented: t
     if not results:  # pluggy leaves out None
         raise ManifestError(f"{hook} returned None; it must return its records")
     return results
-
-
-def _text(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return type(error).__name__ + (f": {text}" if text else "")

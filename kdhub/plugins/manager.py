@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from kdhub.errors import PluginError, UsageError, near_matches
+from kdhub.errors import PluginError, UsageError, in_short, near_matches
 from kdhub.plugins import unknown
 from kdhub.plugins.calls import call_first, call_one, trace
 from kdhub.plugins.entry import Entry
@@ -179,7 +179,9 @@ class PluginManager:
             except Exception as error:  # the findings of the other plugins must still be shown
                 if self.switches.raise_errors:
                     raise
-                report.error("", f"{self._describe(plugin)}: kdhub_check_config raised {_text(error)}", plugin=plugin)
+                report.error(
+                    "", f"{self._describe(plugin)}: kdhub_check_config raised {in_short(error)}", plugin=plugin
+                )
 
     def doctor(self) -> tuple[Diagnostic, ...]:
         """Return the diagnostics of all plugins, and of those that are not there as they should be."""
@@ -202,7 +204,7 @@ class PluginManager:
         except Exception as error:
             if self.switches.raise_errors:
                 raise
-            return (Diagnostic("fail", self._describe(plugin), f"kdhub_doctor raised {_text(error)}"),)
+            return (Diagnostic("fail", self._describe(plugin), f"kdhub_doctor raised {in_short(error)}"),)
         return found
 
     def propose_adapter(
@@ -253,7 +255,3 @@ class PluginManager:
 
 def _describe(source: Source) -> str:
     return f"plugin {source.plugin!r} ({f'{source.dist} {source.version}'.strip()})"
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -1,13 +1,15 @@
-"""Modules looked up without importing them: whether they are there, and which one was probably meant."""
+"""Modules looked up without importing them: whether they are there, what their source binds, which one was probably meant."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import pkgutil
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 
-from kdhub.errors import near_matches
+from kdhub.errors import did_you_mean, near_matches
 
 
 def find_module(name: str) -> ModuleSpec | None:
@@ -23,6 +25,32 @@ def find_module(name: str) -> ModuleSpec | None:
         # by its last name: for a full one, a namespace package looks its parent up among the imported modules
         spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec
+
+
+def module_file(name: str) -> Path | None:
+    """Return the source file of a module without importing anything; ``None`` if there is none."""
+    spec = find_module(name)
+    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+
+
+def origin(module: str, file: Path, node: ast.ImportFrom) -> str:
+    """Return the module that a ``from ... import`` of ``module`` reads, relative ones spelt out."""
+    parts = module.split(".")
+    base = parts[: len(parts) - node.level + (file.name == "__init__.py")] if node.level else []
+    return ".".join((*base, *filter(None, [node.module])))
+
+
+def bound_names(tree: ast.Module) -> set[str]:
+    """Return the names that source binds, wherever in it; ``*`` is among them if it imports so."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def near_modules(name: str) -> tuple[str, ...]:
@@ -47,12 +75,11 @@ def install_missing(module: str, package: str, dist: str, extra: str | None) -> 
 
     Args:
         module: Dotted name of the missing module.
-        package: Top-level package of the plugin, whose own modules nobody can install.
+        package: Top-level package of the plugin, whose own modules cannot be installed.
         dist: Distribution of the plugin.
         extra: Extra of the distribution that provides the module, if one does.
     """
     if module.partition(".")[0] == package:
-        near = near_modules(module)
-        meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        return f"{meant}{module!r} would be the plugin's own module: its author must correct the name"
+        wrong = f"{module!r} would be the plugin's own module: its author must correct the name"
+        return f"{did_you_mean(near_modules(module))} {wrong}".lstrip()
     return f"pip install '{dist}[{extra}]'" if extra else f"install what provides module {module.partition('.')[0]!r}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from mmengine.registry import Registry
 
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
 from kdhub.plugins.classes import component_of
+from kdhub.plugins.modules import find_module
 from kdhub.plugins.names import RESERVED_SCOPES
 from kdhub.plugins.unknown import a_kind
 from kdhub.records import Component
@@ -77,7 +77,7 @@ def _from_mmengine(kind: str, type_: str, registry: Registry, where: str | None)
     root = registry.root
     scope, _, name = type_.partition(".")
     known = {root.scope, *root.children, *RESERVED_SCOPES}
-    if "." not in name and scope not in known and not (name and find_spec(scope)):
+    if "." not in name and scope not in known and not (name and find_module(scope)):
         return init().find(type_, kind, where=where)  # raises: it knows what is wrong with an unknown scope
     reason, near = _import_problem(type_)
     raise UnknownComponentError(

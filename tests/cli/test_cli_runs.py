@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kdhub.engine.train import RunResult
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
@@ -166,7 +168,7 @@ def asked(monkeypatch):
 
     def train(cfg, **options):
         calls.append((cfg, options))
-        return type("Result", (), {"student_path": None, "report_path": "report.html"})
+        return RunResult(Path("run"), None, Path("report.html"), {})
 
     monkeypatch.setattr("kdhub.engine.train.train", train)
     return calls

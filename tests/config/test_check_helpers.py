@@ -36,7 +36,7 @@ def test_a_key_that_belongs_elsewhere_is_warned_of(warned, line, place):
     found = warned(f"{MODEL}{line}\n")
     (key,) = found
     assert line.startswith(key)
-    assert "nobody reads" in found[key].message
+    assert "nothing reads" in found[key].message
     assert place in found[key].fix
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from kdhub.config.bound import bound
 from kdhub.config.signature import signature
-from kdhub.config.source import locate, module_file
+from kdhub.config.source import locate
+from kdhub.plugins.modules import module_file
 
 LIBRARY = {
     "kdsig/__init__.py": "from .parts import Plain as Exported\nfrom .more import *\n",

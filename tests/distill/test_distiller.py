@@ -559,7 +559,7 @@ def test_the_remedy_for_several_inputs_works_when_pasted(monkeypatch):
         summary="Two pairs",
         inputs=("student_low", "student_high", "teacher_low", "teacher_high"),
     )
-    monkeypatch.setattr("kdhub.distill.objective._spec", lambda loss: spec)
+    monkeypatch.setattr("kdhub.distill.objective.loss_spec", lambda loss: spec)
     sides = {
         side: {f"{side}_low": "backbone.0", f"{side}_high": {"type": "kdhub.ModuleOutput", "path": "backbone"}}
         for side in ("student", "teacher")

@@ -186,7 +186,7 @@ def test_what_else_differs_is_told() -> None:
     distilled = {"teachers": {"a": stored, "b": {"type": "kdhub.ModelTeacher"}}, "task_weight": 0.5}
     assert _left_out({"teacher": {"type": "kdhub.ModelTeacher"}}, {"objectives": {}}) == ""
     assert _left_out(distilled, {"objectives": {"labels": loss}}) == (
-        " (with its objective 'labels', which hears no teacher; without task_weight=0.5: its own losses count fully; it sees"
+        " (with its objective 'labels', which reads no teacher; without task_weight=0.5: its own losses count fully; it sees"
         " new augmentations, where the store of 'a' has 4 of each sample)"
     )
 

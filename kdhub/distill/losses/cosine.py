@@ -64,22 +64,10 @@ class Cosine(MaskedLoss):
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare vectors of values of one shape; see the class for the inputs."""
-        return cosine_distance(student, teacher, mask, axis=self.axis, reduction=self.reduction)
-
-
-def cosine_distance(
-    student: Tensor,
-    teacher: Tensor,
-    mask: Tensor | None = None,
-    *,
-    axis: int | None = None,
-    reduction: str = "positions",
-) -> Tensor:
-    """Compute the loss of `Cosine` as a scalar."""
-    student, teacher, mask = entry_by_entry("Cosine", student, teacher, mask, axis)
-    axis = feature_axis("Cosine", "axis", axis, student.ndim)
-    distance = (unit_vectors(student, axis) - unit_vectors(teacher, axis)).square().sum(axis) / 2
-    return masked_mean(distance, None if mask is None else mask.any(axis), reduction)
+        student, teacher, mask = entry_by_entry("Cosine", student, teacher, mask, self.axis)
+        axis = feature_axis("Cosine", "axis", self.axis, student.ndim)
+        distance = (unit_vectors(student, axis) - unit_vectors(teacher, axis)).square().sum(axis) / 2
+        return masked_mean(distance, None if mask is None else mask.any(axis), self.reduction)
 
 
 def unit_vectors(value: Tensor, axis: int) -> Tensor:

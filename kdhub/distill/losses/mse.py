@@ -60,17 +60,5 @@ class MSE(MaskedLoss):
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare values of one shape; see the class for the inputs."""
-        return mean_squared_error(student, teacher, mask, axis=self.axis, reduction=self.reduction)
-
-
-def mean_squared_error(
-    student: Tensor,
-    teacher: Tensor,
-    mask: Tensor | None = None,
-    *,
-    axis: int | None = None,
-    reduction: str = "positions",
-) -> Tensor:
-    """Compute the loss of `MSE` as a scalar."""
-    student, teacher, mask = entry_by_entry("MSE", student, teacher, mask, axis)
-    return masked_mean((student - teacher).square(), mask, reduction)
+        student, teacher, mask = entry_by_entry("MSE", student, teacher, mask, self.axis)
+        return masked_mean((student - teacher).square(), mask, self.reduction)

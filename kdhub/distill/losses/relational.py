@@ -88,49 +88,28 @@ class Relational(nn.Module):
         self.beta = beta
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Compare relations within one batch; see the class for the inputs."""
-        return relational(
-            student,
-            teacher,
-            mask,
-            similarity=self.similarity,
-            normalize=self.normalize,
-            diagonal=self.diagonal,
-            beta=self.beta,
-        )
+        """Compare relations within one batch; see the class for the inputs.
 
-
-def relational(
-    student: Tensor,
-    teacher: Tensor,
-    mask: Tensor | None = None,
-    *,
-    similarity: str = "cosine",
-    normalize: bool = True,
-    diagonal: bool = False,
-    beta: float | None = None,
-) -> Tensor:
-    """Compute the loss of `Relational` as a scalar.
-
-    Raises:
-        UsageError: If the two sides do not hold the same number of vectors, or the mask does not fit.
-    """
-    if student.ndim < 2 or teacher.ndim < 2 or len(student) != len(teacher):
-        raise UsageError(
-            "Relational compares the samples of one batch",
-            expected="student (B, ...) and teacher (B, ...)",
-            got=f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}",
-        )
-    pairs = _pairs(mask, len(student), diagonal, student.device)
-    # autocast would take the products in half precision, though their inputs are float32
-    with torch.autocast(student.device.type, enabled=False):
-        ours, theirs = (
-            _relations(to_float32(value), mask, pairs, similarity, normalize) for value in (student, teacher.detach())
-        )
-    if beta is None:
-        return masked_mean((ours - theirs).square(), pairs)
-    require_number("Relational", "beta", beta, at_least=0)
-    return masked_mean(functional.smooth_l1_loss(ours, theirs, reduction="none", beta=beta), pairs)
+        Raises:
+            UsageError: If the two sides do not hold the same number of vectors, or the mask does not fit.
+        """
+        if student.ndim < 2 or teacher.ndim < 2 or len(student) != len(teacher):
+            raise UsageError(
+                "Relational compares the samples of one batch",
+                expected="student (B, ...) and teacher (B, ...)",
+                got=f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}",
+            )
+        pairs = _pairs(mask, len(student), self.diagonal, student.device)
+        # autocast would take the products in half precision, though their inputs are float32
+        with torch.autocast(student.device.type, enabled=False):
+            ours, theirs = (
+                _relations(to_float32(value), mask, pairs, self.similarity, self.normalize)
+                for value in (student, teacher.detach())
+            )
+        if self.beta is None:
+            return masked_mean((ours - theirs).square(), pairs)
+        require_number("Relational", "beta", self.beta, at_least=0)  # a schedule may have driven it
+        return masked_mean(functional.smooth_l1_loss(ours, theirs, reduction="none", beta=self.beta), pairs)
 
 
 def _pairs(mask: Tensor | None, batch: int, diagonal: bool, device: torch.device) -> Tensor:

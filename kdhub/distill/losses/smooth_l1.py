@@ -64,19 +64,7 @@ class SmoothL1(MaskedLoss):
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare values of one shape; see the class for the inputs."""
-        return smooth_l1(student, teacher, mask, beta=self.beta, axis=self.axis, reduction=self.reduction)
-
-
-def smooth_l1(
-    student: Tensor,
-    teacher: Tensor,
-    mask: Tensor | None = None,
-    *,
-    beta: float = 1.0,
-    axis: int | None = None,
-    reduction: str = "positions",
-) -> Tensor:
-    """Compute the loss of `SmoothL1` as a scalar."""
-    require_number("SmoothL1", "beta", beta, at_least=0)
-    student, teacher, mask = entry_by_entry("SmoothL1", student, teacher, mask, axis)
-    return masked_mean(functional.smooth_l1_loss(student, teacher, reduction="none", beta=beta), mask, reduction)
+        require_number("SmoothL1", "beta", self.beta, at_least=0)  # a schedule may have driven it
+        student, teacher, mask = entry_by_entry("SmoothL1", student, teacher, mask, self.axis)
+        distance = functional.smooth_l1_loss(student, teacher, reduction="none", beta=self.beta)
+        return masked_mean(distance, mask, self.reduction)

@@ -42,8 +42,8 @@ class ExportStudentHook(Hook):
         """Export what no checkpoint was saved of, or what is not there any more.
 
         Raises:
-            UsageError: If the student holds NaN or infinite weights, or if the loop ended without a single iteration: nobody
-                wants a student that was not trained.
+            UsageError: If the student holds NaN or infinite weights, or if the loop ended without a single iteration, so
+                that the student is not trained.
         """
         if runner.iter == 0:
             raise UsageError(

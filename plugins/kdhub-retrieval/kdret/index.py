@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdhub.errors import UsageError, near_matches
+from kdhub.files import file_sha256
 from kdhub.sealed import read_sealed, write_sealed
 
 SIMILARITIES = ("cosine", "dot")
@@ -113,7 +113,7 @@ class FlatIndex:
             raise UsageError("FlatIndex: nothing to save yet", fix="build it first")
         vectors = Path(folder) / "index.faiss"
         faiss.write_index(self._index, str(vectors))
-        description = {"similarity": self.similarity, "ids": self.ids, "vectors_sha256": _checksum(vectors)}
+        description = {"similarity": self.similarity, "ids": self.ids, "vectors_sha256": file_sha256(vectors)}
         write_sealed(Path(folder) / "index.json", description)
 
     @classmethod
@@ -126,7 +126,7 @@ class FlatIndex:
         vectors = Path(folder) / "index.faiss"
         try:
             description = read_sealed(Path(folder) / "index.json")
-            if description["vectors_sha256"] != _checksum(vectors):
+            if description["vectors_sha256"] != file_sha256(vectors):
                 raise ValueError("index.faiss does not match its checksum")
             index = cls(description["similarity"])
             index.ids = tuple(description["ids"])
@@ -173,11 +173,3 @@ def _search_past_ties(
         if depth == index.ntotal or not (scores[:, k - 1] == scores[:, -1]).any():
             return scores, rows
         depth = min(2 * depth, index.ntotal)
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
