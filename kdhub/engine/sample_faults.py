@@ -117,7 +117,12 @@ def told_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: Any) -
     """
     try:
         yield
-    except (IndexError, RuntimeError, ValueError) as error:
+    except (
+        IndexError,
+        RuntimeError,
+        ValueError,
+        KdhubError,
+    ) as error:  # a loss or adapter is blamed in kdhub's own error
         if _LONE in str(error):
             raise UsageError(
                 "batch normalisation cannot train on a batch of one sample",

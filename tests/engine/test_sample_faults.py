@@ -200,3 +200,15 @@ class TinyUneven(tiny.TinyPoints):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {**super().__getitem__(index), "inputs": torch.zeros(2 + index)}
+
+
+def test_a_label_that_a_blamed_loss_does_not_know_names_its_sample() -> None:
+    """A loss of an objective is blamed in one line, which hid the sample and its label."""
+    batch = {"labels": torch.tensor([0, 7])}
+    with (
+        pytest.raises(UsageError, match=r"sample 5 of .*got UsageError: model\.objectives\.x\.loss.*Target 7"),
+        told_batch(batch, lambda: [4, 5], object()),
+    ):
+        raise UsageError("CE raised IndexError: Target 7 is out of bounds.", where="model.objectives.x.loss")
+    with pytest.raises(UsageError, match=r"^something else$"), told_batch(batch, lambda: [4, 5], object()):
+        raise UsageError("something else")

@@ -62,7 +62,7 @@ def given_scores(
     if bad.any():
         row = bad.reshape(len(scores), -1).any(1).nonzero()[0].item()
         raise UsageError(
-            f"{loss}: the teacher's score of row {row} is {'NaN' if scores[row].isnan().any() else 'infinite'}",
+            f"{loss}: the teacher's score of row {row} is {'NaN' if scores[int(row)].isnan().any() else 'infinite'}",
             expected="numbers" + ("; -inf for a candidate to be left out of a list" if leaves_out else ""),
             fix="mine the scores again, or take that query out of the score file"
             + ("" if leaves_out else "; lists of different lengths, padded with -inf, are for kdret.ListwiseKL"),
