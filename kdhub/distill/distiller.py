@@ -187,7 +187,11 @@ class Distiller(BaseModel):
             _merge(terms, own)
             owners |= dict.fromkeys(own, objective)
             weights |= dict.fromkeys(own, objective.weight(step))
-            unproven = {k: v for k, v in own.items() if weights[k] and self._proves() and self._watch.awaits_proof(k)}
+            unproven = {
+                term: value
+                for term, value in own.items()
+                if weights[term] and self._proves() and self._watch.awaits_proof(term, self.parameters())
+            }
             if unproven:
                 sides = raw[objective.name], adapted[objective.name]
                 pulls |= prove(objective, *sides, unproven, complete=len(unproven) == len(own))

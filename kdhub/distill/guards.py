@@ -16,7 +16,7 @@ from kdhub.distill.values import tensors_in
 from kdhub.errors import GuardError, UsageError, near_matches, placed
 
 _STIFF = 3
-"""Steps in a row after which a gradient that is exactly 0 is no chance any more."""
+"""Updates of the weights before which a gradient was exactly 0 that are no chance any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,20 @@ class TermWatch:
         self._seen: Counter[str] = Counter()
         self._zeros: Counter[str] = Counter()
         self._proven: set[str] = set()
+        self._tried: dict[str, int] = {}
 
-    def awaits_proof(self, term: str) -> bool:
-        """Whether it is yet to be shown that a term pulls at the student."""
-        return self.guards.no_gradient and term not in self._proven
+    def awaits_proof(self, term: str, weights: Iterable[Tensor]) -> bool:
+        """Whether it is yet to be shown that a term pulls at the student; asked once in a forward pass.
+
+        Args:
+            term: Log name.
+            weights: All that are trained. Until they are updated, as under accumulation, an adapter that begins at 0 stays
+                there, and another gradient of 0 tells nothing new.
+        """
+        if not self.guards.no_gradient or term in self._proven:
+            return False
+        before, self._tried[term] = self._tried.get(term), sum(one._version for one in weights)
+        return before != self._tried[term]
 
     def check(
         self,
@@ -150,8 +160,8 @@ class TermWatch:
         self._zeros[f"gradient of {name}"] += 1
         if self._zeros[f"gradient of {name}"] == _STIFF:
             raise GuardError(
-                f"{name} is not 0, and its gradient at what the taps read of the student was exactly 0 in each of the first"
-                f" {_STIFF} steps: it trains nothing",
+                f"{name} is not 0, and its gradient at what the taps read of the student was exactly 0 before each of the first"
+                f" {_STIFF} updates of the weights: it trains nothing",
                 fix="look for argmax, rounding or clamping in the loss and in the adapter; model.guards.no_gradient=False"
                 " silences this guard",
             )

@@ -97,16 +97,15 @@ def prove_shape_only(objective: Objective, values: Mapping[str, Any]) -> None:
     Raises:
         GuardError: If what an adapter returns depends on the teacher's numbers: the loss would compare the teacher with itself.
     """
-    for name in objective.adapters:
-        with torch.no_grad():
-            first, second = (
-                _run(objective, name, values, like)
-                for like in (
-                    values[objective.partners[name]],
-                    map_tensors(_other_content, values[objective.partners[name]]),
-                )
-            )
-        pairs = zip(tensors_in(first), tensors_in(second), strict=True)
+    for name, chain in objective.adapters.items():
+        like = values[objective.partners[name]]
+        results = []
+        for content in (like, map_tensors(_other_content, like)):
+            twin = _copied(chain)
+            if twin is not None:
+                with undisturbed(), torch.no_grad():
+                    results.append(objective.run_adapters(twin, name, values[name], content))
+        pairs = zip(*map(tensors_in, results), strict=True)
         if not all(one.shape == two.shape and _equal(one, two) for one, two in pairs):
             raise GuardError(
                 f"the adapter ({', '.join(map(shown, objective.adapter_types[name]))}) mixes the other side's numbers into the"
@@ -132,7 +131,7 @@ def undisturbed() -> Iterator[None]:
 def held_at_zero(objective: Objective, values: Mapping[str, Any], name: str) -> bool:
     """Whether a term is 0 because a number of its loss is: one that multiplies it, as a term's weight does.
 
-    Copies of the loss are tried with 1 and 2 in the place of each number that is 0.
+    Copies of the loss are tried with 1 and 2 in the place of each number that is 0; no if it cannot be copied.
     """
     zeros = {
         key: value
@@ -145,7 +144,9 @@ def held_at_zero(objective: Objective, values: Mapping[str, Any], name: str) -> 
 def _multiplies(objective: Objective, values: Mapping[str, Any], name: str, key: str, kind: type) -> bool:
     found = []
     for factor in (1, 2):
-        loss: nn.Module = copy.deepcopy(objective.loss)
+        loss = _copied(objective.loss)
+        if loss is None:
+            return False
         setattr(loss, key, kind(factor))
         try:
             with undisturbed(), torch.no_grad():
@@ -169,15 +170,20 @@ def _gradients(term: Tensor, inputs: list[Tensor]) -> tuple[Tensor | None, ...] 
         return (None,) * len(inputs)
     try:
         return torch.autograd.grad(term, inputs, torch.full_like(term, _LARGE), retain_graph=True, allow_unused=True)
-    except RuntimeError as error:
-        if "Checkpointing is not compatible" in str(error):  # a re-entrant one, which only backward() can pass
-            return None
-        raise
+    except RuntimeError:  # a re-entrant checkpoint, which only backward() can pass; what is amiss stops backward() too
+        return None
 
 
-def _run(objective: Objective, name: str, values: Mapping[str, Any], like: Any) -> Any:
-    with undisturbed():
-        return objective.run_adapters(copy.deepcopy(objective.adapters[name]), name, values[name], like)
+def _copied(module: nn.Module) -> nn.Module | None:
+    """Copy a loss or an adapter; ``None`` if it holds what cannot be copied, such as a lock.
+
+    What it computed and kept, as ``weight_norm`` keeps a weight, is copied without its graph, which torch refuses to copy.
+    """
+    kept = [one for part in module.modules() for one in tensors_in(vars(part)) if not one.is_leaf]
+    try:
+        return copy.deepcopy(module, {id(one): one.detach() for one in kept})
+    except (TypeError, RuntimeError):
+        return None
 
 
 def _other_content(tensor: Tensor) -> Tensor:

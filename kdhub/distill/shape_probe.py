@@ -63,7 +63,7 @@ def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any
 
 
 def require_all_samples(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any]) -> None:
-    """See that no adapter drops or adds samples where the two sides had equally many.
+    """See that no adapter drops or adds samples where the two sides had equally many, and have not any more.
 
     Raises:
         KdhubError: Naming the adapter.
@@ -74,7 +74,7 @@ def require_all_samples(objective: Objective, raw: dict[str, Any], adapted: dict
         if (
             not all(isinstance(one, Tensor) and one.ndim for one in sides)
             or len(before) != len(like)
-            or len(after) == len(like)
+            or len(after) == len(adapted[objective.partners[name]])
         ):
             continue
         for adapter, type_ in zip(objective.adapters[name].children(), objective.adapter_types[name], strict=True):

@@ -19,7 +19,7 @@ from kdhub.files import FullDiskError
 _WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? (?P<pids>[\d, ]+)\) (?:is killed by signal: (?P<signal>[\w ]+)|exited unexpectedly)"
 )
-_FROM_WORKER = re.compile(r"Caught \w+ in (DataLoader worker process \d+)")
+FROM_WORKER = re.compile(r"Caught \w+ in (DataLoader worker process \d+)")
 _PEER = re.compile(
     r"connection (?:was )?(?:closed|reset)|broken pipe|remote process exited|timed out waiting|socket timeout|"
     r"pair closure|communicator was aborted",
@@ -60,7 +60,7 @@ def told_faults(again: Callable[[], str]) -> Iterator[None]:
             told = _explain_in_peace(error.__cause__, again())
             if told is not None:
                 raise told from error
-        if isinstance(error, UsageError) and _FROM_WORKER.match(error.what):
+        if isinstance(error, UsageError) and FROM_WORKER.match(error.what):
             # torch puts the worker's whole traceback in front
             raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
         raise
@@ -107,7 +107,7 @@ def _explain_one(error: BaseException, again: str) -> UsageError | None:
         fix = f"{_MORE_SHARED_MEMORY}; to go on: {again}"
         return UsageError("no shared memory is left to hand over a batch", got=_essence(text), fix=fix)
     if is_no_memory(error, text):
-        worker = _FROM_WORKER.search(text)
+        worker = FROM_WORKER.search(text)
         return UsageError(
             "out of memory",
             where=worker[1] if worker else None,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine.structures import BaseDataElement
 
-from kdhub.engine.faults import is_no_memory
+from kdhub.engine.faults import FROM_WORKER, is_no_memory
 from kdhub.errors import KdhubError, UsageError
 
 _NO_CLASS = re.compile(
@@ -20,6 +20,8 @@ _NO_CLASS = re.compile(
 )
 """How torch complains of a number that is no class, or no token: in a cross entropy, `one_hot`, an embedding, on a GPU."""
 _LONE = "Expected more than 1 value per channel"
+_FETCH = ("_utils", "fetch.py")
+"""Where torch asks a data set for samples."""
 _NAMED = 8
 """How many samples of a batch are named."""
 
@@ -35,15 +37,51 @@ def load_sample(dataset: Any, index: int) -> Any:
     except Exception as error:
         if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
             raise
+        raise _unloadable(f"sample {index} of {type(dataset).__name__}", error, type(dataset).__name__) from error
+
+
+@contextmanager
+def told_loading() -> Iterator[None]:
+    """Tell in one line what cannot be loaded by loaders that are torch's own: those of evaluations, and of streams.
+
+    Raises:
+        UsageError: Names the sample, its files and the transform, as far as the traceback tells them: a data worker's does not.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
+            raise
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        files = next(filter(None, (_files(*frame.f_locals.values()) for frame in reversed(frames))), "")
-        step = next(filter(None, map(_transform, reversed(frames))), type(dataset).__name__)
-        raise UsageError(
-            "a sample cannot be loaded",
-            where=", ".join(filter(None, (f"sample {index} of {type(dataset).__name__}", files))),
-            got=f"{_told(error)}, in {step}",
-            fix="repair its files or leave them out of the data; if they are sound, see to this step of the data set",
-        ) from error
+        fetching = [frame.f_locals for frame in frames if Path(frame.f_code.co_filename).parts[-2:] == _FETCH]
+        worker = FROM_WORKER.match(str(error))
+        if fetching:
+            name = type(fetching[0]["self"].dataset).__name__
+            batch = [index for index in fetching[0]["possibly_batched_index"] if index is not None]
+            samples = [fetching[-1]["idx"]] if "idx" in fetching[-1] else batch
+            text = f"sample{'s' * (len(samples) > 1)} {_numbers(samples)} of {name}" if samples else name
+            raise _unloadable(text, error, name) from error
+        if worker:
+            told = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", str(error), re.MULTILINE)
+            raise UsageError(
+                "a sample cannot be loaded",
+                where=worker[1],
+                got=told[-1][:300] if told else type(error).__name__,
+                fix="num_workers=0 in its loader names it",
+            ) from error
+        raise
+
+
+def _unloadable(where: str, error: Exception, dataset: str) -> UsageError:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = next(filter(None, (_files(*frame.f_locals.values()) for frame in reversed(frames))), "")
+    step = next(filter(None, map(_transform, reversed(frames))), dataset)
+    return UsageError(
+        "a sample cannot be loaded",
+        where=", ".join(filter(None, (where, files))),
+        got=f"{_told(error)}, in {step}",
+        fix="repair its files or leave them out of the data; if they are sound, see to this step of the data set",
+    )
 
 
 def collate_samples(collate: Callable[[list[Any]], Any], samples: list[Any], indices: Sequence[int]) -> Any:
@@ -79,7 +117,12 @@ def told_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: Any) -
     """
     try:
         yield
-    except (IndexError, RuntimeError, ValueError) as error:
+    except (
+        IndexError,
+        RuntimeError,
+        ValueError,
+        KdhubError,
+    ) as error:  # a loss or adapter is blamed in kdhub's own error
         if _LONE in str(error):
             raise UsageError(
                 "batch normalisation cannot train on a batch of one sample",

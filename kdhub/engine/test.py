@@ -19,6 +19,7 @@ from kdhub.engine.faults import told_faults
 from kdhub.engine.integrity import require_healthy
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
+from kdhub.engine.sample_faults import told_loading
 from kdhub.files import plain
 
 
@@ -55,7 +56,7 @@ def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
         runner.logger.warning(warning)
     load_weights(unwrapped(runner.model), checkpoint)
     try:
-        with told_faults(lambda: "the same command"), told_building(runner.cfg):
+        with told_loading(), told_faults(lambda: "the same command"), told_building(runner.cfg):
             metrics: dict[str, Any] = plain(runner.test())
         return metrics
     finally:

@@ -31,6 +31,7 @@ from kdhub.engine.report import FILE_NAME as REPORT
 from kdhub.engine.report import write_report
 from kdhub.engine.run_card import RunCard, now
 from kdhub.engine.runner import KdhubRunner
+from kdhub.engine.sample_faults import told_loading
 from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir, remove_partial
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
@@ -206,7 +207,7 @@ def _run(runner: KdhubRunner) -> None:
 
     try:
         # here already, so that the card has the same words
-        with told_faults(again), naming_cache_command(runner.cfg), told_building(runner.cfg):
+        with told_loading(), told_faults(again), naming_cache_command(runner.cfg), told_building(runner.cfg):
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")

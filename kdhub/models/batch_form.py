@@ -141,11 +141,13 @@ def keywords_of(forward: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
 
 
 def as_batch(value: Any) -> Any:
-    """Stack the samples that a collate function left as a list; what cannot be stacked stays one.
+    """Stack the samples that a collate function left as a list, also inside a dict; what cannot be stacked stays one.
 
     Raises:
         UsageError: If the samples are no tensors, such as images of PIL.
     """
+    if isinstance(value, Mapping):
+        return {key: as_batch(entry) for key, entry in value.items()}
     if not isinstance(value, list | tuple) or not value:
         return value
     if all(isinstance(entry, Tensor | np.ndarray) for entry in value):

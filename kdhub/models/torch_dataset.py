@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from kdhub.errors import UsageError
@@ -17,8 +18,8 @@ class TorchDataset(Dataset[Any]):
     Args:
         data: The data set as a dict whose ``type`` is an import path, such as ``torchvision.datasets.CIFAR10``; dicts with
             ``type`` among its arguments, such as transforms, are built too. Or a built data set.
-        fields: Names of the parts of a sample that is a tuple. Samples become dicts, since a batch has a place for what a
-            stored teacher needs only if it is a dict. ``None`` leaves samples as they are.
+        fields: Names of the parts of a sample that is a tuple; a tensor alone is the first. Samples become dicts,
+            since a batch has a place for what a stored teacher needs only if it is a dict. ``None`` leaves samples as they are.
 
     Raises:
         UsageError: If the data set cannot be built, or a sample has another number of parts.
@@ -56,6 +57,9 @@ class TorchDataset(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         """Load one sample."""
         sample = self.data[index]
+        if self.fields and isinstance(sample, Tensor):
+            # in a list two samples would look like inputs and labels
+            return {self.fields[0]: sample}
         if self.fields is None or not isinstance(sample, tuple):
             return sample
         if len(sample) != len(self.fields):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from kdhub.distill.values import describe, item
 from kdhub.errors import UsageError
 from kdhub.models.batch_form import BatchForm, Entry, keywords_of
 from kdhub.models.named import build_named
+
+_OTHER_TYPE = re.compile(r"same dtype|should be the same|expected scalar type")
+"""How torch says that it does not compute with numbers of two types."""
 
 
 class TorchModel(BaseModel):
@@ -142,7 +146,17 @@ class TorchModel(BaseModel):
         return super().parse_losses(losses)
 
     def _run(self, inputs: Any, **more: Any) -> Any:
-        return self.net(**inputs, **more) if isinstance(inputs, Mapping) else self.net(inputs, **more)
+        try:
+            return self.net(**inputs, **more) if isinstance(inputs, Mapping) else self.net(inputs, **more)
+        except RuntimeError as error:
+            if _OTHER_TYPE.search(str(error)) is None:
+                raise
+            raise UsageError(
+                "the net's weights and its inputs are numbers of different types",
+                where="TorchModel.inputs",
+                got=f"{describe(inputs)}: {str(error).splitlines()[0][:200]}",
+                fix="give float32, from the data set or by data_preprocessor=dict(type='ImgDataPreprocessor', ...) for images",
+            ) from error
 
     def _losses(self, inputs: Any, labels: Any) -> dict[str, Tensor]:
         if self.criterion is None:
@@ -158,7 +172,16 @@ class TorchModel(BaseModel):
                 where="TorchModel.labels",
                 fix="say where they are: labels='...' or a position; or criterion=None for no loss",
             )
-        return {"loss_task": self.criterion(self._output(self._run(inputs)), labels)}
+        output = self._output(self._run(inputs))
+        try:
+            return {"loss_task": self.criterion(output, labels)}
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:200]}",
+                where="TorchModel.criterion",
+                got=f"output {describe(output)}, labels {describe(labels)}",
+                fix="see what shape and type of labels it takes (a cross entropy: (B,) int64), and `labels=`, `output=`",
+            ) from error
 
     def _output(self, result: Any) -> Any:
         if self.output is not None:

@@ -1,6 +1,7 @@
 """The first steps prove that each term teaches the student, and name what stops it: loss or adapter."""
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 from kdhub.distill.adapters import Conv1x1
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.teachers import ModelTeacher
-from kdhub.errors import GuardError
+from kdhub.errors import GuardError, UsageError
 from kdhub.testing.toys import ToySegmentor, segmentation_batch
 
 
@@ -161,7 +162,7 @@ def test_every_student_input_must_be_reached():
 def test_a_gradient_that_stays_zero_is_found_in_the_third_step():
     """Rounding and argmax keep the graph and send nothing through it: one batch may be so by chance, three are not."""
     model = steps(model_of(RoundingLoss), 2)
-    with pytest.raises(GuardError, match="loss_feature is not 0, and its gradient.*first 3 steps"):
+    with pytest.raises(GuardError, match="loss_feature is not 0, and its gradient.*first 3 updates"):
         steps(model)
 
 
@@ -204,5 +205,89 @@ def test_what_is_proven_goes_into_a_checkpoint():
     model = steps(model_of(RoundingLoss), 2)
     resumed = model_of(RoundingLoss)
     resumed.load_guard_state(copy.deepcopy(model.guard_state()))
-    with pytest.raises(GuardError, match="first 3 steps"):
+    with pytest.raises(GuardError, match="first 3 updates"):
         steps(resumed)
+
+
+class KeepsItsResult(Widen):
+    def forward(self, value, like):
+        self.last = [super().forward(value, like)]
+        return self.last[0]
+
+
+class WeightNormed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        with pytest.warns(FutureWarning, match="weight_norm"):
+            self.projection = nn.utils.weight_norm(nn.Conv2d(8, 16, 1))
+
+    def forward(self, value, like):
+        return self.projection(value)
+
+
+class HoldsALock(Widen):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class KeepsAndIsHeldAtZero(Squares):
+    def __init__(self, factor=0.0):
+        super().__init__()
+        self.factor, self.queue = factor, []
+
+    def forward(self, student, teacher):
+        self.queue.append(student)
+        return {"live": super().forward(student, teacher), "later": self.factor * student.square().mean()}
+
+
+class CheckpointsReentrantly(Squares):
+    def forward(self, student, teacher):
+        return torch.utils.checkpoint.checkpoint(super().forward, student, teacher, use_reentrant=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"adapter": KeepsItsResult},
+        {"adapter": WeightNormed},
+        {"adapter": HoldsALock},
+        {"loss": KeepsAndIsHeldAtZero},
+        {"loss": CheckpointsReentrantly},
+    ],
+)
+def test_parts_that_keep_what_they_computed_train(options):
+    """The proof works on copies, and torch copies no tensor with a graph: sound adapters and losses ended in a traceback."""
+    steps(model_of(**options), 4)
+
+
+def test_an_adapter_that_begins_at_zero_stays_there_while_gradients_accumulate():
+    """Until the first update its gradient is 0: five accumulated steps are no proof that it trains nothing."""
+    model = steps(model_of(adapter=BeginsAtZero), 6, accumulative_counts=5)
+    assert model._watch.guards.no_gradient
+    with pytest.raises(GuardError, match="gradient at what the taps read .* exactly 0"):
+        steps(model_of(loss=RoundingLoss), 6, accumulative_counts=2)
+
+
+class Pairs(nn.Module):
+    def forward(self, value, like):
+        pooled = value.mean((2, 3))
+        return (pooled.unsqueeze(1) - pooled).flatten(0, 1)
+
+
+class Lengths(nn.Module):
+    def forward(self, student, teacher):
+        return (student.square().sum(1) - teacher.square().sum(1)).square().mean()
+
+
+def test_both_sides_may_be_brought_to_another_number_of_samples():
+    """Pairs of samples on both sides are still comparable; only one side alone loses its partner."""
+    pairs = {"type": Pairs}
+    steps(with_adapters(student=pairs, teacher=pairs))
+    with pytest.raises(UsageError, match="Pairs made 4 of 2 samples"):
+        steps(with_adapters(student=pairs))
+
+
+def with_adapters(**adapters):
+    objective = {"loss": {"type": Lengths}, "student": "backbone", "teacher": "backbone", "adapter": adapters}
+    return Distiller(ToySegmentor(), {"pairs": objective}, teacher=ModelTeacher(ToySegmentor(width=16))).train()

@@ -163,3 +163,52 @@ def test_other_errors_of_a_model_keep_their_traceback() -> None:
     """A mistake in a model is for its author, who needs to see where it is."""
     with pytest.raises(ValueError, match=re.escape("shapes (2,) and (3,)")), told_batch({}, lambda: [], object()):
         raise ValueError("shapes (2,) and (3,)")
+
+
+@pytest.mark.parametrize(
+    ("workers", "line"),
+    [
+        (
+            0,
+            r"^sample 5 of TinyFiles, images/5\.png, masks/5\.png: a sample cannot be loaded \(got OSError: image .*TinyLoad",
+        ),
+        (
+            1,
+            r"^DataLoader worker process 0: a sample cannot be loaded \(got OSError: image file is truncated\).*num_workers=0",
+        ),
+    ],
+)
+def test_a_damaged_file_of_the_validation_data_is_named(tmp_path: Path, workers: int, line: str) -> None:
+    """Evaluation reads with torch's own loader, whose traceback of 45 lines does not name the sample."""
+    cfg = tiny.config(tmp_path)
+    cfg.val_dataloader = {**files(num_workers=workers), "sampler": {"type": "DefaultSampler", "shuffle": False}}
+    with pytest.raises(UsageError, match=line):
+        train(cfg)
+
+
+def test_validation_samples_that_make_no_batch_are_named(tmp_path: Path) -> None:
+    """Torch's 'each element in list of batch should be of equal size' does not say of which samples."""
+    cfg = tiny.config(tmp_path)
+    cfg.val_dataloader.dataset = {"type": "TinyUneven"}
+    with pytest.raises(UsageError, match=r"^samples 0, 1, 2, 3 of TinyUneven: .*got RuntimeError: stack expects"):
+        train(cfg)
+
+
+@DATASETS.register_module(force=True)
+class TinyUneven(tiny.TinyPoints):
+    """Gives points of different dimensions."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {**super().__getitem__(index), "inputs": torch.zeros(2 + index)}
+
+
+def test_a_label_that_a_blamed_loss_does_not_know_names_its_sample() -> None:
+    """A loss of an objective is blamed in one line, which hid the sample and its label."""
+    batch = {"labels": torch.tensor([0, 7])}
+    with (
+        pytest.raises(UsageError, match=r"sample 5 of .*got UsageError: model\.objectives\.x\.loss.*Target 7"),
+        told_batch(batch, lambda: [4, 5], object()),
+    ):
+        raise UsageError("CE raised IndexError: Target 7 is out of bounds.", where="model.objectives.x.loss")
+    with pytest.raises(UsageError, match=r"^something else$"), told_batch(batch, lambda: [4, 5], object()):
+        raise UsageError("something else")

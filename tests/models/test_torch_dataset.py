@@ -5,10 +5,12 @@ import pickle
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from plain_nets import Points
+from torch import nn
 
-from kdhub import TorchDataset, UsageError
+from kdhub import TorchDataset, TorchModel, UsageError
 
 
 def test_samples_get_names():
@@ -75,3 +77,11 @@ def test_parts_without_a_name_are_refused():
     """A third part that is dropped in silence may be the one that was meant."""
     with pytest.raises(UsageError, match=r"TorchDataset\.fields: a sample has 3 parts .*fields=None"):
         TorchDataset([(1, 2, 3)])[0]
+
+
+def test_two_samples_without_labels_are_no_inputs_and_labels():
+    """The default collate function of mmengine makes a list of the two tensors, which looked like ``(inputs, labels)``."""
+    samples = TorchDataset(torch.arange(4.0).reshape(2, 2))
+    form = TorchModel(net=nn.Linear(2, 3)).data_preprocessor(pseudo_collate([samples[0], samples[1]]))
+    assert form.keys() == {"inputs"}
+    assert form["inputs"].tolist() == [[0.0, 1.0], [2.0, 3.0]]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
@@ -288,3 +289,32 @@ def test_a_tokenizer_batch_goes_into_a_model_of_transformers():
     assert [sample["gt_label"].tolist() for sample in run(ours, batch, "predict")] == [[2], [0]]
     ours.criterion = nn.CrossEntropyLoss()
     assert run(ours, batch, "loss")["loss_task"].item() == pytest.approx(want)
+
+
+def test_samples_of_several_keywords_are_stacked_inside_their_dict():
+    """The default collate function of mmengine leaves lists inside the dict, and transformers answered "'list' has no 'size'"."""
+
+    class Sums(nn.Module):
+        def forward(self, left, right):
+            return left + right
+
+    batch = pseudo_collate([({"left": torch.ones(2), "right": torch.ones(2)}, 1) for _ in range(3)])
+    assert run(TorchModel(net=Sums()), batch, "tensor").tolist() == [[2.0, 2.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        (
+            torch.zeros(2, 2),
+            torch.tensor([0.0, 1.0]),
+            r"TorchModel\.criterion: RuntimeError: .*labels \(2,\) float32.*int64",
+        ),
+        (torch.zeros(2, 2), torch.tensor([[0], [1]]), r"TorchModel\.criterion: RuntimeError: .*labels \(2, 1\) int64"),
+        (torch.zeros(2, 2).double(), torch.tensor([0, 1]), r"TorchModel\.inputs: .*\(2, 2\) float64.*give float32"),
+    ],
+)
+def test_numbers_of_the_wrong_kind_are_one_line(inputs, labels, message):
+    """Labels that a criterion does not take, and float64 out of numpy, ended in 40 lines of torch's."""
+    with pytest.raises(UsageError, match=message):
+        run(TorchModel(net=Perceptron(), criterion={"type": "torch.nn.CrossEntropyLoss"}), (inputs, labels), "loss")

@@ -91,7 +91,7 @@ class ListwiseKL(TemperatureKL):
         """
         student = list_scores("ListwiseKL", in_batch_scores("ListwiseKL", student, self.gather))
         teacher = None if teacher is None else in_batch_scores("ListwiseKL", teacher, self.gather)
-        scores = given_scores("ListwiseKL", student, teacher, labels)
+        scores = given_scores("ListwiseKL", student, teacher, labels, leaves_out=True)
         if scores.shape != student.shape:
             raise UsageError(
                 "ListwiseKL: one teacher score for each candidate",

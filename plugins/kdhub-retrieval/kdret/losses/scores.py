@@ -26,7 +26,9 @@ def list_scores(loss: str, student: Tensor) -> Tensor:
     return student.to(torch.promote_types(student.dtype, torch.float32))
 
 
-def given_scores(loss: str, student: Tensor, teacher: Tensor | None, labels: Tensor | None) -> Tensor:
+def given_scores(
+    loss: str, student: Tensor, teacher: Tensor | None, labels: Tensor | None, leaves_out: bool = False
+) -> Tensor:
     """Return the teacher's scores, live or cached, beside the student's and without gradient.
 
     Args:
@@ -34,10 +36,11 @@ def given_scores(loss: str, student: Tensor, teacher: Tensor | None, labels: Ten
         student: ``(B, K)``.
         teacher: Scores of a live teacher, or ``None``.
         labels: Cached scores out of the batch, or ``None``.
+        leaves_out: Whether the loss leaves a candidate with −∞ out of its list.
 
     Raises:
-        UsageError: If both or neither is given, the batch sizes differ, or a score is NaN (looked for on the CPU only:
-            elsewhere reading them would stall the device, and the run's guard of non-finite terms speaks).
+        UsageError: If both or neither is given, the batch sizes differ, or a score is no number that the loss can use (looked
+            for on the CPU only: elsewhere reading them would stall the device, and the run's guard of non-finite terms speaks).
     """
     scores = labels if teacher is None else teacher
     if scores is None or (teacher is not None and labels is not None):
@@ -53,12 +56,16 @@ def given_scores(loss: str, student: Tensor, teacher: Tensor | None, labels: Ten
             got=f"shape {tuple(scores.shape)}",
         )
     scores = scores.detach().to(student)
-    if scores.device.type == "cpu" and scores.isnan().any():
-        row = scores.isnan().reshape(len(scores), -1).any(1).nonzero()[0].item()
+    if scores.device.type != "cpu":
+        return scores
+    bad = ~scores.isfinite() & ~(scores.isneginf() & leaves_out)
+    if bad.any():
+        row = bad.reshape(len(scores), -1).any(1).nonzero()[0].item()
         raise UsageError(
-            f"{loss}: the teacher's score of row {row} is NaN",
-            expected="a number; -inf for a candidate to be left out of a list",
-            fix="mine the scores again, or take that query out of the score file",
+            f"{loss}: the teacher's score of row {row} is {'NaN' if scores[int(row)].isnan().any() else 'infinite'}",
+            expected="numbers" + ("; -inf for a candidate to be left out of a list" if leaves_out else ""),
+            fix="mine the scores again, or take that query out of the score file"
+            + ("" if leaves_out else "; lists of different lengths, padded with -inf, are for kdret.ListwiseKL"),
         )
     return scores
 

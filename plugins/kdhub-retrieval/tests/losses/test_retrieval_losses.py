@@ -265,3 +265,13 @@ def test_a_linear_student_learns_a_linear_teacher():
     agreement = ((scores[:, 0] > scores[:, 1]) == (goal[:, 0] > goal[:, 1])).float().mean()
     assert values[0] > 100 * values[-1]
     assert agreement > 0.95
+
+
+@pytest.mark.parametrize("loss", [MarginMSE(), MarginMSE(pairs="all"), RankNet()])
+@pytest.mark.parametrize("side", ["teacher", "labels"])
+def test_a_padded_list_is_refused_by_losses_that_compare_sizes(loss, side):
+    """A list padded with −∞ gave NaN, and the guard advised to mask both sides, which gives NaN too."""
+    scores = torch.tensor([[2.0, 1.0, 0.5], [2.0, 1.0, -torch.inf]])
+    for student in (torch.zeros(2, 3), scores):
+        with pytest.raises(UsageError, match=r"score of row 1 is infinite.*kdret\.ListwiseKL"):
+            loss(student, **{side: scores})
