@@ -16,6 +16,11 @@ def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str
     return tuple(difflib.get_close_matches(word, sorted(set(choices)), n=limit, cutoff=0.6))
 
 
+def printable(text: str) -> str:
+    r"""Write what a terminal would obey or hide, such as control characters and bidirectional overrides, as ``\x1b``."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class KdhubError(Exception):
     """Base of every error that kdhub raises on purpose."""
 
@@ -59,7 +64,7 @@ class UsageError(KdhubError):
             text += f"; did you mean {' or '.join(repr(name) for name in self.near)}?"
         if self.fix:
             text += f" -> {self.fix}"
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))
 
     def __str__(self) -> str:
         return str(self.args[0])
