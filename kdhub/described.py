@@ -85,7 +85,7 @@ def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
 
 
 def _tensor(value: torch.Tensor) -> Any:
-    plain = value.detach().cpu().resolve_conj().resolve_neg()
+    plain = value.detach().cpu().to_dense().resolve_conj().resolve_neg()
     data = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return [str(value.dtype), *value.shape, hashlib.sha256(data).hexdigest()]
 
