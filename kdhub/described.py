@@ -34,7 +34,7 @@ def described(value: Any) -> Any:
 
         * an array or tensor: dtype, shape and the SHA-256 of its values; a path: its text;
         * a class, module or function that can be imported: its name; any other function: also its code, constants, defaults
-          and the variables that it closes over;
+          the variables that it closes over, and the plain values of its module that it names;
         * a `torch.nn.Module`: its structure without its weights, which training changes;
         * an object with a ``fingerprint()``: what that returns; any other object: what `pickle` would keep of it;
         * a value that nothing can be kept of, such as an open file: text that never comes twice, so that it differs from
@@ -85,7 +85,7 @@ def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
 
 
 def _tensor(value: torch.Tensor) -> Any:
-    plain = value.detach().cpu().resolve_conj().resolve_neg()
+    plain = value.detach().cpu().to_dense().resolve_conj().resolve_neg()
     data = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return [str(value.dtype), *value.shape, hashlib.sha256(data).hexdigest()]
 
@@ -95,7 +95,9 @@ def _object(value: Any, within: tuple[Any, ...]) -> Any:
         return _name(value)
     if isinstance(value, types.FunctionType):
         closed_over = [cell.cell_contents for cell in value.__closure__ or ()]
-        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, closed_over)
+        named = {name: value.__globals__.get(name) for name in value.__code__.co_names}
+        read = {name: one for name, one in named.items() if isinstance(one, (*_PLAIN, list, tuple, Mapping, set))}
+        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, closed_over, read)
         return [_name(value), *(_described(part, within) for part in parts)]
     if isinstance(value, types.CodeType):
         return [value.co_code.hex(), list(value.co_names), _described(value.co_consts, within)]

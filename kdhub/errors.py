@@ -28,6 +28,11 @@ def in_short(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+def printable(text: str) -> str:
+    r"""Write what a terminal would obey or hide, such as control characters and bidirectional overrides, as ``\x1b``."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class KdhubError(Exception):
     """Base of every error that kdhub raises on purpose."""
 
@@ -71,7 +76,7 @@ class UsageError(KdhubError):
             text += f"; {did_you_mean(self.near)}"
         if self.fix:
             text += f" -> {self.fix}"
-        return " ".join(text.split())
+        return printable(" ".join(text.split()))
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -173,3 +173,9 @@ def test_layout_does_not_count():
     view = torch.arange(6.0).reshape(2, 3).T
     assert described(view) == described(view.clone(memory_format=torch.contiguous_format))
     assert described(view.numpy()) == described(view.numpy().copy())
+
+
+def test_a_function_counts_what_it_reads_of_its_module():
+    """`lambda image: image * SCALE` of a config passed for the same pipeline whatever SCALE was."""
+    one, other, same = (eval("lambda image: image * SCALE", {"SCALE": scale}) for scale in (2, 3, 2))
+    assert digest(one) == digest(same) != digest(other)

@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=_jobs,
         default=1,
         help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)",
     )
@@ -140,7 +140,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(seed) for seed in text.split(",")]
+    seeds = [int(seed) for seed in text.split(",")]
+    if len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError("a seed occurs twice, and one run would count as two")
+    return seeds
+
+
+def _jobs(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return int(text)
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:
@@ -152,7 +161,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             raise UsageError("not a variant", expected="NAME=CONFIG[,KEY=VALUE...]", got=repr(text))
         if name in variants:
             raise UsageError(f"two variants are called {name!r}", fix="rename one")
-        variants[name] = config.split(",")
+        variants[name] = re.split(r",(?=[\w.]+=)", config)  # a value may hold commas, such as [0.9,0.95]
     return [
         Run(
             name,
@@ -170,7 +179,7 @@ def _check(runs: list[Run], args: argparse.Namespace) -> None:
     """See that each variant passes the config check, and that it reports the metrics.
 
     Raises:
-        UsageError: For the first that does not.
+        UsageError: For the first that does not, or that has nothing to measure it with.
     """
     manager = init()
     evaluator = "test_evaluator" if args.test else "val_evaluator"
@@ -178,6 +187,8 @@ def _check(runs: list[Run], args: argparse.Namespace) -> None:
         report = check_config(run.cfg, manager)
         if not report.ok:
             raise UsageError("; ".join(finding.line() for finding in report.errors), where=f"{run.name}={run.config}")
+        if not run.cfg.get(evaluator):
+            raise UsageError(f"the config has no {evaluator}", where=f"{run.name}={run.config}", fix="set it")
         names = list(_metric_names(run.cfg, evaluator))
         for metric in args.metric:
             prefix, _, name = metric.rpartition("/")
@@ -194,7 +205,7 @@ def _metric_names(cfg: Any, evaluator: str) -> Iterator[tuple[str, str]]:
     from mmengine.registry import METRICS, DefaultScope
 
     import_library(cfg)
-    entries = cfg.get(evaluator) or []
+    entries = cfg[evaluator]
     # mmengine prints that a metric has no prefix
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")), redirect_stdout(sys.stderr):
         metrics = [(METRICS.build(entry), entry) for entry in (entries if isinstance(entries, list) else [entries])]
@@ -248,6 +259,12 @@ def _kdhub(*arguments: str) -> None:
 def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> dict[str, Any]:
     table: dict[str, Any] = {"seeds": args.seeds, "test": args.test, "metrics": {}}
     for metric in args.metric:
+        for name, run in ((name, run) for name, own in runs.items() for run in own):
+            if metric not in run["metrics"]:
+                reported = ", ".join(run["metrics"]) or "none"
+                raise UsageError(
+                    f"the runs of {name!r} report no {metric!r}", got=reported, fix="--metric with one of these"
+                )
         values = {name: [run["metrics"][metric] for run in own] for name, own in runs.items()}
         first = next(iter(runs.values()))[0]["baselines"]
         fixed = {f"teacher {name}": found[metric] for name, found in first.get("teachers", {}).items()}

@@ -40,6 +40,30 @@ def check_writable(value: Any, path: str, report: Report) -> None:
         )
 
 
+def config_text(cfg: Any) -> str:
+    """Write a config as Python that any process can read.
+
+    mmengine writes the bare name of a class, such as ``type=mmseg.models.EncoderDecoder``, and imports nothing for it. Here it
+    is the text of its import path, which registries take as well.
+
+    Args:
+        cfg: A config of mmengine.
+    """
+    from mmengine.config import Config
+
+    return str(Config(_without_classes(cfg.to_dict())).pretty_text)
+
+
+def _without_classes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_classes(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([_without_classes(child) for child in value])
+    if isinstance(value, type) and value.__module__ != "builtins":
+        return f"{value.__module__}.{value.__qualname__}"
+    return value
+
+
 def _is_written(value: Any) -> bool:
     if isinstance(value, PurePath):  # its text may be Python by chance: a/b divides
         return False

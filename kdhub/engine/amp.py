@@ -13,11 +13,11 @@ from torch import nn
 
 from kdhub.errors import UsageError
 
-_MMENGINE_WRAPPERS = ("AmpOptimWrapper", "mmengine.AmpOptimWrapper")
+_MMENGINE_WRAPPER = "AmpOptimWrapper"
 _MMENGINE_DEVICES = ("cuda", "npu", "mlu", "musa")
 """Where mmengine's wrapper works."""
 
-_PLAIN_WRAPPERS = ("OptimWrapper", "mmengine.OptimWrapper")
+_PLAIN_WRAPPER = "OptimWrapper"
 _CPU_WRAPPER = "kdhub.CPUAmpOptimWrapper"
 
 
@@ -81,27 +81,27 @@ def _single_wrappers(wrapper: Any) -> dict[str, Any]:
 
 
 def _choose(wrapper: Any, where: str, requested: bool) -> str | None:
-    kind, device = wrapper.get("type", "OptimWrapper"), get_device()
-    mixed = kind in (*_MMENGINE_WRAPPERS, _CPU_WRAPPER)
-    works = kind == _CPU_WRAPPER if device == "cpu" else kind in _MMENGINE_WRAPPERS and device in _MMENGINE_DEVICES
+    kind, device = _named(wrapper.get("type", _PLAIN_WRAPPER)), get_device()
+    mixed = kind in (_MMENGINE_WRAPPER, _CPU_WRAPPER)
+    works = kind == _CPU_WRAPPER if device == "cpu" else kind == _MMENGINE_WRAPPER and device in _MMENGINE_DEVICES
     if works or not (requested or mixed):
         return None
     if device not in ("cpu", *_MMENGINE_DEVICES):
         raise UsageError(
             f"there is no mixed precision for {device} devices",
             where=where,
-            got="--amp" if requested else str(kind),
+            got="--amp" if requested else kind,
             fix="leave --amp out" if requested else f"{where}.type=OptimWrapper",
         )
-    if not mixed and kind not in _PLAIN_WRAPPERS:
+    if not mixed and kind != _PLAIN_WRAPPER:
         raise UsageError(
             "--amp cannot be combined with this optimizer wrapper",
             where=f"{where}.type",
             expected="OptimWrapper",
-            got=str(kind),
+            got=kind,
             fix="leave --amp out, or name a mixed-precision wrapper in the config",
         )
-    wrapper["type"] = _CPU_WRAPPER if device == "cpu" else "AmpOptimWrapper"
+    wrapper["type"] = _CPU_WRAPPER if device == "cpu" else _MMENGINE_WRAPPER
     if device == "cpu":
         for option in ("loss_scale", "dtype", "use_fsdp"):
             wrapper.pop(option, None)
@@ -113,3 +113,10 @@ def _choose(wrapper: Any, where: str, requested: bool) -> str | None:
     wrapper.setdefault("loss_scale", "dynamic")
     without = " (this GPU has no bfloat16)" if device == "cuda" else f" on {device}"
     return f"mixed precision: float16 with loss scaling{without}"
+
+
+def _named(kind: Any) -> str:
+    """Return the short name of a wrapper, which new-style configs name by its class or by where it can be imported from."""
+    name = f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else str(kind)
+    short = name.rpartition(".")[2]
+    return {"mmengine": short, "kdhub": f"kdhub.{short}"}.get(name.partition(".")[0], name)

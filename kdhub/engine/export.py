@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kdhub.config.standing import student_as_it_stands
+from kdhub.config.writable import config_text
 from kdhub.errors import UsageError
 
 
@@ -64,7 +65,7 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> st
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     alone = student_as_it_stands(cfg)
     if isinstance(alone["model"], Mapping):
-        Config(alone).dump(str(path / "model.py"))
+        (path / "model.py").write_text(config_text(Config(alone)), encoding="utf-8")
     write_config = getattr(getattr(student, "config", None), "save_pretrained", None)
     if callable(write_config) and hasattr(student, "from_pretrained"):
         write_config(path)  # config.json, which with the weights makes a folder of transformers

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
+from kdhub.config.writable import config_text
 from kdhub.engine.batch_size import batch_line
 from kdhub.engine.buffers import buffer_digests, unsaved_buffers
 from kdhub.engine.console import talk_on_console
@@ -158,7 +159,7 @@ class KdhubRunner(Runner):
     @functools.cached_property
     def config_text(self) -> str:
         """The resolved config as Python; formatting it takes seconds, so it is done once."""
-        return str(self.cfg.pretty_text)
+        return config_text(self.cfg)
 
     def dump_config(self) -> None:
         """Write the resolved config, from which the run can be repeated and resumed."""

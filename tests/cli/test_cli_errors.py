@@ -95,6 +95,16 @@ def test_ctrl_c_is_one_line(kdhub, failing):
     assert (outcome.code, outcome.err) == (2, "kdhub: interrupted\n")
 
 
+def test_a_pipe_that_is_not_unicode():
+    """The texts of `info` and hits of `search` ended in a UnicodeEncodeError where the output is written in ASCII or cp1252."""
+    command = [sys.executable, "-m", "kdhub", "info", "kdhub.TemperatureKL"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u" in done.stdout
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_closed_pipe_is_quiet(unbuffered):
     """`kdhub list losses | head -1` must not end in an exception."""

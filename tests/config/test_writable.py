@@ -1,9 +1,13 @@
 """What stands in a config must be writable as one."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
+
+from kdhub.config.writable import config_text
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,16 @@ def test_what_mmengine_writes_passes(findings, valid, value):
     """A checker that forbids what works is switched off."""
     valid["helper"] = value
     assert findings(valid) == {}
+
+
+def test_a_class_is_written_by_its_path() -> None:
+    """The config.py of a run whose config names classes held their bare names: nothing could test, resume or teach with it."""
+    cfg = {"model": {"type": OrderedDict, "parts": [{"type": Config}], "kind": list}, "size": (1, 2)}
+    text = config_text(Config(cfg))
+    found = Config.fromstring(text, ".py")
+    assert found.model.to_dict() == {
+        "type": "collections.OrderedDict",
+        "parts": [{"type": "mmengine.config.config.Config"}],
+        "kind": list,
+    }
+    assert found.size == (1, 2)

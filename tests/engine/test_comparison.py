@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
+from kdhub.described import described
 from kdhub.engine.comparison import same
 
 NAN, INF = math.nan, math.inf
@@ -64,3 +66,18 @@ def test_values_that_differ(one: Any, other: Any) -> None:
     """Whatever is overlooked here lets a store answer for samples that it never saw."""
     assert not same(one, other)
     assert same(one, one)
+
+
+@dataclasses.dataclass
+class Sample:
+    image: Any
+
+
+def test_tensors_in_dataclasses_and_sparse_ones() -> None:
+    """The data set's check ended in "Boolean value of Tensor is ambiguous", or in an operator that sparse tensors lack."""
+    assert same(Sample(torch.eye(2)), Sample(torch.eye(2)))
+    assert not same(Sample(torch.eye(2)), Sample(torch.ones(2, 2)))
+    assert same(torch.eye(2).to_sparse(), torch.eye(2).to_sparse())
+    assert not same(torch.eye(2).to_sparse(), torch.zeros(2, 2).to_sparse())
+    assert described(torch.eye(2).to_sparse()) == described(torch.eye(2).to_sparse())
+    assert described(torch.eye(2).to_sparse()) != described(torch.zeros(2, 2).to_sparse())

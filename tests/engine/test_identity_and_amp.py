@@ -9,8 +9,9 @@ import tiny
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
-from kdhub.engine.amp import choose_amp
+from kdhub.engine.amp import CPUAmpOptimWrapper, choose_amp
 from kdhub.engine.defaults import add_testing_defaults, add_training_defaults
 from kdhub.engine.identity import differences, experiment
 from kdhub.errors import UsageError
@@ -172,3 +173,15 @@ def test_testing_keeps_the_options_of_the_progress_bar() -> None:
     add_testing_defaults(cfg)
     assert cfg.default_hooks.progress == {"type": "kdhub.ProgressHook", "interval": 9.0}
     assert cfg.default_hooks.baseline is None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [OptimWrapper, "mmengine.OptimWrapper", "mmengine.optim.optimizer.optimizer_wrapper.OptimWrapper", AmpOptimWrapper],
+)
+def test_amp_with_a_class_or_its_import_path(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    """A config in mmengine's new style, and the one that its run dumped, were refused with "expected OptimWrapper, got it"."""
+    monkeypatch.setattr("kdhub.engine.amp.get_device", lambda: "cpu")
+    cfg = wrapper(type=kind)
+    assert "bfloat16 on the CPU" in str(choose_amp(cfg, requested=True))
+    assert choose_amp(wrapper(type=CPUAmpOptimWrapper), requested=True) is None

@@ -114,6 +114,8 @@ def test_options_swallow_no_variant(tool, arguments):
         ("ours={}.py", "plain.py.py"),
         ("ours={} mAcc", "not a variant"),
         ("ours={} ours={}", "two variants are called 'ours'"),
+        ("ours={},custom_imports.imports=['tiny','json'],train_cfg.max_iters=9", None),
+        ("ours={},test_dataloader=None,test_cfg=None,test_evaluator=None --test", "the config has no test_evaluator"),
     ],
 )
 def test_a_dry_run_finds_what_would_stop_the_run(tool, config, commands, capsys, tmp_path, arguments, told):
@@ -134,6 +136,21 @@ def test_an_unlikely_metric_is_named_before_training(tool, config, capsys, metri
     """A misspelt metric would be a KeyError after the last run."""
     assert tool.main([f"ours={config}", "--dry-run", "--metric", metric]) == 0
     assert f"seems to report '{metric}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["--seeds 0,1,1", "--jobs 0"])
+def test_numbers_that_make_no_table(tool, config, capsys, arguments):
+    """A seed given twice narrowed the interval as a further run would; no job at a time was a traceback after the check."""
+    with pytest.raises(SystemExit):
+        tool.main([f"ours={config}", *arguments.split(), "--dry-run"])
+    assert "a seed occurs twice" in (err := capsys.readouterr().err) or "at least 1" in err
+
+
+def test_a_metric_that_no_run_reported(tool, config, commands, capsys, tmp_path):
+    """After the last run there was a KeyError, which names no variant and nothing to take instead."""
+    finished(tool, tmp_path / "ours", str(config), 0)
+    assert tool.main([f"ours={config}", "--seeds", "0", "--metric", "tiny/acc", "--work-dir", str(tmp_path)]) == 2
+    assert "the runs of 'ours' report no 'tiny/acc' (got tiny/accuracy)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdret.printable import printable
+from kdhub.errors import UsageError, printable
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,10 @@ from kdret.printable import printable
 def test_what_a_terminal_would_obey_is_escaped(text, shown):
     """A document's title could clear the screen, change the window's title, or show an id backwards."""
     assert printable(text) == shown
+
+
+def test_errors_escape_it_too():
+    """Errors name files and ids of data that nobody has checked."""
+    assert (
+        str(UsageError("no mask", where="\x1b[2J\u202e.png", got="a\x9b")) == r"\x1b[2J\u202e.png: no mask (got a\x9b)"
+    )

@@ -205,7 +205,9 @@ def test_search_prints_no_terminal_escapes(copied, tmp_path, capsys):
     assert out.splitlines()[0].endswith(r"d\x1b[2J  \x1b]0;pwned\x07 read\u202e file")
     assert out.rstrip("\n").isprintable()
     assert main([*command, "--json"]) == 0
-    (hit,) = json.loads(capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    (hit,) = json.loads(out)
     assert (hit["id"], hit["text"]) == (document["_id"], "\x1b]0;pwned\x07 read\u202e file")
 
 

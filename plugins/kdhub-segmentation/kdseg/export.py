@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from kdhub.config.standing import student_as_it_stands
+from kdhub.config.writable import config_text
 
 _TRAINING_ONLY = ("init_cfg", "checkpoint_path", "batch_augments", "train_cfg")
 """Arguments of models that say where training begins and how it augments; most would load weights once more."""
@@ -38,7 +39,7 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
     import torch
     from mmengine.config import Config
 
-    Config(_config(alone, cfg)).dump(str(path / "config.py"))
+    (path / "config.py").write_text(config_text(Config(_config(alone, cfg))), encoding="utf-8")
     weights = {name: tensor.detach().cpu() for name, tensor in student.state_dict().items()}
     torch.save({"meta": _meta(metainfo), "state_dict": weights}, path / "student.pth")
     return "mmseg.apis.init_model('student/config.py', 'student/student.pth', device='cpu')"
@@ -60,7 +61,7 @@ def _for_inference(node: Any) -> Any:
     if isinstance(node, Mapping):
         kept = {key: _for_inference(value) for key, value in node.items() if key not in _TRAINING_ONLY}
         # a switch in some models and a path in others; TIMMBackbone downloads unless told not to
-        if "pretrained" in kept or str(kept.get("type")).removeprefix("mmseg.") == "TIMMBackbone":
+        if "pretrained" in kept or _class_name(kept.get("type")) == "TIMMBackbone":
             kept["pretrained"] = False if isinstance(kept.get("pretrained", True), bool) else None
         return kept
     if isinstance(node, list | tuple):
@@ -72,11 +73,16 @@ def _test_pipeline(cfg: Mapping[str, Any]) -> list[Any]:
     """Find how images are prepared for evaluation; ``inference_model`` has no annotations to load."""
     for part in ("test_dataloader", "val_dataloader"):
         dataset = (cfg.get(part) or {}).get("dataset")
-        while isinstance(dataset, Mapping) and "pipeline" not in dataset:
-            dataset = dataset.get("dataset")  # a wrapper such as RepeatDataset
-        if isinstance(dataset, Mapping):
-            return [step for step in dataset["pipeline"] if not step["type"].endswith("LoadAnnotations")]
+        while isinstance(dataset, Mapping) and "pipeline" not in dataset:  # a wrapper such as RepeatDataset
+            dataset = dataset.get("dataset") or next(iter(dataset.get("datasets") or ()), None)
+        if isinstance(dataset, Mapping) and dataset["pipeline"]:
+            return [step for step in dataset["pipeline"] if not _class_name(step["type"]).endswith("LoadAnnotations")]
     return [{"type": "LoadImageFromFile"}, {"type": "PackSegInputs"}]
+
+
+def _class_name(type_: Any) -> str:
+    """Return the name of a class that a config names in words, by an import path, or as itself."""
+    return str(getattr(type_, "__name__", type_)).rpartition(".")[2]
 
 
 def _meta(metainfo: Mapping[str, Any]) -> dict[str, Any]:

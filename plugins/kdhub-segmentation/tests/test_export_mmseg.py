@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, ConcatDataset
 from mmengine.registry import MODELS, DefaultScope
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
+from mmseg.models import EncoderDecoder, TIMMBackbone
 from torch import nn
 
 from kdhub.checkpoint import load_weights
@@ -185,6 +188,20 @@ def test_what_a_student_needs_of_its_own_is_kept(tmp_path):
     assert torch.load(tmp_path / "student.pth")["meta"] == {}
 
 
+def test_a_config_may_name_classes_and_join_data_sets(tmp_path):
+    """Configs in mmengine's new style ended in an AttributeError when training was over; joined data lost their pipeline."""
+    model = {**student(None), "type": EncoderDecoder}
+    pipeline = [{"type": LoadAnnotations}, {"type": PackSegInputs}]
+    joined = {"type": ConcatDataset, "datasets": [{"type": BaseSegDataset, "pipeline": pipeline}]}
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        built = MODELS.build(model)
+    export_student(built, tmp_path, {"model": model, "test_dataloader": {"dataset": joined}}, {})
+    found = Config.fromfile(tmp_path / "config.py")
+    assert [step["type"] for step in found.test_pipeline] == ["mmseg.datasets.transforms.formatting.PackSegInputs"]
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        assert isinstance(MODELS.build(found.model), EncoderDecoder)
+
+
 @pytest.mark.parametrize("place", ["student", "distiller", "top"])
 def test_the_preprocessor_in_force_is_exported(tmp_path, place):
     """A student whose config lacks it sees unnormalised images, wherever it is loaded."""
@@ -221,7 +238,7 @@ def test_mmseg_is_not_imported_for_another_student(tmp_path):
 @pytest.mark.parametrize(
     ("given", "written"), [({"pretrained": True}, False), ({}, False), ({"pretrained": "x.pth"}, None)]
 )
-@pytest.mark.parametrize("name", ["TIMMBackbone", "mmseg.TIMMBackbone"])
+@pytest.mark.parametrize("name", ["TIMMBackbone", "mmseg.TIMMBackbone", TIMMBackbone])
 def test_an_exported_timm_backbone_downloads_nothing(name, given, written):
     """Its default is to fetch ImageNet weights: loading the student would need a network, and overwrite nothing."""
     backbone = {"type": name, "model_name": "tf_efficientnet_lite0", **given}

@@ -28,12 +28,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
     options = parser.parse(argv)
 
-    from kdret.printable import printable
+    from kdhub.errors import printable
     from kdret.search import search
 
     hits = search(options.work_dir, options.query, top=options.top, rebuild=options.rebuild, data=options.data)
     if options.json:
-        print(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False, indent=1))
+        # pure ASCII: what a terminal would obey is more than what JSON must escape
+        print(json.dumps([hit._asdict() for hit in hits], indent=1))
         return 0
 
     columns = shutil.get_terminal_size((160, 0)).columns

@@ -54,7 +54,8 @@ def judgement(value: Any, where: str) -> int:
 
 
 def _unusable(entry: dict[str, Any], field: str, where: str) -> UsageError:
-    got = f"fields {', '.join(map(repr, entry))}" if field not in entry else repr(entry[field])
-    return UsageError(
-        f"no usable {field!r}", where=where, expected="text", got=got[:200], near=near_matches(field, entry)
-    )
+    what, expected = f"no usable {field!r}", "text"
+    if field in entry:
+        return UsageError(what, where=where, expected=expected, got=repr(entry[field])[:200])
+    got = f"fields {', '.join(map(repr, entry))}"[:200]
+    return UsageError(what, where=where, expected=expected, got=got, near=near_matches(field, entry))

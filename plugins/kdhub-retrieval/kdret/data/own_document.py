@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from mmengine.logging import print_log
 
 from kdret.data.beir import RetrievalData
@@ -43,4 +45,4 @@ def _is_itself(data: RetrievalData, key: str) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    return " ".join(text.split()).casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()

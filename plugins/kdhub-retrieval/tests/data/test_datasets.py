@@ -85,6 +85,17 @@ def test_queries_that_are_documents_are_named(tiny_data, logged):
     ]
 
 
+def test_the_form_of_unicode_makes_no_other_text(tiny_data):
+    """A corpus in NFD beside queries in NFC: each query found itself first, and nothing was said."""
+    folder = tiny_data
+    rewrite(folder / "queries.test.jsonl", text="caf\u00e9")
+    own = arguana(folder)
+    corpus = (folder / "corpus.jsonl").read_text().replace("\\u00c9", "E\\u0301")
+    (folder / "corpus.jsonl").write_text(corpus)
+    assert "E\\u0301" in corpus
+    assert RetrievalSplit(str(folder), "test").metainfo["own_documents"] == sorted(own)
+
+
 def test_equal_ids_by_coincidence_stay(tiny_data, logged):
     """Query 14 and document 14 of Cranfield have nothing to do with each other; BEIR's rule would drop the document."""
     arguana(tiny_data)

@@ -29,7 +29,7 @@ def find_pairs(folder: Path, fix: str) -> list[tuple[Path, Path]]:
         fix: What to do if the folder is not as expected.
 
     Raises:
-        UsageError: For a missing folder, no image, an image without a mask, a mask that is not one number a pixel, or
+        UsageError: For a missing folder, no image, an image without a mask, two images of one ID, a mask that is not one number a pixel, or
             one of another size than its image.
     """
     for name in (IMAGES, MASKS):
@@ -66,7 +66,9 @@ def pairs_fingerprint(pairs: Iterable[tuple[Path, Path]]) -> str:
 
 
 def left_out(folder: Path) -> str | None:
-    """Count the files of a split that are in no pair: images of a format that is not read, and masks without an image.
+    """Count the files of a split that are in no pair.
+
+    These are images of a format that is not read or in folders of their own, masks without an image, and further masks of one.
 
     Args:
         folder: Folder of one split.
@@ -74,26 +76,48 @@ def left_out(folder: Path) -> str | None:
     Returns:
         Text for a log line; ``None`` if every file is in a pair.
     """
-    images = [path for path in _files(folder / IMAGES) if not _has(path, _IMAGE_SUFFIXES)]
-    known = {path.stem for path in _files(folder / IMAGES)}
-    masks = [path for path in _files(folder / MASKS) if path.stem not in known or not _has(path, _MASK_SUFFIXES)]
+    images, masks = _files(folder / IMAGES), _files(folder / MASKS)
+    known, read = {path.stem for path in images}, _masks(folder)
     counted = (
-        (images, f"files of {IMAGES}/ that are read as no image"),
-        (masks, f"files of {MASKS}/ without an image"),
+        (_folders(folder / IMAGES), f"folders in {IMAGES}/, which are not looked into"),
+        (
+            [one.name for one in images if not _has(one, _IMAGE_SUFFIXES)],
+            f"files of {IMAGES}/ that are read as no image",
+        ),
+        (
+            [one.name for one in masks if one.stem not in known or one.stem not in read],
+            f"files of {MASKS}/ without an image",
+        ),
+        (
+            [one.name for one in masks if one.stem in known and read.get(one.stem, one) != one],
+            f"files of {MASKS}/ beside a mask of the same name",
+        ),
     )
-    return ", ".join(f"{len(paths)} {what}, such as {paths[0].name}" for paths, what in counted if paths) or None
+    return ", ".join(f"{len(names)} {what}, such as {names[0]}" for names, what in counted if names) or None
 
 
 def _pairs(folder: Path, fix: str) -> Iterator[tuple[Path, Path]]:
-    # of several masks of one name the last is taken: .png, if there is one
-    masks = {path.stem: path for path in sorted(_files(folder / MASKS), key=_is_png) if _has(path, _MASK_SUFFIXES)}
+    masks, seen = _masks(folder), {}
     for image in _files(folder / IMAGES):
         if not _has(image, _IMAGE_SUFFIXES):
             continue
         if image.stem not in masks:
             expected = str(folder / MASKS / f"{image.stem}.png")
             raise UsageError(f"no mask for image {image.name!r}", expected=expected, fix=fix)
+        if image.stem in seen:
+            raise UsageError(
+                "two images for one mask",
+                where=str(folder / IMAGES),
+                got=f"{seen[image.stem]} and {image.name}",
+                fix="move the one away that is not meant, or rename it and give it a mask",
+            )
+        seen[image.stem] = image.name
         yield image, masks[image.stem]
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """Return the masks by ID: of several of one ID that in .png, if there is one."""
+    return {path.stem: path for path in sorted(_files(folder / MASKS), key=_is_png) if _has(path, _MASK_SUFFIXES)}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -106,7 +130,7 @@ def _has(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _is_png(path: Path) -> bool:
-    return path.suffix == ".png"
+    return path.suffix.lower() == ".png"
 
 
 def _compare(image: Path, mask: Path) -> None:
@@ -139,4 +163,5 @@ def _header(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))

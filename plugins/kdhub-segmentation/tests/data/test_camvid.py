@@ -159,6 +159,24 @@ def test_what_is_left_out_is_counted(camvid, monkeypatch):
     ]
 
 
+def test_twins_and_folders_are_not_passed_over(camvid, monkeypatch):
+    """A mask of another format or a folder of more images was left out without a word; two images shared one mask."""
+    said = []
+    monkeypatch.setattr("kdseg.data.camvid.print_log", lambda line, *_: said.append(line))
+    train = camvid / "train"
+    (train / "masks/a.png").rename(train / "masks/a.PNG")
+    for name in ("a.bmp", "a.tif"):
+        Image.open(train / "masks/a.PNG").save(train / "masks" / name)
+    (train / "images/sequence").mkdir()
+    assert Path(CamVid(str(camvid)).get_data_info(0)["seg_map_path"]).name == "a.PNG"
+    assert said == [
+        "train: 2 images with masks; left out: 1 folders in images/, which are not looked into, such as sequence,"
+        " 2 files of masks/ beside a mask of the same name, such as a.bmp"
+    ]
+    Image.open(train / "images/a.png").save(train / "images/a.jpeg")
+    assert "images: two images for one mask (got a.jpeg and a.png)" in refusal(camvid)
+
+
 def test_mask_of_another_size(camvid):
     """Resize brings image and mask to one size, so that nobody would notice the shifted labels."""
     write_pair(camvid / "train", "c.jpg", np.zeros((6, 4), np.uint8))
