@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from kdhub.config import check_config
 from kdhub.plugins.faults import faults
 
 PARTS = """
@@ -82,6 +83,15 @@ def test_a_target_that_cannot_be_imported_is_told(told, target, line):
     assert told(PARTS.format(target=target, needs=())) == [line]
 
 
+def test_the_check_tells_of_a_target_that_a_config_uses(install_plugin, load_fakes):
+    """`check` passed what `plugins list` knew to be broken, and the run failed after the teacher was loaded."""
+    install_plugin("kdacme", PARTS.format(target="kdacme.far:Toy", needs=()), files=FILES)
+    model = {"objectives": {"toy": {"loss": {"type": "kdacme.Toy"}, "student": "head"}}, "type": "kdhub.Distiller"}
+    found = check_config({"model": model}, load_fakes())
+    (line,) = [one.line() for one in found.errors if one.path == "model.objectives.toy.loss.type"]
+    assert "kdacme.Toy: kdacme.inner imports 'absent_library.deep', which is not there" in line
+
+
 @pytest.mark.parametrize("target", ["kdacme.losses:AnyName", "kdacme.plain:ToyLoss", "kdacme.lazy:Toy"])
 def test_what_source_does_not_tell_is_taken_for_granted(told, target):
     """A star import, a module's __getattr__ or an import in a try block must not make a sound plugin faulty."""
@@ -121,7 +131,7 @@ def test_a_heavy_import_inside_a_hook_is_told(install_plugin, row_of, monkeypatc
     body = "    import sys, types\n    sys.modules['timm'] = types.ModuleType('timm')\n    return ()\n"
     install_plugin("kdacme", f"@hookimpl\ndef kdhub_losses():\n{body}")
     (fault,) = faults(row_of("kdacme"))
-    monkeypatch.delitem(sys.modules, "timm")
+    del sys.modules["timm"]  # not by monkeypatch, which would put it back at the end
     assert "its manifest imports timm" in fault.detail
 
 
