@@ -19,6 +19,7 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.outline import Row, outline
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import ModelTeacher
+from kdhub.engine.building import told_building
 from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
@@ -40,15 +41,15 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
         Name of the model (``student``, ``teacher`` or the teacher's own) to its rows.
 
     Raises:
-        UsageError: If there is no data, or no model on that side.
+        UsageError: If there is no data, or no model on that side, or if a part of the config cannot be built.
     """
     import_library(cfg)
     init_default_scope(cfg.get("default_scope") or "mmengine")
     # without objectives the distiller warns that no teacher is read, and stdout is for the table
     MMLogger.get_current_instance().setLevel("ERROR")
-    with safe_loading():
+    with told_building(cfg), safe_loading():
         model = MODELS.build(_bare(model_as_trained(cfg), manager, with_teachers=side != "student"))
-    batch, training = _first_batch(cfg)
+        batch, training = _first_batch(cfg)
     model.train(training)
     data = model.data_preprocessor(batch, training)
     distiller = model if isinstance(model, Distiller) else None

@@ -84,16 +84,19 @@ class ComponentCheck:
         except PluginError as error:
             self._report.error(f"{path}.type", str(error))
             return None
-        self._warn(value["type"], resolved, path)
+        self._tell(value["type"], resolved, path)
         if resolved.signature is not None and (resolved.entry or place.known or not path.endswith("_cfg")):
             # mm libraries take keys of their own out of norm_cfg, act_cfg and their kin before they build
             self._check_against(resolved.signature, value, path, place, resolved=resolved)
         return resolved.entry
 
-    def _warn(self, type_: Any, resolved: Resolved, path: str) -> None:
+    def _tell(self, type_: Any, resolved: Resolved, path: str) -> None:
         entry = resolved.entry
-        if entry is not None and entry.component.deprecated:
-            self._report.warn(f"{path}.type", f"{entry.type} is deprecated", fix=entry.component.deprecated)
+        if entry is not None:
+            for what, fix in self._manager.unusable(entry):
+                self._report.error(f"{path}.type", f"{entry.type}: {what}", fix=fix)
+            if entry.component.deprecated:
+                self._report.warn(f"{path}.type", f"{entry.type} is deprecated", fix=entry.component.deprecated)
         scope, _, rest = type_.partition(".") if isinstance(type_, str) else ("", "", "")
         if entry is None and self._manager.owns(f"{scope}.{rest.rpartition('.')[2]}"):
             entries = self._manager.components(scope=scope)

@@ -39,6 +39,7 @@ _RULES = (
     _Rule("optim_wrapper.optimizer.lr", 0, _UPHILL),
     _Rule("optim_wrapper.paramwise_cfg.**", 0, _UPHILL),
     _Rule("param_scheduler.**", 0, _UPHILL, but=("last_step", "begin", "end", "T_max")),
+    _Rule("custom_hooks.*.patience", 0, "training would end at the first evaluation that is no better"),
     _Rule("auto_scale_lr.base_batch_size", 1, _UPHILL),
     _Rule("log_processor.window_size", 1, "nothing can be averaged over it"),
     _Rule("model.task_weight.**", 0, "the student would unlearn its task", but=("begin", "steps")),

@@ -12,7 +12,7 @@ from kdhub.config.places import Place
 from kdhub.config.signature import Signature, signature
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
 from kdhub.plugins import Entry, PluginManager
-from kdhub.plugins.modules import find_module
+from kdhub.plugins.modules import find_module, module_file
 from kdhub.plugins.names import RESERVED_SCOPES
 
 _HOMES = {
@@ -129,7 +129,8 @@ class SourceResolver:
         return next((found for home in self._homes(place, scopes) if (found := signature(f"{home}:{name}"))), None)
 
     def _homes(self, place: Place, scopes: tuple[str, ...]) -> list[str]:
-        homes = [f"{scope}.{home}" for root in place.roots for scope in scopes for home in _HOMES.get(root, ())]
+        named = (f"{scope}.{home}" for root in place.roots for scope in scopes for home in _HOMES.get(root, ()))
+        homes = [home for home in named if module_file(home) is not None]
         return [*homes, "torch.optim"] if "OPTIMIZERS" in place.roots else homes
 
     def require_package(self, type_: str) -> None:

@@ -8,6 +8,7 @@ and pandas), where following only the names asked for takes 0.05 s.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -59,7 +60,7 @@ def _locate(dotted: str, seen: set[str]) -> Definition | None:
 
 def _inside(module: str, file: Path, name: str, inner: list[str], seen: set[str]) -> Definition | None:
     text = file.read_bytes()
-    if name.encode() not in text and b"import *" not in text:  # transformers has a thousand files
+    if not _may_bind(text, name):
         return None
     for node in _top_level(parse(file)):
         if isinstance(node, Node) and node.name == name:
@@ -73,6 +74,15 @@ def _inside(module: str, file: Path, name: str, inner: list[str], seen: set[str]
         if found is not None:
             return found
     return None
+
+
+def _may_bind(text: bytes, name: str) -> bool:
+    """Whether a file is worth parsing: transformers has a thousand, and most of them speak of a ``model``."""
+    if b"import *" in text or name.encode() not in text:
+        return b"import *" in text
+    imported = rb"from\s[^\n]*\bimport\s+(?:\((?:[^)#]|#[^\n]*)*|[^\n]*)\bNAME\b"
+    bound = rb"^NAME\s*=|^[ \t]*(?:(?:async\s+def|def|class)\s+NAME\b|" + imported + rb")"
+    return re.search(bound.replace(b"NAME", re.escape(name).encode()), text, re.MULTILINE) is not None
 
 
 def _imported(module: str, file: Path, node: ast.ImportFrom, name: str) -> str | None:

@@ -28,6 +28,7 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import describe, tensors_in
+from kdhub.engine.building import told_building
 from kdhub.engine.caching_progress import CachingProgress, data_size
 from kdhub.engine.commands import cache_command
 from kdhub.engine.console import talk_on_console
@@ -109,7 +110,7 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
     with process_group(cfg, launcher, _PATIENCE), safe_loading(), told_faults(lambda: cache_command(cfg)):
         if launcher != "none" and not distributed.is_initialized():
             init_dist(launcher, backend="nccl", timeout=int(_PATIENCE.total_seconds()))
-        with _interruptible(cfg):
+        with _interruptible(cfg), told_building(cfg):
             return _cache(cfg)
 
 

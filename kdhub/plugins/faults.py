@@ -34,12 +34,14 @@ def faults(row: Loaded) -> tuple[Diagnostic, ...]:
     offered: tuple[Component | Command, ...] = (*row.components, *row.commands)
     for named in offered:
         label = f"{row.scope}.{named.name}" if isinstance(named, Component) else f"command {named.name!r}"
-        optional = set()
-        if isinstance(named, Component) and row.info is not None:
-            optional = {module for extra in named.needs for module in row.info.extras[extra]}
-        found += [("fail", f"{label}: {what}", fix) for what, fix in _target(named.target, optional, row, sources)]
+        found += [("fail", f"{label}: {what}", fix) for what, fix in _unusable(named, row, sources)]
     found += [("fail", what, fix) for what, fix in _recipes(row)]
     return tuple(Diagnostic(level, title, detail, fix) for level, detail, fix in dict.fromkeys(found))
+
+
+def unusable(row: Loaded, named: Component) -> tuple[tuple[str, str], ...]:
+    """Find why a component of a loaded plugin cannot be imported: what is wrong, and what to do, for each reason."""
+    return () if row.source.plugin == BUILTIN else tuple(_unusable(named, row, _Sources(row.package)))
 
 
 def package_folder(row: Loaded) -> Path:
@@ -115,6 +117,13 @@ def _weight(row: Loaded, sources: _Sources) -> Iterator[tuple[str, str, str]]:
     if heavy:
         detail = f"its manifest imports {', '.join(sorted(heavy))}, so every kdhub command of every user waits for it"
         yield "warn", detail, "name targets as 'module:attribute', and import them nowhere in the manifest"
+
+
+def _unusable(named: Component | Command, row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:
+    optional = set()
+    if isinstance(named, Component) and row.info is not None:
+        optional = {module for extra in named.needs for module in row.info.extras[extra]}
+    return _target(named.target, optional, row, sources)
 
 
 def _target(target: str, optional: set[str], row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ from kdhub.errors import PluginError, UsageError, in_short, near_matches
 from kdhub.plugins import unknown
 from kdhub.plugins.calls import call_first, call_one, trace
 from kdhub.plugins.entry import Entry
-from kdhub.plugins.faults import faults, package_folder
+from kdhub.plugins.faults import faults, package_folder, unusable
 from kdhub.plugins.load import Loaded
 from kdhub.plugins.manifest import plugin_manager
 from kdhub.plugins.names import KNOWN_DISTRIBUTIONS, PLUGIN_NAME, RESERVED_SCOPES
@@ -128,6 +128,10 @@ class PluginManager:
         if kinds and entry.component.kind not in kinds:
             raise unknown.wrong_kind(type_, entry, kinds, where)
         return entry
+
+    def unusable(self, entry: Entry) -> tuple[tuple[str, str], ...]:
+        """Find why a component cannot be imported, without importing it: what is wrong, and what to do, for each reason."""
+        return unusable(self._rows[entry.scope], entry.component)
 
     def recipe(self, reference: str) -> Path:
         """Return the path of the config that ``"scope:name"`` names.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -14,16 +16,24 @@ from kdhub.errors import did_you_mean, near_matches
 
 def find_module(name: str) -> ModuleSpec | None:
     """Find a module; unlike ``importlib.util.find_spec``, imports no parent package."""
-    head, *rest = name.split(".")
     try:
-        spec = importlib.util.find_spec(head)
+        return _found(name, tuple(sys.path))
     except (ImportError, ValueError):
         return None
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
+
+
+@lru_cache(maxsize=4096)
+def _found(name: str, path: tuple[str, ...]) -> ModuleSpec:
+    """Find a module once: a package such as transformers is asked for thousands. What is not found is looked for again."""
+    parent, _, last = name.rpartition(".")
+    if not parent:
+        spec = importlib.util.find_spec(name)
+    else:
         # by its last name: for a full one, a namespace package looks its parent up among the imported modules
-        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations))
+        folders = _found(parent, path).submodule_search_locations
+        spec = PathFinder.find_spec(last, list(folders)) if folders is not None else None
+    if spec is None:
+        raise ModuleNotFoundError(name)
     return spec
 
 

@@ -36,7 +36,7 @@ def bases() -> dict[str, dict[str, Any]]:
     """Describe the configs: one of local classes that ``custom_imports`` registers, by iterations, and one of a plugin, by epochs."""
     import tiny
 
-    local = tiny.config("WORK_DIR", model=tiny.distiller()).to_dict()
+    local = tiny.config("WORK_DIR", model=tiny.distiller(own_weights=True)).to_dict()
     local["custom_imports"] = {"imports": ["tiny"]}
     local["train_cfg"]["max_iters"] = 4
     local["train_cfg"]["val_interval"] = 2
@@ -50,7 +50,13 @@ def bases() -> dict[str, dict[str, Any]]:
         "model": {
             "type": "kdhub.Distiller",
             "student": {"type": "kdtoy.Classifier", "width": 4},
-            "teachers": {"large": {"type": "kdhub.ModelTeacher", "model": {"type": "kdtoy.Classifier", "width": 8}}},
+            "teachers": {
+                "large": {
+                    "type": "kdhub.ModelTeacher",
+                    "model": {"type": "kdtoy.Classifier", "width": 8},
+                    "own_weights": True,
+                }
+            },
             "objectives": {
                 "logits": {
                     "loss": {"type": "kdhub.TemperatureKL", "temperature": 2.0},

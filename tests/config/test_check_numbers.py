@@ -32,12 +32,15 @@ def put(cfg, path, value):
         ("val_dataloader.num_workers", -1),
         ("auto_scale_lr.base_batch_size", -16),
         ("log_processor.window_size", -5),
+        ("custom_hooks.0.patience", -5),
     ],
 )
 def test_a_number_without_sense_is_refused(findings, valid, path, value):
     """Each of them trains to the end, exit 0: uphill, away from the teacher, or not at all."""
     if path == "model.objectives.logits.weight":
         valid["model"]["objectives"]["logits"].pop("weight")
+    if path == "custom_hooks.0.patience":
+        valid["custom_hooks"] = [{"type": "EarlyStoppingHook", "monitor": "accuracy"}]
     put(valid, path, value)
     found = findings(valid)
     assert found[path].level == "error"

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import pytest
 
 import kdhub
-from kdhub.config import check_config
+from kdhub.config import check_config, source
 from kdhub.config.module_names import missing_name
 from kdhub.config.signature import signature
 
@@ -152,3 +152,19 @@ def test_the_libraries_that_people_use_are_read(path, some):
     found = signature(path)
     assert some <= set(found.names)
     assert found.open
+
+
+def test_a_name_that_is_not_there_is_not_looked_for_in_every_file(library, tmp_path, monkeypatch):
+    """`transformers.BertModell` took minutes: each of a thousand files that says the word ``model`` was parsed for it."""
+    folder = tmp_path / "kdhuge"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from .speaks import *\nfrom .gives import *\n", encoding="utf-8")
+    (folder / "speaks.py").write_text("def run(model):\n    model = model.eval()\n", encoding="utf-8")
+    (folder / "gives.py").write_text("from .nets import (  # a note (here)\n    Net as model,\n)\n", encoding="utf-8")
+    (folder / "nets.py").write_text("class Net:\n    def build(self, width):\n        pass\n", encoding="utf-8")
+    read = set()
+    monkeypatch.setattr(source, "parse", lambda file, parse=source.parse: read.add(file.name) or parse(file))
+    assert signature("kdhuge.model.Nett") is None
+    assert "speaks.py" not in read
+    found = source.locate("kdhuge.model.build")
+    assert (found.module, found.node.name) == ("kdhuge.nets", "build")

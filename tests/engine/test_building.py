@@ -9,7 +9,10 @@ import pytest
 import tiny
 from mmengine.config import Config
 
+from kdhub import init
+from kdhub.cli.one_batch import outlines
 from kdhub.engine.batch_size import batch_line
+from kdhub.engine.caching import cache_teachers
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 
@@ -154,3 +157,25 @@ def test_the_batch_is_said_at_the_start_of_a_run(tmp_path: Path, capfd: pytest.C
     """One line on the console, whether or not mmengine scales: its own words go to the log file alone."""
     train(tiny.config(tmp_path, auto_scale_lr={"base_batch_size": 8}))
     assert capfd.readouterr().err.count("linear scaling would take 0.05 instead of 0.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("model.student.width", "abc"),
+        ("model.student.type", "resnet18"),
+        ("train_dataloader.dataset.type", "Nope"),
+        ("train_dataloader.batch_size", 0),
+        ("train_dataloader.collate_fn.type", "nope"),
+    ],
+)
+@pytest.mark.parametrize("build", [lambda cfg: outlines(cfg, init()), cache_teachers], ids=["probe", "cache"])
+def test_probe_and_cache_say_it_in_one_line_too(tmp_path: Path, build: Any, path: str, value: Any) -> None:
+    """Both build a config without a check before it, and ended in mmengine's and torch's tracebacks."""
+    live = {"type": "kdhub.ModelTeacher", "model": {"type": "TinyClassifier", "width": 8}, "own_weights": True}
+    model = {**tiny.distiller(), "teacher": {"type": "kdhub.StoredTeacher", "store": str(tmp_path), "teacher": live}}
+    tree = tiny.config(tmp_path, model=model).to_dict()
+    put(tree, path, value)
+    with pytest.raises(UsageError) as told:
+        build(Config(tree))
+    assert path.startswith(told.value.where or "nowhere"), str(told.value)

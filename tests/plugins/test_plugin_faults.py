@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from kdhub.config import check_config
 from kdhub.plugins.faults import faults
 
 PARTS = """
@@ -80,6 +81,15 @@ def told(install_plugin, row_of):
 def test_a_target_that_cannot_be_imported_is_told(told, target, line):
     """Listed as ok and passed by the check, it would fail only when somebody trains with it."""
     assert told(PARTS.format(target=target, needs=())) == [line]
+
+
+def test_the_check_tells_of_a_target_that_a_config_uses(install_plugin, load_fakes):
+    """`check` passed what `plugins list` knew to be broken, and the run failed after the teacher was loaded."""
+    install_plugin("kdacme", PARTS.format(target="kdacme.far:Toy", needs=()), files=FILES)
+    model = {"objectives": {"toy": {"loss": {"type": "kdacme.Toy"}, "student": "head"}}, "type": "kdhub.Distiller"}
+    found = check_config({"model": model}, load_fakes())
+    (line,) = [one.line() for one in found.errors if one.path == "model.objectives.toy.loss.type"]
+    assert "kdacme.Toy: kdacme.inner imports 'absent_library.deep', which is not there" in line
 
 
 @pytest.mark.parametrize("target", ["kdacme.losses:AnyName", "kdacme.plain:ToyLoss", "kdacme.lazy:Toy"])
