@@ -71,7 +71,6 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
     if not isinstance(loop, Resumable):
         _warn(runner, f"{type(loop).__name__} is not a loop of kdhub's: where it stood in its data is not known")
         return
-    _say_if_over(runner, loop)
     if state is None or "data" not in state:
         _warn(runner, "the checkpoint does not say where random numbers and training data stood")
         loop.evaluated_at = loop.iter
@@ -91,14 +90,6 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
     own = processes[get_rank()] if get_rank() < len(processes) else {}
     _restore_model(runner, own)
     loop.finish_resuming = functools.partial(_finish_resuming, runner, own.get("generators"), state["backward_passes"])
-
-
-def _say_if_over(runner: Any, loop: Resumable) -> None:
-    epochs = loop.counts == "epochs"
-    done, end = (runner.epoch, runner.max_epochs) if epochs else (runner.iter, runner.max_iters)
-    if done > end:
-        limit = f"train_cfg.max_{'epochs' if epochs else 'iters'}={end}"
-        runner.logger.warning(f"nothing is left to train: the checkpoint has {done} {loop.counts} and {limit}")
 
 
 def _finish_resuming(runner: Any, generators: dict[str, Any] | None, backward_passes: list[int]) -> None:

@@ -88,6 +88,7 @@ def manager(install_fake):
         "kdcheck/__init__.py": "",
         "kdcheck/plugin.py": MANIFEST,
         "kdcheck/parts.py": PARTS,
+        "kdcheck/again.py": "from kdcheck.parts import Triplet\n",
         "kdcheck/heavy.py": "import a_library_that_nobody_has",
     }
     install_fake("kdhub-check", files=files, entry_points={"kdcheck": "kdcheck.plugin"})

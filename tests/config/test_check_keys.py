@@ -164,7 +164,7 @@ def test_a_schedule_may_stand_for_any_number(findings, valid):
 
 def test_an_import_path_past_a_plugins_components_is_a_warning(findings, valid):
     """It works, but the plugin says nothing of it: its status and loss inputs cannot be checked."""
-    valid["model"]["objectives"]["triplet"]["loss"]["type"] = "kdcheck.elsewhere.Triplet"
+    valid["model"]["objectives"]["triplet"]["loss"]["type"] = "kdcheck.again.Triplet"
     finding = findings(valid)["model.objectives.triplet.loss.type"]
     assert finding.level == "warning"
     assert finding.fix == "write 'kdcheck.Triplet'"

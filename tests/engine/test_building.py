@@ -95,7 +95,7 @@ def test_without_objectives_the_student_trains_alone(
     """The ablation that people want: the same run with nothing to learn from the teacher, said in one line."""
     result = train(tiny.config(tmp_path, model={**tiny.distiller(), "objectives": objectives}))
     assert result.student_path is not None
-    assert capfd.readouterr().err.count("the student trains alone") == 1
+    assert capfd.readouterr().err.count("the student trains on its own losses alone") == 1
 
 
 def test_a_new_style_config_with_classes_trains(tmp_path: Path) -> None:

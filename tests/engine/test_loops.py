@@ -157,8 +157,17 @@ class TinyStop(Hook):
         runner.train_loop.stop_training = True
 
 
-def test_a_checkpoint_past_the_end_is_refused(tmp_path: Path) -> None:
-    """A run that went on from iteration 6 to 3 trained nothing and called itself finished."""
-    train(tiny.config(tmp_path))
-    with pytest.raises(UsageError, match=r"the checkpoint is of 6 iterations.*expected at least 6, got 3"):
-        train(tiny.config(tmp_path, train_cfg={"by_epoch": False, "max_iters": 3}), resume=True)
+@pytest.mark.parametrize(
+    ("parts", "end", "words"),
+    [
+        ({}, {"max_iters": 2}, r"the checkpoint is of 6 iterations.*expected at least 6, got 2"),
+        (tiny.by_epoch(), {"max_epochs": 1}, r"the checkpoint is of 3 epochs.*expected at least 3, got 1"),
+    ],
+)
+def test_a_checkpoint_past_the_end_is_refused(tmp_path: Path, parts: Any, end: Any, words: str) -> None:
+    """A run that goes on from iteration 6 to 2 trains nothing and would call itself finished."""
+    train(tiny.config(tmp_path, **parts))
+    shorter = tiny.config(tmp_path, **parts)
+    shorter.train_cfg.update(end)
+    with pytest.raises(UsageError, match=words):
+        train(shorter, resume=True)
