@@ -41,7 +41,7 @@ demo: $(VENV)/demo.stamp
 	@$(BIN)/kdhub demo
 
 test: lint lower-bounds
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

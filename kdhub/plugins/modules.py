@@ -31,7 +31,8 @@ def _found(name: str, path: tuple[str, ...]) -> ModuleSpec:
     else:
         # by its last name: for a full one, a namespace package looks its parent up among the imported modules
         folders = _found(parent, path).submodule_search_locations
-        spec = PathFinder.find_spec(last, list(folders)) if folders is not None else None
+        # as texts: an imported transformers holds a Path there, and the finder passes over that
+        spec = PathFinder.find_spec(last, [str(folder) for folder in folders]) if folders is not None else None
     if spec is None:
         raise ModuleNotFoundError(name)
     return spec
@@ -72,7 +73,7 @@ def near_modules(name: str) -> tuple[str, ...]:
 
 
 def _below(spec: ModuleSpec) -> Iterator[str]:
-    locations = spec.submodule_search_locations or ()
+    locations = [str(folder) for folder in spec.submodule_search_locations or ()]
     for info in pkgutil.iter_modules(locations, f"{spec.name}."):
         yield info.name
         inner = PathFinder.find_spec(info.name, locations) if info.ispkg else None

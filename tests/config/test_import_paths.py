@@ -1,5 +1,6 @@
 """The check of what `TorchModel` and `TorchDataset` import by name: nothing is imported for it."""
 
+import importlib
 from importlib.util import find_spec
 
 import pytest
@@ -8,6 +9,7 @@ import kdhub
 from kdhub.config import check_config, source
 from kdhub.config.module_names import missing_name
 from kdhub.config.signature import signature
+from kdhub.plugins import modules
 
 
 def findings(model, **config):
@@ -145,10 +147,15 @@ def test_names_that_are_not_there_are_known_from_source(library):
         ("transformers.BertConfig", {"hidden_size", "id2label"}),
     ],
 )
-def test_the_libraries_that_people_use_are_read(path, some):
-    """What is read of a package made for this test may not be how the real ones are written."""
-    if find_spec(path.partition(".")[0]) is None:
+@pytest.mark.parametrize("imported", [False, True])
+def test_the_libraries_that_people_use_are_read(path, some, imported):
+    """A package made for this test may be written otherwise than the real ones, which also change when they are imported."""
+    package = path.partition(".")[0]
+    if find_spec(package) is None:
         pytest.skip("it is not installed")
+    if imported:
+        importlib.import_module(package)
+        modules._found.cache_clear()
     found = signature(path)
     assert some <= set(found.names)
     assert found.open

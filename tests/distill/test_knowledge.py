@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -84,11 +85,14 @@ def test_a_sparse_entry_counts() -> None:
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.LogCaptureFixture]:
     """What is said while a teacher is built."""
     logger = MMLogger.get_current_instance()
+    before = logger.level  # a test of `kdhub probe` in this process leaves it quiet
+    logger.setLevel("INFO")
     monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    return caplog
+    yield caplog
+    logger.setLevel(before)
 
 
 def said(log: pytest.LogCaptureFixture) -> list[str]:
