@@ -1,4 +1,7 @@
-"""Checks of constructor arguments, so that a wrong value stops at once and not after a day of training."""
+"""Checks of constructor arguments, so that a wrong value stops at once and not after a day of training.
+
+``owner``, ``name`` and ``value`` are in all of them what they are in `require_number`.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +56,6 @@ def require_count(owner: str, name: str, value: Any, *, at_least: int | None = N
 def require_axis(owner: str, name: str, value: Any) -> None:
     """See that a value is the number of an axis, or ``None``.
 
-    Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given.
-
     Raises:
         UsageError: If it is not.
     """
@@ -67,11 +65,6 @@ def require_axis(owner: str, name: str, value: Any) -> None:
 
 def require_flag(owner: str, name: str, value: Any) -> None:
     """See that a value is ``True`` or ``False``: Python takes any other for one of them, and ``'False'`` for true.
-
-    Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given.
 
     Raises:
         UsageError: If it is not.
@@ -83,11 +76,6 @@ def require_flag(owner: str, name: str, value: Any) -> None:
 def require_list(owner: str, name: str, value: Any) -> None:
     """See that a value is a list or a tuple.
 
-    Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given.
-
     Raises:
         UsageError: If it is not.
     """
@@ -97,11 +85,6 @@ def require_list(owner: str, name: str, value: Any) -> None:
 
 def require_size(owner: str, name: str, value: Any) -> None:
     """See that a value is a height and a width.
-
-    Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given.
 
     Raises:
         UsageError: If it is not.

@@ -35,7 +35,7 @@ def load_sample(dataset: Any, index: int) -> Any:
     try:
         return dataset[index]
     except Exception as error:
-        if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
+        if _is_explained(error):
             raise
         raise _unloadable(f"sample {index} of {type(dataset).__name__}", error, type(dataset).__name__) from error
 
@@ -50,7 +50,7 @@ def told_loading() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
+        if _is_explained(error):
             raise
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         fetching = [frame.f_locals for frame in frames if Path(frame.f_code.co_filename).parts[-2:] == _FETCH]
@@ -70,6 +70,11 @@ def told_loading() -> Iterator[None]:
                 fix="num_workers=0 in its loader names it",
             ) from error
         raise
+
+
+def _is_explained(error: Exception) -> bool:
+    """Whether somebody else says in one line what an error is about."""
+    return isinstance(error, KdhubError) or is_no_memory(error, str(error))
 
 
 def _unloadable(where: str, error: Exception, dataset: str) -> UsageError:
@@ -93,7 +98,7 @@ def collate_samples(collate: Callable[[list[Any]], Any], samples: list[Any], ind
     try:
         return collate(samples)
     except Exception as error:
-        if isinstance(error, KdhubError) or is_no_memory(error, str(error)):
+        if _is_explained(error):
             raise
         raise UsageError(
             f"samples {_numbers(indices)} cannot be put together into one batch",
@@ -117,12 +122,8 @@ def told_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: Any) -
     """
     try:
         yield
-    except (
-        IndexError,
-        RuntimeError,
-        ValueError,
-        KdhubError,
-    ) as error:  # a loss or adapter is blamed in kdhub's own error
+    # kdhub's own errors too: one that blames a loss or an adapter quotes torch
+    except (IndexError, RuntimeError, ValueError, KdhubError) as error:
         if _LONE in str(error):
             raise UsageError(
                 "batch normalisation cannot train on a batch of one sample",
