@@ -26,7 +26,7 @@ from mmseg.structures import SegDataSample  # noqa: E402
 
 import kdhub  # noqa: E402
 from kdhub.config import load_config  # noqa: E402
-from kdhub.engine.rng import preserved_randomness  # noqa: E402
+from kdhub.rng import preserved_randomness  # noqa: E402
 
 CROP = (160, 224)
 

@@ -11,7 +11,7 @@ import kdhub
 PACKAGE = Path(kdhub.__file__).parent
 # from the ground up; a module may import from its own floor and from those below
 FLOORS = (
-    ("errors", "records", "hookspec", "files", "sealed", "described", "inner"),
+    ("errors", "records", "hookspec", "files", "sealed", "described", "rng", "inner"),
     ("plugins", "registry"),
     ("config",),
     ("checkpoint",),

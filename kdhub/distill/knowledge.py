@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kdhub.described import described
 from kdhub.errors import UsageError
+from kdhub.rng import seed_generators, untouched_generators
 
 _ANOTHER_SEED = 0x6B64687562
 _TOO_LARGE = 2 << 30
@@ -74,27 +72,13 @@ def drawn_at_random(model: nn.Module, again: Callable[[], nn.Module]) -> bool:
     try:
         if sum(one.numel() * one.element_size() for one in weights.values()) > _TOO_LARGE:
             return False
-        with _other_random_numbers():
+        with untouched_generators():  # models are built on the CPU
+            seed_generators(_ANOTHER_SEED)
             other = dict(again().named_parameters())
     except Exception:  # noqa: BLE001 - a constructor may do anything, and a teacher that was built once must not fail here
         return False
     telling = [name for name, one in weights.items() if name in other and not _is_constant(one)]
     return bool(telling) and not any(_equal(weights[name], other[name]) for name in telling)
-
-
-@contextmanager
-def _other_random_numbers() -> Iterator[None]:
-    """Seed the generators of the CPU anew within the block; models are built there."""
-    before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            torch.default_generator.manual_seed(_ANOTHER_SEED)
-            random.seed(_ANOTHER_SEED)
-            np.random.seed(_ANOTHER_SEED & 0xFFFFFFFF)
-            yield
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
 
 
 def _is_constant(tensor: Tensor) -> bool:

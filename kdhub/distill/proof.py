@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +13,7 @@ from kdhub.distill.blame import shown
 from kdhub.distill.objective import Objective
 from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.errors import GuardError
+from kdhub.rng import preserved_randomness
 
 _SILENCE = "model.guards.no_gradient=False silences this guard"
 _MEND_LOSS = "compute with the student's tensors, without .detach(), .item(), numpy or torch.no_grad()"
@@ -103,7 +101,7 @@ def prove_shape_only(objective: Objective, values: Mapping[str, Any]) -> None:
         for content in (like, map_tensors(_other_content, like)):
             twin = _copied(chain)
             if twin is not None:
-                with undisturbed(), torch.no_grad():
+                with preserved_randomness(), torch.no_grad():
                     results.append(objective.run_adapters(twin, name, values[name], content))
         pairs = zip(*map(tensors_in, results), strict=True)
         if not all(one.shape == two.shape and _equal(one, two) for one, two in pairs):
@@ -113,19 +111,6 @@ def prove_shape_only(objective: Objective, values: Mapping[str, Any]) -> None:
                 where=f"{objective.where}.adapter",
                 fix=f"use nothing of `like` but its shape; {_SILENCE}",
             )
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Leave all random numbers of this process as they were, for what is computed beside the training."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
 
 
 def held_at_zero(objective: Objective, values: Mapping[str, Any], name: str) -> bool:
@@ -149,7 +134,7 @@ def _multiplies(objective: Objective, values: Mapping[str, Any], name: str, key:
             return False
         setattr(loss, key, kind(factor))
         try:
-            with undisturbed(), torch.no_grad():
+            with preserved_randomness(), torch.no_grad():
                 term = objective.terms_of(loss, values).get(name)
         except Exception:  # noqa: BLE001 (another value of this number makes no sense to the loss)
             return False

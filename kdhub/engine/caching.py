@@ -40,13 +40,13 @@ from kdhub.engine.libraries import import_library
 from kdhub.engine.lock import Words, folder_lock
 from kdhub.engine.models import described_model
 from kdhub.engine.replay import require_replayable, spread_indices
-from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.teacher_data import TeacherData, require_keys
 from kdhub.engine.teacher_metrics import record_metrics
 from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers, worst_difference
 from kdhub.errors import ToldElsewhereError, UsageError, placed
 from kdhub.files import storage_error
+from kdhub.rng import preserved_randomness
 from kdhub.store import (
     DamagedStoreError,
     Manifest,

@@ -13,7 +13,7 @@ from kdhub.engine.console import metrics_line
 from kdhub.engine.defaults import add_testing_defaults
 from kdhub.engine.hooks.progress import ProgressHook
 from kdhub.engine.libraries import import_library
-from kdhub.engine.rng import preserved_randomness
+from kdhub.rng import preserved_randomness
 
 _FOR_TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")
 PARTS = {

@@ -14,10 +14,10 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from kdhub.engine.data_identity import dataset_facts
-from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.sample_faults import told_batch
 from kdhub.engine.sampling import SkippingBatches, start
 from kdhub.errors import UsageError
+from kdhub.rng import preserved_randomness
 
 _END = object()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kdhub.engine.comparison import same
-from kdhub.engine.rng import draws_nothing, untouched_generators
 from kdhub.engine.sampling import KeyedDataset, SampleKey
 from kdhub.errors import UsageError
+from kdhub.rng import draws_nothing, untouched_generators
 
 _SAMPLES = 16
 """How many samples are drawn twice: a flip of half of them stays unseen once in 65,000 times."""

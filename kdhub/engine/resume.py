@@ -16,9 +16,9 @@ from kdhub.engine.fitness import left_out, named_wrappers, optimizer_types, requ
 from kdhub.engine.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.models import unwrapped
 from kdhub.engine.readable import readable
-from kdhub.engine.rng import generator_states, seed_generators, set_generator_states
 from kdhub.engine.sampling import KeyedDataset, SkippingBatches
 from kdhub.engine.saving import METAINFO, metainfo_of, to_cpu
+from kdhub.rng import generator_states, seed_generators, set_generator_states
 
 KEY = "kdhub"
 """Where a checkpoint holds this state, beside mmengine's own keys."""

@@ -29,13 +29,13 @@ from kdhub.engine.defaults import HOOKS
 from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import student_of, unwrapped
 from kdhub.engine.resume import KEY, check_checkpoint, restore_state
-from kdhub.engine.rng import seed_generators
 from kdhub.engine.run_card import RunCard
 from kdhub.engine.sampling import keyed_loader
 from kdhub.engine.saving import collect_checkpoint, write_checkpoint
 from kdhub.engine.stores import open_stores
 from kdhub.errors import UsageError
 from kdhub.files import write_text
+from kdhub.rng import seed_generators
 
 _NUMBERS = itertools.count(1)
 _WEIGHTS = 1 << 48

@@ -15,9 +15,9 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
 from kdhub.engine.comparison import same
-from kdhub.engine.rng import RandomStream, preserved_randomness, seed_generators, untouched_generators
 from kdhub.engine.sample_faults import collate_samples, load_sample
 from kdhub.errors import UsageError
+from kdhub.rng import RandomStream, preserved_randomness, seed_generators, untouched_generators
 
 _SAMPLES, _BATCHES, _ORDER = range(3)
 """First part of each key, so that a sample, a batch and the order of samples never share their random numbers."""

@@ -18,11 +18,11 @@ from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.engine.commands import cache_command
 from kdhub.engine.comparison import same
-from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.sampling import Replay
 from kdhub.engine.teacher_data import TeacherData, require_keys
 from kdhub.engine.teacher_source import TeacherSource, require_allowed, stored_teachers, worst_difference
 from kdhub.errors import UsageError
+from kdhub.rng import preserved_randomness
 from kdhub.store import Manifest
 
 

@@ -19,8 +19,8 @@ from kdhub.engine.comparison import same
 from kdhub.engine.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.identity import digest
 from kdhub.engine.replay import some_indices
-from kdhub.engine.rng import preserved_randomness
 from kdhub.errors import UsageError
+from kdhub.rng import preserved_randomness
 
 _WHERE = "StoredTeacher.unaugmented"
 

@@ -18,10 +18,10 @@ from kdhub.engine.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.distributed import decided_by_main_process
 from kdhub.engine.evaluation import PARTS, evaluate_teacher, keep_only
 from kdhub.engine.identity import digest
-from kdhub.engine.rng import preserved_randomness
 from kdhub.engine.run_card import now
 from kdhub.engine.runner import KdhubRunner
 from kdhub.files import plain
+from kdhub.rng import preserved_randomness
 from kdhub.store import StoreReader
 
 

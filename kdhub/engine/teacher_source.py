@@ -18,10 +18,10 @@ from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.taps import Tap, resolved
 from kdhub.distill.teachers import Teacher
 from kdhub.distill.values import map_tensors
-from kdhub.engine.rng import draws_nothing
 from kdhub.engine.sampling import KeyedCollate, KeyedDataset, SampleKey
 from kdhub.engine.teacher_data import TeacherData
 from kdhub.errors import UsageError
+from kdhub.rng import draws_nothing
 
 
 def stored_teachers(model: Any) -> dict[str, StoredTeacher]:

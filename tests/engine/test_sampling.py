@@ -16,13 +16,6 @@ from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler
 
-from kdhub.engine.rng import (
-    RandomStream,
-    generator_states,
-    seed_generators,
-    set_generator_states,
-    untouched_generators,
-)
 from kdhub.engine.sampling import (
     KeyedCollate,
     KeyedDataset,
@@ -33,6 +26,13 @@ from kdhub.engine.sampling import (
     start,
 )
 from kdhub.errors import UsageError
+from kdhub.rng import (
+    RandomStream,
+    generator_states,
+    seed_generators,
+    set_generator_states,
+    untouched_generators,
+)
 
 
 class Noise(Dataset[dict[str, Any]]):

@@ -21,8 +21,8 @@ from torch import nn
 from kdhub.distill.arguments import require_count
 from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.models import student_of, teachers_of, unwrapped
-from kdhub.engine.rng import preserved_randomness
 from kdhub.errors import UsageError
+from kdhub.rng import preserved_randomness
 from kdseg.panels.compare import Difference, Labels, difference, edge_band, right
 from kdseg.panels.draw import Scene, draw
 from kdseg.panels.reference import load_reference
