@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdhub.caching.stored import StoredTeacher
 from kdhub.distill.preprocess import SAMPLE_KEYS
-from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
 from kdhub.store import Manifest, StoreWriter, find_tree

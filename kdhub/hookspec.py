@@ -16,7 +16,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
-    from kdhub.config.findings import Report
+    from kdhub.findings import Report
     from kdhub.records import Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe
 
 PROJECT = "kdhub"

@@ -45,7 +45,7 @@ def kdhub_teacher_hooks() -> Iterable[Component]:
     yield Component(
         kind="teacher",
         name="StoredTeacher",
-        target="kdhub.distill.stored:StoredTeacher",
+        target="kdhub.caching.stored:StoredTeacher",
         summary="A teacher whose answers `kdhub cache` wrote to disk",
     )
 

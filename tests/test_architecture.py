@@ -11,13 +11,14 @@ import kdhub
 PACKAGE = Path(kdhub.__file__).parent
 # from the ground up; a module may import from its own floor and from those below
 FLOORS = (
-    ("errors", "records", "hookspec", "files", "sealed", "described", "rng", "inner"),
+    ("errors", "records", "hookspec", "findings", "files", "sealed", "fingerprints", "values", "rng", "inner"),
     ("plugins", "registry"),
     ("config",),
     ("checkpoint",),
-    ("distill", "store"),
+    ("store",),
+    ("distill",),
     ("models",),
-    ("engine",),
+    ("caching", "engine"),
     ("cli", "testing"),
 )
 # the door (`kdhub.init`), its other forms and the core's own manifest, which names targets on every floor lazily

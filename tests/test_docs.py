@@ -10,7 +10,7 @@ import pytest
 
 from kdhub import hookspec
 from kdhub.config import check_config, load_config
-from kdhub.config.signature import signature
+from kdhub.config.types.signature import signature
 from kdhub.plugins import Switches
 from kdhub.testing import assert_loss_contract, isolated_plugins
 

@@ -58,7 +58,7 @@ def test_a_page_works_as_it_stands(library, others, teacher, student, load, fold
     loaded = runpy.run_path(load)["model"]
     last = torch.load(result.work_dir / f"epoch_{cfg.train_cfg.max_epochs}.pth", weights_only=False)["state_dict"]
     assert all(value.equal(last[f"student.net.{name}"]) for name, value in loaded.state_dict().items())
-    assert kdhub.engine.run_card.RunCard.read(result.work_dir).content["student"]["load"]
+    assert kdhub.engine.workdir.run_card.RunCard.read(result.work_dir).content["student"]["load"]
 
 
 def test_the_data_set_of_torchvision_on_the_page_is_a_right_config():

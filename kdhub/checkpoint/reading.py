@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from safetensors.torch import load_file
 
 from kdhub.checkpoint.safe_globals import safe_globals
-from kdhub.config.missing_files import how_to_train
+from kdhub.config.check.missing_files import how_to_train
 from kdhub.errors import UsageError, near_matches
 from kdhub.registry import init
 

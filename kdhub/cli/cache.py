@@ -73,7 +73,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
 
 def _fill(args: argparse.Namespace, switches: Switches) -> int:
     from kdhub.config import check_config, load_config
-    from kdhub.config.load import run_custom_imports
+    from kdhub.config.read.load import run_custom_imports
     from kdhub.registry import init
 
     manager = init(switches)
@@ -89,7 +89,7 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     run_custom_imports(cfg.get("custom_imports"))
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    from kdhub.engine.caching import cache_teachers
+    from kdhub.caching.fill import cache_teachers
 
     results = cache_teachers(cfg, launcher=args.launcher)
     if is_main_process():
@@ -105,7 +105,7 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
 
 
 def _info(path: str, as_json: bool) -> int:
-    from kdhub.engine.teacher_metrics import describe_metrics
+    from kdhub.caching.metrics import describe_metrics
     from kdhub.store import store_info
 
     info = store_info(path)
@@ -155,7 +155,7 @@ def _facts(path: str, info: StoreInfo) -> dict[str, Any]:
 
 
 def _verify(path: str, as_json: bool) -> int:
-    from kdhub.engine.caching_progress import CachingProgress, data_size
+    from kdhub.caching.progress import CachingProgress, data_size
     from kdhub.store import store_info, verify
 
     with CachingProgress("checking the store") as progress:
@@ -173,7 +173,7 @@ def _verify(path: str, as_json: bool) -> int:
 
 
 def _print_info(path: str, info: StoreInfo) -> None:
-    from kdhub.engine.caching_progress import data_size
+    from kdhub.caching.progress import data_size
 
     state = f"{info.missing} missing" if info.missing else "complete"
     each = data_size(info.bytes / max(1, info.records))

@@ -18,8 +18,8 @@ import sys
 from kdhub.cli.configs import add_config, print_findings, warn_of_plugins
 from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
-from kdhub.config.findings import Finding
 from kdhub.errors import UsageError
+from kdhub.findings import Finding
 from kdhub.plugins import Switches
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
 from kdhub.cli.usage import usage
-from kdhub.config.signature import Signature, signature
+from kdhub.config.types.signature import Signature, signature
 from kdhub.plugins import Entry, Switches, load_plugins
 from kdhub.records import LossSpec
 

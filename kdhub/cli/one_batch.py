@@ -13,13 +13,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+from kdhub.caching.stored import StoredTeacher
 from kdhub.checkpoint import safe_loading
 from kdhub.config.standing import model_as_trained
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.outline import Row, outline
-from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.teachers import ModelTeacher
-from kdhub.engine.building import told_building
+from kdhub.engine.faults.building import told_building
 from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     """Write the report."""
     if not Path(args.work_dir).is_dir():
         raise UsageError(f"no folder {args.work_dir}", expected="the work folder of a run, with run.json in it")
-    from kdhub.engine.report import write_report
+    from kdhub.engine.report.report import write_report
 
     print(write_report(Path(args.work_dir)))
     return 0

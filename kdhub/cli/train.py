@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, switches: Switches) -> int:
     """Check, then train."""
     from kdhub.config import check_config, load_config
-    from kdhub.config.load import run_custom_imports
+    from kdhub.config.read.load import run_custom_imports
     from kdhub.registry import init
 
     manager = init(switches)

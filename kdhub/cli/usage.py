@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdhub.config.objectives import Inputs
-from kdhub.config.signature import Signature
+from kdhub.config.types.signature import Signature
 from kdhub.plugins import Entry
 from kdhub.records import LossSpec
 

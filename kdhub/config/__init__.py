@@ -1,7 +1,7 @@
 """Configuration: read strictly, and checked whole before anything is built."""
 
-from kdhub.config.check import check_config
-from kdhub.config.findings import Finding, Report
-from kdhub.config.load import load_config
+from kdhub.config.check.check import check_config
+from kdhub.config.read.load import load_config
+from kdhub.findings import Finding, Report
 
 __all__ = ["Finding", "Report", "check_config", "load_config"]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdhub.distill.arguments import require_choice, require_count, require_flag, require_size
-from kdhub.distill.values import to_float32
 from kdhub.errors import UsageError
+from kdhub.values import to_float32
 
 
 class Linear(nn.Module):

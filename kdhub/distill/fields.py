@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from kdhub.distill.values import describe
 from kdhub.errors import UsageError, near_matches
+from kdhub.values import describe
 
 
 class BatchFields:

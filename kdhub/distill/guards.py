@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from kdhub.distill.arguments import require_count, require_flag
-from kdhub.distill.values import tensors_in
 from kdhub.errors import GuardError, UsageError, near_matches, placed
+from kdhub.values import tensors_in
 
 _STIFF = 3
 """Updates of the weights before which a gradient was exactly 0 that are no chance any more."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdhub.described import described
 from kdhub.errors import UsageError
+from kdhub.fingerprints import described
 from kdhub.rng import seed_generators, untouched_generators
 
 _ANOTHER_SEED = 0x6B64687562
@@ -25,7 +25,7 @@ def weights_digest(model: nn.Module) -> str:
 
     Args:
         model: The model, on any device. Two models with equal entries under equal names have one digest. An extra state that
-            is an object of a class counts as far as `kdhub.described.described` knows it.
+            is an object of a class counts as far as `kdhub.fingerprints.described` knows it.
     """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

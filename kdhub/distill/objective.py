@@ -15,10 +15,10 @@ from kdhub.distill.fields import BatchFields
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
-from kdhub.distill.values import describe, map_tensors, tensors_in, to_float32
 from kdhub.errors import UsageError
 from kdhub.records import LossSpec
 from kdhub.registry import build, find
+from kdhub.values import describe, map_tensors, tensors_in, to_float32
 
 
 class Objective(nn.Module):

@@ -13,7 +13,7 @@ from torch import nn
 
 from kdhub.distill.paths import unwrap
 from kdhub.distill.taps import MethodOutput
-from kdhub.distill.values import describe, tensors_in
+from kdhub.values import describe, tensors_in
 
 _FRAMEWORKS = ("torch.", "mmengine.")
 """Classes from there have methods that serve the framework, not the model."""

@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from kdhub.distill.taps import Tap
-from kdhub.distill.values import tensors_in
 from kdhub.errors import UsageError
+from kdhub.values import tensors_in
 
 PRECISIONS = ("float32", "bfloat16", "auto", "amp")
 """What a live teacher's ``precision`` may be."""

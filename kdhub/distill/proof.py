@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from kdhub.distill.blame import shown
 from kdhub.distill.objective import Objective
-from kdhub.distill.values import map_tensors, tensors_in
 from kdhub.errors import GuardError
 from kdhub.rng import preserved_randomness
+from kdhub.values import map_tensors, tensors_in
 
 _SILENCE = "model.guards.no_gradient=False silences this guard"
 _MEND_LOSS = "compute with the student's tensors, without .detach(), .item(), numpy or torch.no_grad()"

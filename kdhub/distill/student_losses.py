@@ -11,8 +11,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from kdhub.distill.values import describe
 from kdhub.errors import UsageError
+from kdhub.values import describe
 
 
 def require_mode(model: Any, where: str) -> None:

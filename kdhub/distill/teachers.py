@@ -22,12 +22,12 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.config.standing import scoped
-from kdhub.described import described
 from kdhub.distill.arguments import require_choice, require_number
 from kdhub.distill.knowledge import drawn_at_random, weights_digest
 from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
 from kdhub.errors import GuardError, UsageError
+from kdhub.fingerprints import described
 
 CONFIG_MARKER = ".config-"
 """Where the second part of a `ModelTeacher`'s fingerprint begins, which needs no weights."""
@@ -50,7 +50,7 @@ class Teacher(Protocol):
     def preprocess(self, raw: Any, training: bool) -> Any:
         """Turn the collated batch into this teacher's input; not called if ``batch`` is ``"student"``.
 
-        With ``"keys"``, ``raw`` is a list of `kdhub.engine.sampling.SampleKey`, or ``None`` for a batch without them.
+        With ``"keys"``, ``raw`` is a list of `kdhub.engine.resume.sampling.SampleKey`, or ``None`` for a batch without them.
         """
 
     def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
@@ -264,7 +264,7 @@ def _advising_to_train(model: Any, checkpoint: str) -> Iterator[None]:
 
 def _build(model: Mapping[str, Any] | str | BaseModel) -> tuple[BaseModel, Any]:
     if isinstance(model, str):
-        from kdhub.config.load import load_config
+        from kdhub.config.read.load import load_config
 
         print_log(f"teacher: the model of {model}", logger="current")
         file, model = model, scoped(load_config(model))

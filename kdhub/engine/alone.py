@@ -14,13 +14,13 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.config.objectives import Inputs
 from kdhub.distill.objective import loss_spec
-from kdhub.engine.console import metrics_line, say
 from kdhub.engine.distributed import decided_by_main_process, process_group
-from kdhub.engine.identity import differences, experiment
-from kdhub.engine.report import write_report
-from kdhub.engine.run_card import RunCard
+from kdhub.engine.report.console import metrics_line, say
+from kdhub.engine.report.report import write_report
 from kdhub.engine.train import RunResult, completed, train
-from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
+from kdhub.engine.workdir.identity import differences, experiment
+from kdhub.engine.workdir.run_card import RunCard
+from kdhub.engine.workdir.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
 
 FOLDER = "alone"

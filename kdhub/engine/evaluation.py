@@ -9,10 +9,10 @@ from typing import Any
 from mmengine.hooks import Hook
 from torch import nn
 
-from kdhub.engine.console import metrics_line
 from kdhub.engine.defaults import add_testing_defaults
 from kdhub.engine.hooks.progress import ProgressHook
 from kdhub.engine.libraries import import_library
+from kdhub.engine.report.console import metrics_line
 from kdhub.rng import preserved_randomness
 
 _FOR_TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")

@@ -11,8 +11,8 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kdhub.config.read.writable import config_text
 from kdhub.config.standing import student_as_it_stands
-from kdhub.config.writable import config_text
 from kdhub.errors import UsageError
 
 

@@ -19,27 +19,27 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kdhub.caching.opening import open_stores
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
-from kdhub.config.writable import config_text
+from kdhub.config.read.writable import config_text
 from kdhub.engine.batch_size import batch_line
-from kdhub.engine.buffers import buffer_digests, unsaved_buffers
-from kdhub.engine.console import talk_on_console
 from kdhub.engine.defaults import HOOKS
-from kdhub.engine.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.models import student_of, unwrapped
-from kdhub.engine.resume import KEY, check_checkpoint, restore_state
-from kdhub.engine.run_card import RunCard
-from kdhub.engine.sampling import keyed_loader
-from kdhub.engine.saving import collect_checkpoint, write_checkpoint
-from kdhub.engine.stores import open_stores
+from kdhub.engine.report.console import talk_on_console
+from kdhub.engine.resume.buffers import buffer_digests, unsaved_buffers
+from kdhub.engine.resume.loops import KdhubEpochLoop, KdhubIterLoop
+from kdhub.engine.resume.sampling import keyed_loader
+from kdhub.engine.resume.saving import collect_checkpoint, write_checkpoint
+from kdhub.engine.resume.state import KEY, check_checkpoint, restore_state
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdhub.files import write_text
 from kdhub.rng import seed_generators
 
 _NUMBERS = itertools.count(1)
 _WEIGHTS = 1 << 48
-"""Part of the key of the random numbers that initialise weights; `kdhub.engine.sampling` has keys of its own."""
+"""Part of the key of the random numbers that initialise weights; `kdhub.engine.resume.sampling` has keys of its own."""
 
 _RESUMABLE: dict[Any, type[BaseLoop]] = {
     EpochBasedTrainLoop: KdhubEpochLoop,

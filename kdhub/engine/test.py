@@ -11,15 +11,15 @@ from mmengine.config import Config
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.config.standing import student_as_it_stands
-from kdhub.engine.building import told_building
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.evaluation import PARTS, keep_only
-from kdhub.engine.faults import told_faults
-from kdhub.engine.integrity import require_healthy
+from kdhub.engine.faults.building import told_building
+from kdhub.engine.faults.processes import told_faults
+from kdhub.engine.faults.samples import told_loading
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.sample_faults import told_loading
+from kdhub.engine.workdir.integrity import require_healthy
 from kdhub.files import plain
 
 

@@ -15,24 +15,30 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.amp import choose_amp
-from kdhub.engine.building import told_building
-from kdhub.engine.commands import naming_cache_command, resume_command
-from kdhub.engine.console import say
 from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
-from kdhub.engine.faults import told_faults
+from kdhub.engine.faults.building import told_building
+from kdhub.engine.faults.processes import told_faults
+from kdhub.engine.faults.samples import told_loading
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted
-from kdhub.engine.identity import differences, experiment
-from kdhub.engine.integrity import read_ledger
 from kdhub.engine.libraries import import_library
-from kdhub.engine.lock import folder_lock
-from kdhub.engine.report import FILE_NAME as REPORT
-from kdhub.engine.report import write_report
-from kdhub.engine.run_card import RunCard, now
+from kdhub.engine.report.commands import naming_cache_command, resume_command
+from kdhub.engine.report.console import say
+from kdhub.engine.report.report import FILE_NAME as REPORT
+from kdhub.engine.report.report import write_report
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.sample_faults import told_loading
-from kdhub.engine.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir, remove_partial
+from kdhub.engine.workdir.identity import differences, experiment
+from kdhub.engine.workdir.integrity import read_ledger
+from kdhub.engine.workdir.lock import folder_lock
+from kdhub.engine.workdir.run_card import RunCard, now
+from kdhub.engine.workdir.work_dir import (
+    checkpoint_to_resume,
+    guard_work_dir,
+    latest_checkpoint,
+    make_work_dir,
+    remove_partial,
+)
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
 from kdhub.plugins.classes import with_names

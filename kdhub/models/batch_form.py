@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from kdhub.distill.fields import batch_field
-from kdhub.distill.values import describe, item
 from kdhub.errors import UsageError
+from kdhub.values import describe, item
 
 LABELS = ("labels", "label", "targets", "target")
 """Names under which the labels are looked for in a batch that is a dict."""

@@ -12,10 +12,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 import kdhub
-from kdhub.distill.values import describe, item
 from kdhub.errors import UsageError
 from kdhub.models.batch_form import BatchForm, Entry, keywords_of
 from kdhub.models.named import build_named
+from kdhub.values import describe, item
 
 _OTHER_TYPE = re.compile(r"same dtype|should be the same|expected scalar type")
 """How torch says that it does not compute with numbers of two types."""

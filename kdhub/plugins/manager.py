@@ -26,7 +26,7 @@ from kdhub.records import Command, Diagnostic, Recipe, Source
 if TYPE_CHECKING:
     from torch import nn
 
-    from kdhub.config.findings import Report
+    from kdhub.findings import Report
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,7 @@ import pluggy
 
 from kdhub import hookspec
 from kdhub.errors import near_matches
-from kdhub.records import (
-    API_LEVEL,
-    API_LEVEL_MIN,
-    KINDS,
-    Command,
-    Component,
-    LossSpec,
-    PluginInfo,
-    Recipe,
-)
+from kdhub.records import API_LEVEL, API_LEVEL_MIN, KINDS, Command, Component, LossSpec, PluginInfo, Recipe
 
 PREFIX = "kdhub_"
 _OWN_HOOK = {"kdhub_teacher_hooks": ("tap", "teacher"), "kdhub_adapters": ("adapter",), "kdhub_losses": ("loss",)}

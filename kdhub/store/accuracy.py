@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdhub.distill.values import tensors_in
 from kdhub.store.precision import Precision
 from kdhub.store.tree import Node
+from kdhub.values import tensors_in
 
 
 def measured_errors(tree: Node, observed: Sequence[tuple[int, Any]], precision: str, where: str) -> dict[str, float]:

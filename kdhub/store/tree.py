@@ -14,9 +14,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from kdhub.distill.values import describe
 from kdhub.errors import UsageError
 from kdhub.store.precision import Precision
+from kdhub.values import describe
 
 Column = Tensor | list[Tensor]
 """One part of the values of B samples: ``(B, ...)`` where all have one shape, else B tensors."""

@@ -155,8 +155,8 @@ def _documented_loss(name: str, doc: str) -> None:
 
 
 def _recipe(recipe: str, manager: PluginManager) -> None:
-    from kdhub.config.check import check_config
-    from kdhub.config.load import load_config
+    from kdhub.config.check.check import check_config
+    from kdhub.config.read.load import load_config
 
     try:
         report = check_config(load_config(manager.recipe(recipe)), manager)

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
 from kdhub.checkpoint import read_checkpoint
-from kdhub.config.load import load_config
-from kdhub.engine.run_card import RunCard
-from kdhub.engine.work_dir import latest_checkpoint
+from kdhub.config.read.load import load_config
+from kdhub.engine.workdir.run_card import RunCard
+from kdhub.engine.workdir.work_dir import latest_checkpoint
 from kdhub.testing.fresh_runs import Job, fresh_runs
 
 _ENTRIES = ("message_hub", "evaluations", "state_dict", "optimizer", "param_schedulers", "ema_state_dict", "kdhub")
@@ -49,7 +49,7 @@ def assert_resume_exact(
             test: what came after the last checkpoint is lost and done again.
         tmp_path: An empty folder; made if need be.
         cfg_options: Overrides, to make the run short: a few seconds and several checkpoints are enough. As for
-            `kdhub.config.load.load_config`; a mapping if ``recipe`` is a config.
+            `kdhub.config.read.load.load_config`; a mapping if ``recipe`` is a config.
         processes: Number of processes, joined by gloo on the CPU.
         timeout: Seconds that one run may take.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kdhub.config import check_config, load_config
-from kdhub.config.options import parse_options
+from kdhub.config.read.options import parse_options
 from kdhub.errors import UsageError
 
 CONFIG = """

@@ -5,7 +5,7 @@ import copy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdhub.config.options import paths_in
+from kdhub.config.read.options import paths_in
 
 ANY_NAME = {"model.objectives", "default_hooks", "optim_wrapper.clip_grad"}
 """Dicts whose keys are names that the user chooses, or go to a function that the check does not know."""

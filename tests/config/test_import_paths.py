@@ -6,9 +6,10 @@ from importlib.util import find_spec
 import pytest
 
 import kdhub
-from kdhub.config import check_config, source
-from kdhub.config.module_names import missing_name
-from kdhub.config.signature import signature
+from kdhub.config import check_config
+from kdhub.config.types import source
+from kdhub.config.types.module_names import missing_name
+from kdhub.config.types.signature import signature
 from kdhub.plugins import modules
 
 

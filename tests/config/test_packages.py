@@ -3,7 +3,7 @@
 import pytest
 
 from kdhub.config import check_config, load_config
-from kdhub.config.packages import mmengine_finds_named_configs, named_config
+from kdhub.config.read.packages import mmengine_finds_named_configs, named_config
 from kdhub.errors import UsageError
 
 

@@ -6,8 +6,8 @@ import re
 from mmengine.runner import Runner
 
 from kdhub.config.default_hooks import MMENGINE_HOOKS, OWN_HOOKS
-from kdhub.config.places import ROOT, TOP_LEVEL_KEYS
-from kdhub.config.signature import signature
+from kdhub.config.types.places import ROOT, TOP_LEVEL_KEYS
+from kdhub.config.types.signature import signature
 from kdhub.registry import ROOT_OF_KIND
 
 

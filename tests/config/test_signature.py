@@ -7,9 +7,9 @@ import textwrap
 
 import pytest
 
-from kdhub.config.bound import bound
-from kdhub.config.signature import signature
-from kdhub.config.source import locate
+from kdhub.config.types.bound import bound
+from kdhub.config.types.signature import signature
+from kdhub.config.types.source import locate
 from kdhub.plugins.modules import module_file
 
 LIBRARY = {
@@ -242,7 +242,7 @@ def test_reading_imports_nothing(tmp_path):
     (folder / "parts.py").write_text("class Part:\n    def __init__(self, a=1): ...\n")
     code = """
         import sys
-        from kdhub.config.signature import signature
+        from kdhub.config.types.signature import signature
         assert signature("kdimports.parts:Part").names == ("a",)
         assert not {"kdimports", "torch", "mmengine"} & set(sys.modules)
     """

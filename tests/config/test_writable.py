@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from kdhub.config.writable import config_text
+from kdhub.config.read.writable import config_text
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from torch import nn
 
 from kdhub.distill.outline import outline
 from kdhub.distill.taps import ModuleOutput, recording
-from kdhub.distill.values import describe
 from kdhub.testing.toys import ToyEncoder, ToySegmentor, pair_batch, segmentation_batch
+from kdhub.values import describe
 
 
 def rows_of(model, run):

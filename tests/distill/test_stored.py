@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from kdhub.caching.stored import StoredTeacher
 from kdhub.distill.distiller import Distiller
-from kdhub.distill.stored import StoredTeacher
 from kdhub.distill.taps import MethodOutput, ModuleInput, ModuleOutput, resolved
-from kdhub.engine.sampling import SampleKey
+from kdhub.engine.resume.sampling import SampleKey
 from kdhub.errors import UsageError
 from kdhub.store import Manifest, StoreWriter, find_tree
 from kdhub.testing.toys import ToyEncoder, ToySegmentor

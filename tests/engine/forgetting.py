@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from kdhub.distill.distiller import Distiller
-from kdhub.engine import resume, sampling
-from kdhub.engine.loops import Batches, KdhubIterLoop
+from kdhub.engine.resume import sampling
+from kdhub.engine.resume import state as resume
+from kdhub.engine.resume.loops import Batches, KdhubIterLoop
 
 VARIABLE = "TEST_FORGETS"
 

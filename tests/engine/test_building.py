@@ -10,9 +10,9 @@ import tiny
 from mmengine.config import Config
 
 from kdhub import init
+from kdhub.caching.fill import cache_teachers
 from kdhub.cli.one_batch import outlines
 from kdhub.engine.batch_size import batch_line
-from kdhub.engine.caching import cache_teachers
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 

@@ -19,11 +19,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from kdhub.caching import fill as caching
+from kdhub.caching.fill import cache_teachers
+from kdhub.caching.source import TeacherSource
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine import caching
-from kdhub.engine.caching import cache_teachers
 from kdhub.engine.hooks.interrupt import Interrupted
-from kdhub.engine.teacher_source import TeacherSource
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 from kdhub.store import Manifest, StoreReader
@@ -140,7 +140,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_caching, tiny
 from mmengine.config import Config
-from kdhub.engine.caching import cache_teachers
+from kdhub.caching.fill import cache_teachers
 from kdhub.store import StoreWriter
 StoreWriter.COMMIT_SECONDS = 0.0
 cache_teachers(Config.fromfile({str(tmp_path / "deadly.py")!r}))
@@ -275,7 +275,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_caching
 from mmengine.config import Config
-from kdhub.engine.caching import cache_teachers
+from kdhub.caching.fill import cache_teachers
 cache_teachers(Config.fromfile({str(tmp_path / "two.py")!r}), launcher="pytorch")
 """)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]

@@ -11,8 +11,8 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
-from kdhub.described import described
-from kdhub.engine.comparison import same
+from kdhub.engine.resume.comparison import same
+from kdhub.fingerprints import described
 
 NAN, INF = math.nan, math.inf
 LARGEST = torch.finfo(torch.float32).max

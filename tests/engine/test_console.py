@@ -10,8 +10,8 @@ import tiny
 from mmengine.logging import MMLogger, print_log
 from rich.console import Console
 
-from kdhub.engine import console
-from kdhub.engine.console import duration, talk_on_console
+from kdhub.engine.report import console
+from kdhub.engine.report.console import duration, talk_on_console
 from kdhub.engine.train import train
 
 
@@ -21,7 +21,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
     monkeypatch.setenv("TERM", "xterm")  # a dumb one has no cursor to hide
     screen = Console(file=written, force_terminal=True, width=100, highlight=False)
-    for module in ("kdhub.engine.console", "kdhub.engine.hooks.progress"):
+    for module in ("kdhub.engine.report.console", "kdhub.engine.hooks.progress"):
         monkeypatch.setattr(f"{module}.console", lambda: screen)
     return written
 

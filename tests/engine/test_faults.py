@@ -22,11 +22,11 @@ from mmengine.registry import DATASETS
 
 from kdhub.checkpoint import agreement
 from kdhub.engine import distributed
-from kdhub.engine.commands import cache_command, resume_command
-from kdhub.engine.faults import explain, told_faults
-from kdhub.engine.lock import folder_lock
+from kdhub.engine.faults.processes import explain, told_faults
+from kdhub.engine.report.commands import cache_command, resume_command
 from kdhub.engine.train import train
-from kdhub.engine.work_dir import POINTER
+from kdhub.engine.workdir.lock import folder_lock
+from kdhub.engine.workdir.work_dir import POINTER
 from kdhub.errors import ToldElsewhereError, UsageError
 from kdhub.files import atomic_file
 from kdhub.store import DamagedStoreError

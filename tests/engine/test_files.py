@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from kdhub.engine.saving import write_checkpoint
+from kdhub.engine.resume.saving import write_checkpoint
 from kdhub.errors import UsageError
 from kdhub.files import FullDiskError, atomic_file, atomic_folder, storage_error, write_json, write_text
 

@@ -13,7 +13,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 from kdhub.engine.amp import CPUAmpOptimWrapper, choose_amp
 from kdhub.engine.defaults import add_testing_defaults, add_training_defaults
-from kdhub.engine.identity import differences, experiment
+from kdhub.engine.workdir.identity import differences, experiment
 from kdhub.errors import UsageError
 
 

@@ -17,11 +17,11 @@ from mmengine.registry import METRICS
 
 from kdhub.checkpoint import read_checkpoint
 from kdhub.cli.main import main
-from kdhub.engine.integrity import LEDGER, Ledger, require_healthy
-from kdhub.engine.lock import folder_lock
 from kdhub.engine.test import test as evaluate
 from kdhub.engine.train import train
-from kdhub.engine.work_dir import checkpoint_to_resume, latest_checkpoint
+from kdhub.engine.workdir.integrity import LEDGER, Ledger, require_healthy
+from kdhub.engine.workdir.lock import folder_lock
+from kdhub.engine.workdir.work_dir import checkpoint_to_resume, latest_checkpoint
 from kdhub.errors import UsageError
 from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 

@@ -16,8 +16,8 @@ from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from kdhub.engine.caching import cache_teachers
-from kdhub.engine.teacher_source import worst_difference
+from kdhub.caching.fill import cache_teachers
+from kdhub.caching.source import worst_difference
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 

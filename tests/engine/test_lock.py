@@ -18,14 +18,14 @@ import tiny
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from kdhub.engine.lock import folder_lock
 from kdhub.engine.train import train
+from kdhub.engine.workdir.lock import folder_lock
 from kdhub.errors import UsageError
 
 _HOLDER = """
 import os, sys, time
 from pathlib import Path
-from kdhub.engine.lock import folder_lock
+from kdhub.engine.workdir.lock import folder_lock
 with folder_lock(Path(sys.argv[1])):
     if os.fork() == 0:  # as a data worker, which may outlive its parent
         time.sleep(60)
@@ -93,7 +93,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path: Path, monkeypatc
 
 def test_a_system_without_locks_is_told_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows has neither flock nor pwrite: in place of the promised warning a run ended in an AttributeError."""
-    monkeypatch.setattr("kdhub.engine.lock.fcntl", None)
+    monkeypatch.setattr("kdhub.engine.workdir.lock.fcntl", None)
     monkeypatch.delattr(os, "pwrite")
     for _ in range(2):
         with folder_lock(tmp_path) as warning:

@@ -15,8 +15,8 @@ from mmengine.registry import DATA_SAMPLERS as SAMPLERS
 from mmengine.registry import DATASETS, HOOKS
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
-from kdhub.engine.loops import Batches
-from kdhub.engine.sampling import keyed_loader
+from kdhub.engine.resume.loops import Batches
+from kdhub.engine.resume.sampling import keyed_loader
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 

@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
 
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine.readable import readable
+from kdhub.engine.resume.readable import readable
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 

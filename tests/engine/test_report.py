@@ -15,11 +15,11 @@ import pytest
 import tiny
 from packaging.version import Version
 
-from kdhub.engine.charts import chart
-from kdhub.engine.curves import read_curves
-from kdhub.engine.report import number, write_report
-from kdhub.engine.run_card import RunCard
+from kdhub.engine.report.charts import chart
+from kdhub.engine.report.curves import read_curves
+from kdhub.engine.report.report import number, write_report
 from kdhub.engine.train import train
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdhub.sealed import write_sealed
 

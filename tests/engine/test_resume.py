@@ -16,8 +16,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from kdhub.caching.fill import cache_teachers
 from kdhub.checkpoint import read_checkpoint
-from kdhub.engine.caching import cache_teachers
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.train import train
 from kdhub.errors import UsageError

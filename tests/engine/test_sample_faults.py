@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.structures import LabelData
 from torch import Tensor, nn
 
-from kdhub.engine.sample_faults import collate_samples, load_sample, told_batch
+from kdhub.engine.faults.samples import collate_samples, load_sample, told_batch
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 

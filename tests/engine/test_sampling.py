@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler
 
-from kdhub.engine.sampling import (
+from kdhub.engine.resume.sampling import (
     KeyedCollate,
     KeyedDataset,
     KeyedSampler,
@@ -26,13 +26,7 @@ from kdhub.engine.sampling import (
     start,
 )
 from kdhub.errors import UsageError
-from kdhub.rng import (
-    RandomStream,
-    generator_states,
-    seed_generators,
-    set_generator_states,
-    untouched_generators,
-)
+from kdhub.rng import RandomStream, generator_states, seed_generators, set_generator_states, untouched_generators
 
 
 class Noise(Dataset[dict[str, Any]]):

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import kdhub
+from kdhub.caching.fill import cache_teachers
 from kdhub.cli.one_batch import outlines
 from kdhub.config.standing import scoped, student_as_it_stands
 from kdhub.distill.teachers import ModelTeacher
-from kdhub.engine.caching import cache_teachers
 from kdhub.engine.test import test as run_test
 from kdhub.engine.train import train
 from kdhub.errors import UsageError

@@ -16,9 +16,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from torch import Tensor
 
-from kdhub.engine.caching import cache_teachers
-from kdhub.engine.run_card import RunCard
+from kdhub.caching.fill import cache_teachers
 from kdhub.engine.train import train
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import GuardError, UsageError
 from kdhub.store import DamagedStoreError
 

@@ -14,12 +14,12 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.caching import cache_teachers
+from kdhub.caching.fill import cache_teachers
+from kdhub.caching.metrics import recorded_metrics
+from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.hooks.interrupt import Interrupted
-from kdhub.engine.run_card import RunCard
-from kdhub.engine.teacher_metrics import recorded_metrics
 from kdhub.engine.train import train
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.store import StoreReader
 
 

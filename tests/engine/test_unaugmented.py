@@ -16,12 +16,12 @@ from mmengine.registry import DATASETS, MODELS
 from torch import Tensor, nn
 
 import kdhub
+from kdhub.caching.fill import cache_teachers
+from kdhub.caching.stored import StoredTeacher
 from kdhub.config import check_config
 from kdhub.config.objectives import unaugmented_problem
-from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.caching import cache_teachers
-from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdhub.records import LossSpec
 from kdhub.store import Manifest, StoreReader, find_tree

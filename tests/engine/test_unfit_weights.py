@@ -42,7 +42,7 @@ def test_a_teacher_with_the_students_weights_is_named_once(tmp_path: Path, capfd
 
 def test_a_stored_twin_is_named_too(config: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The live teacher has left memory by the time training starts."""
-    from kdhub.engine.caching import cache_teachers
+    from kdhub.caching.fill import cache_teachers
 
     cfg = config({})
     cfg.model.student = {"type": "TinyClassifier", "width": 8}

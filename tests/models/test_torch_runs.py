@@ -41,7 +41,9 @@ def test_the_exported_student_loads_into_the_bare_net(run):
     averaged = weights_of(result.work_dir / "iter_6.pth")
     assert net.head.weight.equal(averaged["student.net.head.weight"])
     assert cfg.model.student.net == Config.fromfile(result.student_path / "model.py").model.net
-    assert kdhub.engine.run_card.RunCard.read(result.work_dir).content["models"]["student"]["type"] == "Perceptron"
+    assert (
+        kdhub.engine.workdir.run_card.RunCard.read(result.work_dir).content["models"]["student"]["type"] == "Perceptron"
+    )
 
 
 def test_testing_takes_the_checkpoint_and_the_exported_student(run):

@@ -13,7 +13,7 @@ FORMS = ("return [{record}]", "yield {record}", "return iter(({record},))")
 
 
 class Report:
-    """Stands in for `kdhub.config.findings.Report`, whose floor is above this one."""
+    """Stands in for `kdhub.findings.Report`, whose floor is above this one."""
 
     def __init__(self):
         self.lines = []

@@ -11,7 +11,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-import kdhub.engine.caching  # before the first fork
+import kdhub.caching.fill  # before the first fork
 import kdhub.engine.train  # noqa: F401
 from kdhub.cli.main import main
 

@@ -11,8 +11,8 @@ from firing.rounds import names
 from firing.table import fault
 from firing.training_round import TrainingRound
 
-from kdhub.engine.integrity import LEDGER
-from kdhub.engine.work_dir import POINTER
+from kdhub.engine.workdir.integrity import LEDGER
+from kdhub.engine.workdir.work_dir import POINTER
 
 
 @fault(TrainingRound)

@@ -12,7 +12,7 @@ from firing.config import LAST_CHECKPOINT, config_text
 from firing.process import Process, require
 from firing.rounds import Round, require_same_checkpoints
 
-from kdhub.engine.integrity import Ledger
+from kdhub.engine.workdir.integrity import Ledger
 
 
 @dataclass

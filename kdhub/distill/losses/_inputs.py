@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdhub.distill.values import to_float32
 from kdhub.errors import UsageError
+from kdhub.values import to_float32
 
 
 def entry_by_entry(

@@ -9,8 +9,8 @@ from torch.nn import functional
 from kdhub.distill.arguments import require_choice, require_flag, require_number
 from kdhub.distill.losses.cosine import unit_vectors
 from kdhub.distill.losses.reduction import masked_mean
-from kdhub.distill.values import to_float32
 from kdhub.errors import UsageError
+from kdhub.values import to_float32
 
 _SIMILARITIES = ("cosine", "dot", "distance")
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import nn
 
-from kdhub.distill.values import describe, item, map_tensors, tensors_in
 from kdhub.errors import GuardError, UsageError
+from kdhub.values import describe, item, map_tensors, tensors_in
 
 
 class _Call(NamedTuple):

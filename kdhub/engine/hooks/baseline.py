@@ -7,11 +7,11 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.commands import cache_command
+from kdhub.caching.metrics import describe_metrics, recorded_metrics
+from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.evaluation import evaluate, evaluate_teacher
 from kdhub.engine.models import student_of, teachers_of
-from kdhub.engine.teacher_metrics import describe_metrics, recorded_metrics
+from kdhub.engine.report.commands import cache_command
 
 
 class BaselineHook(Hook):

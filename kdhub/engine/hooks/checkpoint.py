@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
-from kdhub.engine.resume import KEY, accumulating, collect_state
-from kdhub.engine.saving import point_to, require_readable
+from kdhub.engine.resume.saving import point_to, require_readable
+from kdhub.engine.resume.state import KEY, accumulating, collect_state
 from kdhub.errors import UsageError, near_matches
 
 INTERRUPTED = "interrupted.pth"

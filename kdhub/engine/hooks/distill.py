@@ -14,7 +14,7 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.knowledge import same_weights, weights_digest
 from kdhub.distill.teachers import CONFIG_MARKER
 from kdhub.engine.models import student_of, teachers_of, unwrapped
-from kdhub.engine.saving import metainfo_of
+from kdhub.engine.resume.saving import metainfo_of
 from kdhub.errors import UsageError
 
 _META = "kdhub"

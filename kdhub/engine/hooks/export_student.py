@@ -9,10 +9,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 import kdhub
-from kdhub.engine.averaging import as_evaluated
 from kdhub.engine.export import NotFiniteError, require_finite
 from kdhub.engine.models import student_of
-from kdhub.engine.saving import metainfo_of
+from kdhub.engine.resume.averaging import as_evaluated
+from kdhub.engine.resume.saving import metainfo_of
 from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 from kdhub.inner import inner_of

@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from kdhub.engine.integrity import LEDGER, Ledger, read_ledger
-from kdhub.engine.saving import point_to
+from kdhub.engine.resume.saving import point_to
+from kdhub.engine.workdir.integrity import LEDGER, Ledger, read_ledger
 
 
 class IntegrityHook(Hook):

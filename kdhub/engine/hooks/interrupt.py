@@ -13,10 +13,10 @@ from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 
-from kdhub.engine.commands import resume_command
-from kdhub.engine.console import say
 from kdhub.engine.hooks.checkpoint import CheckpointHook
-from kdhub.engine.resume import accumulating
+from kdhub.engine.report.commands import resume_command
+from kdhub.engine.report.console import say
+from kdhub.engine.resume.state import accumulating
 from kdhub.errors import UsageError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from kdhub.engine.console import console, duration, metrics_line, say
+from kdhub.engine.report.console import console, duration, metrics_line, say
 
 _REFRESH_SECONDS = 0.2
 """How often the loss is read at most; on a GPU each reading waits for the device."""

@@ -10,14 +10,14 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 import kdhub
-from kdhub.distill.stored import StoredTeacher
-from kdhub.engine.data_identity import data_roots, dataset_facts
-from kdhub.engine.facts import command_line, machine, source_commit, versions
-from kdhub.engine.identity import experiment
-from kdhub.engine.loops import Resumable
+from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.models import described_model, student_of, teachers_of
-from kdhub.engine.run_card import RunCard, now
-from kdhub.engine.work_dir import POINTER
+from kdhub.engine.resume.loops import Resumable
+from kdhub.engine.workdir.data_identity import data_roots, dataset_facts
+from kdhub.engine.workdir.facts import command_line, machine, source_commit, versions
+from kdhub.engine.workdir.identity import experiment
+from kdhub.engine.workdir.run_card import RunCard, now
+from kdhub.engine.workdir.work_dir import POINTER
 
 
 class RunCardHook(Hook):

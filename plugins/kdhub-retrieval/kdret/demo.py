@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import kdhub
 from kdhub.config import check_config, load_config
 from kdhub.engine.alone import train_with_alone
-from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import RunResult
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdret.data import docstrings
 from kdret.doctor import TEACHER_PACKAGE

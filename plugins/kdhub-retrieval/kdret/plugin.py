@@ -12,7 +12,7 @@ from kdhub.records import API_LEVEL, Command, Component, Diagnostic, LossSpec, P
 if TYPE_CHECKING:
     from torch import nn
 
-    from kdhub.config.findings import Report
+    from kdhub.findings import Report
 
 
 @hookimpl

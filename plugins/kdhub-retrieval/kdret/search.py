@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from sentence_transformers import SentenceTransformer
 
-from kdhub.engine.console import say
-from kdhub.engine.run_card import RunCard
+from kdhub.engine.report.console import say
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 from kdret.data.beir import Document, load_corpus

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from kdhub.config import check_config, load_config
-from kdhub.config.findings import Report
+from kdhub.findings import Report
 from kdhub.registry import init
 from kdhub.testing.contracts import assert_plugin_contract
 from kdret import config_rules, doctor, summary

@@ -14,8 +14,8 @@ from torch import nn
 
 from kdhub.cli.main import main
 from kdhub.engine.alone import alone_config
-from kdhub.engine.run_card import RunCard
 from kdhub.engine.train import train
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdret import demo, search
 from kdret.commands import demo as demo_command

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from kdhub.engine.caching import cache_teachers
-from kdhub.engine.run_card import RunCard
+from kdhub.caching.fill import cache_teachers
 from kdhub.engine.train import train
+from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 
 CAT = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}

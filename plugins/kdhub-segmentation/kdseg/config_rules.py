@@ -12,7 +12,7 @@ from kdseg.frames import check_frames
 from kdseg.operators import NEED_MMDET, NEED_OPERATORS, has_mmdet, has_operators
 
 if TYPE_CHECKING:
-    from kdhub.config.findings import Report
+    from kdhub.findings import Report
 
 CLASSES = {
     "CityscapesDataset": 19,

@@ -12,7 +12,7 @@ from kdhub.records import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo
 if TYPE_CHECKING:
     from torch import nn
 
-    from kdhub.config.findings import Report
+    from kdhub.findings import Report
 
 _LABELS = {"labels": "data_samples.gt_sem_seg.data"}
 """Where mmseg keeps a batch's ground truth."""

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import kdhub
-from kdhub.config.findings import Report
+from kdhub.findings import Report
 from kdseg import config_rules
 from kdseg.config_rules import CLASSES, check
 from kdseg.operators import NEED_MMDET, NEED_OPERATORS
@@ -268,7 +268,7 @@ def test_a_teacher_from_a_file_is_read(tmp_path):
 def test_checking_imports_no_torch():
     """`kdhub check` answers within a second because it imports neither torch nor mmseg."""
     program = (
-        "import sys, kdhub\nfrom kdhub.config.findings import Report\nfrom kdseg.config_rules import check\n"
+        "import sys, kdhub\nfrom kdhub.findings import Report\nfrom kdseg.config_rules import check\n"
         "kdhub.init()\n"
         "cfg = {'model': {'student': {'decode_head': {'type': 'CCHead', 'num_classes': 19}}, 'teacher': {'model':"
         " 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'}}}\n"

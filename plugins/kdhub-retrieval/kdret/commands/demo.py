@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     print("kdhub demo: loading torch and sentence-transformers ...", file=sys.stderr)
 
-    from kdhub.engine.console import duration, say
+    from kdhub.engine.report.console import duration, say
     from kdret import demo
 
     demo.require_teacher()

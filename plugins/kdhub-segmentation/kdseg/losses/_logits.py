@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.values import describe
 from kdhub.errors import UsageError
+from kdhub.values import describe
 from kdseg.memory import TensorMemory
 
 VOID = 255

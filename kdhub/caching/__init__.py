@@ -1,0 +1,1 @@
+"""Filling and opening stores, and the teachers that answer from them; kdhub works without this folder."""

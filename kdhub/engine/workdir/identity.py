@@ -1,0 +1,58 @@
+"""Which experiment a config describes, so that a work_dir never mixes two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from kdhub.fingerprints import described
+
+_PARTS = (
+    "model",
+    "data_preprocessor",
+    "train_dataloader",
+    "val_dataloader",
+    "val_evaluator",
+    "train_cfg",
+    "val_cfg",
+    "optim_wrapper",
+    "param_scheduler",
+    "auto_scale_lr",
+    "custom_hooks",
+    "load_from",
+    "randomness",
+)
+_ONLY_SPEED = frozenset({"num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "timeout"})
+
+
+def experiment(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """Fingerprint each part of a config that decides what is learned.
+
+    Args:
+        cfg: Resolved config. Where it runs, how it logs, how often it saves and how fast data come are left out.
+
+    Returns:
+        Part to the first 12 digits of its SHA-256.
+    """
+    return {part: digest(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the parts in which two experiments differ."""
+    return tuple(part for part in _PARTS if one.get(part) != other.get(part))
+
+
+def digest(value: Any) -> str:
+    """Return the first 12 digits of the SHA-256 of a part of a config; for what is no plain value see `described`."""
+    text = json.dumps(_canonical(value), sort_keys=True, default=described)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(entry) for key, entry in value.items() if key not in _ONLY_SPEED}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(entry) for entry in value]
+    return value

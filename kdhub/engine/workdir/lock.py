@@ -1,0 +1,134 @@
+"""`folder_lock`: one run at a time in a work_dir, one writer at a time to a store."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdhub.engine.workdir.run_card import now
+from kdhub.errors import UsageError
+from kdhub.files import storage_error
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; runs there are told that nothing guards them
+    fcntl = None  # type: ignore[assignment]
+
+FILE_NAME = ".lock"
+_TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+_PATIENCE_SECONDS = 2.0
+"""How long a taken lock is tried: data workers of a run that was just killed may not have closed their copy yet."""
+
+_held: set[int] = set()
+"""File descriptors of the locks of this process."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a lock speaks of what it guards.
+
+    Attributes:
+        taken: What is wrong if another process has it.
+        wait: What to do then.
+        write: What to do if the folder cannot be written; by default what helps in a run's work_dir.
+    """
+
+    taken: str
+    wait: str
+    write: str | None = None
+
+
+WORK_DIR = Words("another run is at work in this work_dir", "wait for it or stop it, or choose another --work-dir")
+
+
+@contextmanager
+def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
+    """Keep other processes out of a folder for the length of the block.
+
+    The operating system drops the lock with the process, however that ends, so none is ever left over; the file stays.
+
+    Args:
+        folder: A folder that exists.
+        words: For the errors.
+
+    Yields:
+        A warning if the file system cannot lock, as some network file systems; then nothing is guarded.
+
+    Raises:
+        UsageError: If another process holds the lock; names it, its host and start.
+    """
+    path = folder / FILE_NAME
+    try:
+        # not "w": that would empty what the holder wrote about itself
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise storage_error(path, error, words.write) from error
+    try:
+        warning = _lock(descriptor, path, words)
+        _held.add(descriptor)
+        _introduce(descriptor, path, words)
+        yield warning
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path, words: Words) -> str | None:
+    if fcntl is None:
+        return f"this system cannot lock {path}: see to it yourself that no second process uses this folder"
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _TAKEN and time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            if error.errno in _TAKEN:
+                raise UsageError(words.taken, where=str(path.parent), got=_holder(path), fix=words.wait) from error
+            if error.errno in _UNSUPPORTED:
+                return f"{path.parent} cannot be locked ({error.strerror}): see to it that no second process uses it"
+            raise storage_error(path, error, words.write) from error
+        return None
+
+
+def _introduce(descriptor: int, path: Path, words: Words) -> None:
+    about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
+    try:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, about.encode())  # Windows has no pwrite
+    except OSError as error:
+        raise storage_error(path, error, words.write) from error
+
+
+def _holder(path: Path) -> str:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {about['pid']} on {about['host']}, since {about['since']}"
+    except (OSError, ValueError, LookupError, TypeError):  # it has only just begun
+        return "a process that has not yet said which"
+
+
+def _let_go_in_child() -> None:
+    """Close a forked process's copies: a data worker that outlives its parent would keep the lock."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
