@@ -44,6 +44,13 @@ def kdhub_teacher_hooks() -> Iterable[Component]:
     )
     yield Component(
         kind="teacher",
+        name="EMATeacher",
+        target="kdhub.distill.teachers:EMATeacher",
+        summary="The student's own weights, averaged over the steps (mean teacher)",
+        paper="Tarvainen and Valpola, NeurIPS 2017, arXiv 1703.01780",
+    )
+    yield Component(
+        kind="teacher",
         name="StoredTeacher",
         target="kdhub.caching.stored:StoredTeacher",
         summary="A teacher whose answers `kdhub cache` wrote to disk",
@@ -60,6 +67,12 @@ def kdhub_adapters() -> Iterable[Component]:
         ("TokenPool", "Pools a sequence of tokens to the teacher's length"),
     ):
         yield Component(kind="adapter", name=name, target=f"kdhub.distill.adapters:{name}", summary=summary)
+    yield Component(
+        kind="adapter",
+        name="EachLevel",
+        target="kdhub.distill.levels:EachLevel",
+        summary="Adapts each level of a feature pyramid by adapters of its own",
+    )
 
 
 @hookimpl

@@ -32,6 +32,10 @@ KINDS = (
     "loop",
     "runner_hook",
     "index",
+    "transform",
+    "sampler",
+    "constructor",
+    "job",
 )
 """Every kind of component; `kdhub.registry.roots` maps each to one of mmengine's root registries."""
 

@@ -20,8 +20,17 @@ _IN_CONFIG = {
     "collate": "train_dataloader = dict(..., collate_fn={component})",
     "loop": "train_cfg = {component}",
     "runner_hook": "custom_hooks = [{component}]",
+    "transform": "train_dataloader = dict(..., dataset=dict(..., pipeline=[{component}]))",
+    "sampler": "train_dataloader = dict(..., sampler={component})",
+    "constructor": "optim_wrapper = dict(constructor='{type}', ...)",
+    "job": "job = {component}",
 }
-_PASSED_BY_BUILDER = {"loop": ("runner", "dataloader", "evaluator")}
+_PASSED_BY_BUILDER = {
+    "loop": ("runner", "dataloader", "evaluator"),
+    "teacher": ("student",),
+    "sampler": ("dataset", "seed"),
+    "job": ("folder",),
+}
 
 
 def usage(entry: Entry, found: Signature | None) -> str:
@@ -38,7 +47,7 @@ def usage(entry: Entry, found: Signature | None) -> str:
     component = f"dict(type='{entry.type}'{''.join(f', {name}=...' for name in needed)})"
     if isinstance(entry.component, LossSpec):
         return _objective(entry.component, component)
-    return _IN_CONFIG.get(kind, "{component}").format(component=component)
+    return _IN_CONFIG.get(kind, "{component}").format(component=component, type=entry.type)
 
 
 def _objective(spec: LossSpec, loss: str) -> str:

@@ -59,14 +59,19 @@ ANYWHERE = Place()
 OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
 
 _MODEL = Place(kinds=("model",), roots=("MODELS",), typed=True)
-_TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True)
+_TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True, provided=("student",))
 _TAP = Place(kinds=("tap",), scalar=True)
 _ADAPTER = Place(kinds=("adapter",), many=True)
 _PART_OF_MODEL = Place(roots=("MODELS",), guess=True)  # backbone, head, neck: built by the model's own code
 _SCHEDULE = Place(kinds=("schedule",), typed=True, scalar=True)
 _DATASET = Place(kinds=("dataset",), roots=("DATASETS",))
-_SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"), typed=True)
-_TRANSFORM = Place(roots=("TRANSFORMS",), many=True)
+_SAMPLER = Place(
+    kinds=("sampler",),
+    roots=("DATA_SAMPLERS",),
+    provided=("dataset", "seed", "sampler", "batch_size"),
+    typed=True,
+)
+_TRANSFORM = Place(kinds=("transform",), roots=("TRANSFORMS",), many=True)
 _METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator", many=True)
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
 _DATALOADER = {
