@@ -32,7 +32,9 @@ def noisy_student():
 
 def test_an_ema_teacher_is_the_average_of_the_students():
     """A wrong momentum, or an average that starts elsewhere, would teach something else with the same loss curves."""
-    model = Distiller(noisy_student(), logits(), teacher={"type": "kdhub.EMATeacher", "momentum": 0.75, "warmup": False})
+    model = Distiller(
+        noisy_student(), logits(), teacher={"type": "kdhub.EMATeacher", "momentum": 0.75, "warmup": False}
+    )
     teacher = model.teachers["teacher"]
     teacher.begin(model.student)
     average = {name: weight.detach().double() for name, weight in model.student.named_parameters()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kdhub.config.check.components import ComponentCheck
@@ -12,6 +13,8 @@ from kdhub.config.check.missing_files import warn_of_missing_files, warn_of_miss
 from kdhub.config.check.numbers import check_numbers
 from kdhub.config.check.plain_values import fits, plain_types
 from kdhub.config.check.top_level import check_top_level
+from kdhub.config.read.predecessors import KEY as PREDECESSORS
+from kdhub.config.read.predecessors import predecessors, with_folders
 from kdhub.config.read.writable import check_writable
 from kdhub.config.types.places import ROOT, Place, Spot
 from kdhub.config.types.resolve import Resolver, SourceResolver
@@ -46,7 +49,22 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     check_writable(tree, "", report)
     _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
+    if tree.get(PREDECESSORS):
+        _check_predecessors(cfg, manager, deep, report)
     return report
+
+
+def _check_predecessors(cfg: Any, manager: PluginManager, deep: bool, report: Report) -> None:
+    """Check the configs that have to run first; the path of a finding then begins with ``NAME:``, as an override's does."""
+    try:
+        before = predecessors(cfg)
+        with_folders(cfg, {name: own.work_dir for name, own in before.items()})
+    except UsageError as error:
+        report.add(Finding.of(error, error.where or PREDECESSORS))
+        return
+    for name, own in before.items():
+        for finding in check_config(own, manager, deep=deep).findings:
+            report.add(replace(finding, path=f"{name}:{finding.path}"))
 
 
 def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Resolver:

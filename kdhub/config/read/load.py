@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kdhub.config.read.files import base_files, parse, require_config
 from kdhub.config.read.options import apply_options, parse_options, require_accepted
 from kdhub.config.read.packages import mmengine_finds_named_configs, named_config
+from kdhub.config.read.predecessors import addressed, override_predecessors
 from kdhub.config.read.variables import override_variables
 from kdhub.errors import UsageError, in_short
 from kdhub.plugins import PluginManager
@@ -35,7 +36,7 @@ def load_config(
 
     Args:
         source: Path of a config, ``"scope:recipe"``, or ``"package::path"`` such as ``"mmseg::pspnet/....py"``.
-        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed. An override of a variable of the
+        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed; ``NAME:key.path`` is one of a predecessor. An override of a variable of the
             file holds wherever the file uses it; one of a key that the runner reads, such as ``train_cfg``, holds there alone.
         manager: Knows recipes and signatures; ``None`` takes the plugins in force.
         custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
@@ -54,8 +55,10 @@ def load_config(
         path = named_config(str(source), manager=manager) or path
     require_config(path)
     options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
+    options, others = addressed(options)
     with _READING:
         cfg = _read(path)
+        override_predecessors(cfg, others)
         if options:
             cfg = _with_options(cfg, options, path, manager)
     if custom_imports:

@@ -145,6 +145,9 @@ _TOP_LEVEL = {
     "tta_pipeline": _TRANSFORM,
     # read by kdhub
     "kdhub": Place(keys=("require",)),
+    "predecessors": Place(plain="dict | None"),
+    "after": ANYWHERE,
+    "job": Place(kinds=("job",), roots=("FUNCTIONS",), typed=True, provided=("folder",)),
 }
 
 TOP_LEVEL_KEYS = tuple(key for key in _TOP_LEVEL if "." not in key)
