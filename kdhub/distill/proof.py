@@ -143,11 +143,11 @@ def is_satisfied(objective: Objective, values: Mapping[str, Any], name: str) -> 
 
     It is not if both sides are the same, or if no other values of the student would move it, as with an empty mask.
     """
-    others = {ours: partner(objective.inputs, ours) for ours in objective.student_taps}
-    sides = [
-        (tensors_in(values[ours]), tensors_in(values[theirs])) for ours, theirs in others.items() if theirs in values
-    ]
-    same = (all(one.shape == two.shape and _equal(one, two) for one, two in zip(*pair, strict=False)) for pair in sides)
+    others = {ours: values.get(partner(objective.inputs, ours) or "") for ours in objective.student_taps}
+    same = (
+        all(one.shape == two.shape and _equal(one, two) for one, two in zip(*map(tensors_in, sides), strict=False))
+        for sides in ((values[ours], theirs) for ours, theirs in others.items() if theirs is not None)
+    )
     return not any(same) and bool(_hears(objective, values, name))
 
 
