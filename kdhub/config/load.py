@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdhub.config.files import base_files, parse, require_config
-from kdhub.config.options import apply_options, parse_options, require_accepted
+from kdhub.config.options import apply_options, in_order, parse_options, require_accepted
 from kdhub.config.packages import mmengine_finds_named_configs, named_config
 from kdhub.config.variables import override_variables
 from kdhub.errors import UsageError, in_short
@@ -53,7 +53,7 @@ def load_config(
     if not path.exists():
         path = named_config(str(source), manager=manager) or path
     require_config(path)
-    options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
+    options = in_order(cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options))
     with _READING:
         cfg = _read(path)
         if options:
