@@ -87,6 +87,10 @@ def _read(path: Path) -> Config:
     except UsageError:
         raise
     except Exception as error:  # a config is a program: it may raise anything
+        if path.suffix != ".py" and isinstance(error, AttributeError):  # mmengine asks anything that it holds for _base_
+            raise UsageError(
+                "the config is no dict", where=str(path), expected="keys such as 'model' at the top level"
+            ) from error
         raise UsageError(
             f"the config cannot be read: {in_short(error)}", where=_where(error, files) or str(path), fix=_fix(error)
         ) from error
