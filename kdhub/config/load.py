@@ -87,7 +87,9 @@ def _read(path: Path) -> Config:
     except UsageError:
         raise
     except Exception as error:  # a config is a program: it may raise anything
-        if path.suffix != ".py" and isinstance(error, AttributeError):  # mmengine asks anything that it holds for _base_
+        if path.suffix != ".py" and isinstance(
+            error, AttributeError
+        ):  # mmengine asks anything that it holds for _base_
             raise UsageError(
                 "the config is no dict", where=str(path), expected="keys such as 'model' at the top level"
             ) from error
