@@ -47,7 +47,7 @@ class Place:
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
-        return replace(self, typed=True, many=False) if self.known else self
+        return replace(self, typed=True, many=False, plain="") if self.known else self
 
     @property
     def known(self) -> bool:

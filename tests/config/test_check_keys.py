@@ -167,6 +167,9 @@ def test_what_mmengine_takes_without_a_look_is_checked(findings, valid, path, va
     valid[path] = value
     finding = findings(valid)[f"{path}.{next(iter(value))}"]
     assert (finding.level, finding.message, finding.expected) == ("error", "a value of another type", expected)
+    valid["log_processor"] = {"window_size": 5}
+    valid["visualizer"] = {"vis_backends": [{"type": "LocalVisBackend"}]}
+    assert findings(valid) == {}
 
 
 def test_a_schedule_may_stand_for_any_number(findings, valid):
