@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from kdhub.distill.knowledge import require_apart
 from kdhub.distill.objective import Objective
 from kdhub.distill.position import Position
 from kdhub.distill.preprocess import DistillPreprocessor
-from kdhub.distill.proof import held_at_zero, prove, prove_shape_only
+from kdhub.distill.proof import held_at_zero, is_satisfied, prove, prove_shape_only
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.shape_probe import mismatches, require_all_samples, require_matching
 from kdhub.distill.split import split_warning
@@ -218,9 +218,11 @@ class Distiller(BaseModel):
             if unproven:
                 sides = raw[objective.name], adapted[objective.name]
                 pulls |= prove(objective, *sides, unproven, complete=len(unproven) == len(own))
-        self._watch.check(
-            terms, step, weights, pulls, lambda name: held_at_zero(owners[name], adapted[owners[name].name], name)
-        )
+
+        def asked(question: Callable[[Objective, Mapping[str, Any], str], bool]) -> Callable[[str], bool]:
+            return lambda name: question(owners[name], adapted[owners[name].name], name)
+
+        self._watch.check(terms, step, weights, pulls, asked(held_at_zero), asked(is_satisfied))
         return {name: value * weights[name] for name, value in terms.items()}
 
     def _proves(self) -> bool:

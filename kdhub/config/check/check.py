@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -70,12 +71,21 @@ def _check_predecessors(cfg: Any, manager: PluginManager, deep: bool, report: Re
 def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Resolver:
     default_scope = str(tree.get("default_scope") or "mmengine")
     inherited = sorted(set(_scopes(tree)))
-    source = SourceResolver(manager, default_scope, custom_imports="custom_imports" in tree, inherited=inherited)
+    source = SourceResolver(
+        manager, default_scope, custom_imports=_pending(tree.get("custom_imports")), inherited=inherited
+    )
     if not deep:
         return source
     from kdhub.config.check.deep import ImportResolver
 
     return ImportResolver(source, default_scope)
+
+
+def _pending(spec: Any) -> bool:
+    """Whether modules that may register anything are yet to be imported; once they are, the registries know the names."""
+    names = spec.get("imports") if isinstance(spec, Mapping) else spec
+    names = names if isinstance(names, list | tuple) else [names] if names else []
+    return any(str(name) not in sys.modules for name in names)
 
 
 def _scopes(value: Any) -> Iterator[str]:

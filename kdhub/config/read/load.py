@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdhub.config.read.files import base_files, parse, require_config
-from kdhub.config.read.options import apply_options, parse_options, require_accepted
+from kdhub.config.read.options import apply_options, in_order, parse_options, require_accepted
 from kdhub.config.read.packages import mmengine_finds_named_configs, named_config
 from kdhub.config.read.predecessors import addressed, override_predecessors
 from kdhub.config.read.variables import override_variables
@@ -56,6 +56,7 @@ def load_config(
     require_config(path)
     options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
     options, others = addressed(options)
+    options = in_order(options)
     with _READING:
         cfg = _read(path)
         override_predecessors(cfg, others)
@@ -90,6 +91,12 @@ def _read(path: Path) -> Config:
     except UsageError:
         raise
     except Exception as error:  # a config is a program: it may raise anything
+        if path.suffix != ".py" and isinstance(
+            error, AttributeError
+        ):  # mmengine asks anything that it holds for _base_
+            raise UsageError(
+                "the config is no dict", where=str(path), expected="keys such as 'model' at the top level"
+            ) from error
         raise UsageError(
             f"the config cannot be read: {in_short(error)}", where=_where(error, files) or str(path), fix=_fix(error)
         ) from error

@@ -47,7 +47,7 @@ class Place:
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
-        return replace(self, typed=True, many=False) if self.known else self
+        return replace(self, typed=True, many=False, plain="") if self.known else self
 
     @property
     def known(self) -> bool:
@@ -125,9 +125,10 @@ _TOP_LEVEL = {
     "launcher": Place(plain="str | None"),
     "env_cfg": Place(keys=("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")),
     "log_processor": Place(roots=("LOG_PROCESSORS",), implicit="mmengine.runner:LogProcessor"),
+    "log_processor.window_size": Place(plain="int"),
     "log_level": Place(plain="str | int | None"),
     "visualizer": Place(roots=("VISUALIZERS",), implicit="mmengine.visualization:Visualizer"),
-    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",), many=True),
+    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",), many=True, plain="list | None"),
     "default_scope": Place(plain="str | None"),
     "randomness": Place(keys=("seed", "diff_rank_seed", "deterministic")),
     "experiment_name": Place(plain="str | None"),
