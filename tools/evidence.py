@@ -30,9 +30,9 @@ from typing import Any
 from scipy.stats import t as student_t
 
 from kdhub.config import check_config, load_config
+from kdhub.engine.defaults import completed
 from kdhub.engine.evaluation import PARTS
 from kdhub.engine.libraries import import_library
-from kdhub.engine.train import completed
 from kdhub.engine.workdir.identity import differences, digest, experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import KdhubError, UsageError

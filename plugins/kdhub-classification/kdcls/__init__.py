@@ -1,0 +1,1 @@
+"""kdhub-classification: image classifiers as students and teachers."""
