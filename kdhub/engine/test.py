@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.checkpoint.intact import require_intact
 from kdhub.config.standing import student_as_it_stands
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
@@ -19,7 +20,6 @@ from kdhub.engine.faults.processes import told_faults
 from kdhub.engine.faults.samples import told_loading
 from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.workdir.integrity import require_healthy
 from kdhub.files import plain
 
 
@@ -49,11 +49,9 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
 
 
 def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
-    warnings = decided_by_main_process(lambda: require_healthy(Path(checkpoint)))
+    decided_by_main_process(lambda: require_intact(Path(checkpoint)))
     with told_building(cfg):
         runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
-    for warning in warnings:
-        runner.logger.warning(warning)
     load_weights(unwrapped(runner.model), checkpoint)
     try:
         with told_loading(), told_faults(lambda: "the same command"), told_building(runner.cfg):

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import kdhub
-from kdhub.checkpoint import safe_loading
+from kdhub.checkpoint import read_checkpoint, safe_loading
 from kdhub.engine.amp import choose_amp
 from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
@@ -29,7 +29,6 @@ from kdhub.engine.report.report import FILE_NAME as REPORT
 from kdhub.engine.report.report import write_report
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.workdir.identity import differences, experiment
-from kdhub.engine.workdir.integrity import read_ledger
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.run_card import RunCard, now
 from kdhub.engine.workdir.work_dir import (
@@ -169,7 +168,7 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
     # first the checkpoint: where there is none to go on from, nothing is changed
     checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
     decisions = guard_work_dir(work_dir, experiment(cfg), resume)
-    # what is damaged is mended by going on
+    # a damaged checkpoint is replaced by training on from an older one
     finished = None if checkpoint is None or damaged else _finished(work_dir, cfg, checkpoint)
     return _Start(checkpoint, decisions, [*([unguarded] if unguarded else []), *damaged], finished)
 
@@ -177,22 +176,22 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
 def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any] | None:
     """Say so if nothing is left to do from a checkpoint, and return what was measured last."""
     card = RunCard.read(work_dir)
-    saved = read_ledger(checkpoint.parent)[0].entries.get(checkpoint.name)
-    if card is None or saved is None or card.content.get("status") != "finished":
+    if card is None or card.content.get("status") != "finished":
         return None
-    if not _is_complete(work_dir, card):  # killed before all was written
+    if differences(card.content["experiment"], experiment(cfg)) or not _is_complete(work_dir, card):
         return None
-    if saved.iteration != card.content["iterations"] or differences(card.content["experiment"], experiment(cfg)):
+    iteration = read_checkpoint(checkpoint).get("meta", {}).get("iter")
+    if iteration != card.content["iterations"]:
         return None
     say(
-        f"{work_dir} holds this run, finished after {saved.iteration} iterations; a larger"
+        f"{work_dir} holds this run, finished after {iteration} iterations; a larger"
         f" train_cfg.{'max_epochs' if counts_epochs(cfg) else 'max_iters'} goes on"
     )
     return card.last_metrics
 
 
 def _is_complete(work_dir: Path, card: RunCard) -> bool:
-    """Whether the report is of the card, and the student that the card names is there."""
+    """Whether the report is of the card, and the student that the card names is there; not after a kill in between."""
     report, student = work_dir / REPORT, card.content.get("student")
     if not report.is_file() or report.stat().st_mtime_ns < card.path.stat().st_mtime_ns:
         return False
