@@ -33,8 +33,7 @@ from kdhub.distill.distiller import Distiller
 from kdhub.distill.teachers import Teacher
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
-from kdhub.engine.faults.building import told_building
-from kdhub.engine.faults.processes import told_faults
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
 from kdhub.engine.models import described_model
@@ -107,10 +106,10 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
     kdhub.init()
     cfg = copy.deepcopy(cfg)
     require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
-    with process_group(cfg, launcher, _PATIENCE), safe_loading(), told_faults(lambda: cache_command(cfg)):
+    with process_group(cfg, launcher, _PATIENCE), safe_loading(), explained(cfg, lambda: cache_command(cfg)):
         if launcher != "none" and not distributed.is_initialized():
             init_dist(launcher, backend="nccl", timeout=int(_PATIENCE.total_seconds()))
-        with _interruptible(cfg), told_building(cfg):
+        with _interruptible(cfg):
             return _cache(cfg)
 
 

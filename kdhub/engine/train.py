@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,11 @@ from kdhub.checkpoint import read_checkpoint, safe_loading
 from kdhub.engine.amp import choose_amp
 from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
-from kdhub.engine.faults.building import told_building
-from kdhub.engine.faults.processes import told_faults
-from kdhub.engine.faults.samples import told_loading
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
-from kdhub.engine.report.commands import naming_cache_command, resume_command
+from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import say
 from kdhub.engine.report.report import FILE_NAME as REPORT
 from kdhub.engine.report.report import write_report
@@ -39,7 +37,6 @@ from kdhub.engine.workdir.work_dir import (
     remove_partial,
 )
 from kdhub.errors import UsageError
-from kdhub.files import NO_SPACE, storage_error
 from kdhub.plugins.classes import with_names
 
 _NAMING_TYPES = ("model", "default_hooks", "custom_hooks")
@@ -135,12 +132,11 @@ class _Start:
 
 
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
-    with ExitStack() as lock, told_faults(lambda: resume_command(work_dir)), _storage_errors(work_dir):
+    with ExitStack() as lock, explained(cfg, lambda: resume_command(work_dir)):
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         if start.finished is not None:
             return _result(work_dir, start.finished)
-        with told_building(cfg):
-            runner = _build(cfg, start.checkpoint)
+        runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
         for warning in start.warnings:
@@ -211,15 +207,14 @@ def _run(runner: KdhubRunner) -> None:
         return resume_command(runner.work_dir)
 
     try:
-        # here already, so that the card has the same words
-        with told_loading(), told_faults(again), naming_cache_command(runner.cfg), told_building(runner.cfg):
+        with explained(runner.cfg, again):  # here already, so that the card has the same words
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")
         raise _stopped_at_once(runner) from None
     except BaseException as error:
         # a full disk, perhaps, or the next worker: what stopped the run is the better message
-        with suppress(UsageError), told_faults(again):
+        with suppress(UsageError), explained(runner.cfg, again):
             _close(runner, "interrupted" if isinstance(error, Interrupted) else "failed", error)
         raise
     _close(runner, "finished")
@@ -246,15 +241,3 @@ def _stopped_at_once(runner: KdhubRunner) -> Interrupted:
     return Interrupted(
         f"stopped at once; the last checkpoint is {saved}", fix=f"to go on: {resume_command(runner.work_dir)}"
     )
-
-
-@contextmanager
-def _storage_errors(work_dir: Path) -> Iterator[None]:
-    """Tell in one line if a log or curve could not be written, which is done far from any of our own code."""
-    try:
-        yield
-    except OSError as error:
-        path = Path(error.filename) if error.filename else work_dir / "the logs"
-        if work_dir not in path.parents or (not error.filename and error.errno not in NO_SPACE):
-            raise
-        raise storage_error(path, error) from error

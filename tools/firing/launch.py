@@ -18,7 +18,6 @@ from kdhub.cli.main import main
 
 def run_kdhub(arguments: list[str], file_limit: int | None, before: Callable[[], None] | None) -> int:
     """Run ``kdhub`` as if typed, after ``before``; no file may grow beyond ``file_limit`` bytes."""
-    sys.argv = ["kdhub", *arguments]
     if before is not None:
         before()
     torch.set_num_threads(1)
