@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from torch import nn
 
-from kdhub.inner import inner_of
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Take off what stands around a model for training on several devices."""
-    bare: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
-    return bare
+from kdhub.inner import inner_of, unwrapped
 
 
 def student_of(model: nn.Module) -> nn.Module:

@@ -16,9 +16,9 @@ from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.evaluation import PARTS, keep_only
 from kdhub.engine.faults.explained import explained
-from kdhub.engine.models import unwrapped
 from kdhub.engine.runner import KdhubRunner
 from kdhub.files import plain
+from kdhub.inner import unwrapped
 
 
 def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict[str, Any]:  # noqa: PT028 - no pytest test

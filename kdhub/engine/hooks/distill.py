@@ -13,9 +13,10 @@ from mmengine.optim import OptimWrapperDict
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.knowledge import same_weights, weights_digest
 from kdhub.distill.teachers import CONFIG_MARKER
-from kdhub.engine.models import student_of, teachers_of, unwrapped
+from kdhub.engine.models import student_of, teachers_of
 from kdhub.engine.resume.saving import metainfo_of
 from kdhub.errors import UsageError
+from kdhub.inner import unwrapped
 
 _META = "kdhub"
 
