@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +101,11 @@ def collate_samples(collate: Callable[[list[Any]], Any], samples: list[Any], ind
 
 
 @contextmanager
-def explained_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: Any) -> Iterator[None]:
+def explained_batch(indices: Callable[[], Sequence[int]], dataset: Any) -> Iterator[None]:
     """Tell in one line what of a batch a model cannot be trained on: a label that is no class, or a lone sample.
 
     Args:
-        batch: What is trained on in the block.
-        indices: Gives the samples of the batch, in order; none if they are not known.
+        indices: Gives the samples of the batch; none if they are not known.
         dataset: Where the samples come from.
 
     Raises:
@@ -127,8 +126,10 @@ def explained_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: A
         if found is None:
             raise
         known = list(indices())
-        rows = [] if found["label"] is None else _rows_with(batch, int(found["label"]), len(known))
-        samples = [known[row] for row in rows] or known
+        samples = known
+        if found["label"] is not None:
+            with suppress(Exception):  # loading them once more may fail; then all of them are named
+                samples = [index for index in known if _holds(dataset[index], int(found["label"]))] or known
         raise UsageError(
             "a label or token that the model does not know",
             where=_places(samples, dataset),
@@ -136,27 +137,6 @@ def explained_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: A
             fix="see the labels of these samples and the model's number of classes; what has no class needs the label that"
             " the loss ignores",
         ) from error
-
-
-def _rows_with(batch: Any, label: int, size: int) -> list[int]:
-    """Find the samples of a batch in which integers equal a label; none if it cannot be told what its samples are."""
-    if isinstance(batch, list | tuple):
-        # its entries are fields of all samples, or perhaps the samples
-        fields = [] if len(batch) == size else batch
-        return sorted({row for entry in fields for row in _rows_with({"": entry}, label, size)})
-    if isinstance(batch, Mapping):
-        return sorted(
-            {row for value in batch.values() for row in range(size) if _holds(_part(value, row, size), label)}
-        )
-    return []
-
-
-def _part(value: Any, row: int, size: int) -> Any:
-    """Return what belongs to one sample in a field of a batch."""
-    if isinstance(value, Mapping):
-        return [_part(entry, row, size) for entry in value.values()]
-    sized = isinstance(value, list | tuple) or (isinstance(value, torch.Tensor) and value.ndim > 0)
-    return value[row] if sized and len(value) == size else None
 
 
 def _holds(value: Any, label: int) -> bool:

@@ -158,9 +158,8 @@ class Resumable:
         return dataset_facts(self.dataloader.dataset)
 
     def run_iter(self, *arguments: Any) -> None:
-        """Train on a batch, the last argument."""
-        dataset = self.dataloader.dataset
-        with explained_batch(arguments[-1], self.batches.indices, dataset):
+        """Train on a batch."""
+        with explained_batch(self.batches.indices, self.dataloader.dataset):
             super().run_iter(*arguments)  # type: ignore[misc]
 
     def _require_rest(self, done: int, end: int, key: str) -> None:
