@@ -41,7 +41,7 @@ from kdhub.engine.report.commands import cache_command
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.replay import require_replayable, spread_indices
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.workdir.lock import Words, folder_lock
+from kdhub.engine.workdir.lock import folder_lock
 from kdhub.errors import ToldElsewhereError, UsageError, placed
 from kdhub.files import storage_error
 from kdhub.rng import preserved_randomness
@@ -66,8 +66,6 @@ _PROBED = 8
 
 _PATIENCE = timedelta(days=2)
 """How long processes wait for each other: the main process checks and merges a large store while the others wait."""
-
-_STORE = Words("another `kdhub cache` is filling this store", "wait for it or stop it", WRITE_FIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +220,8 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
             refuse_foreign(folder)  # before the lock, which would leave a file there
         except OSError as error:
             raise storage_error(folder, error, WRITE_FIX) from error
-        warning = locks.enter_context(folder_lock(folder, _STORE))
+        taken, wait = "another `kdhub cache` is filling this store", "wait for it or stop it"
+        warning = locks.enter_context(folder_lock(folder, taken, wait, WRITE_FIX))
         lines = [*([warning] if warning else []), *_repaired(folder, manifest)]
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):

@@ -16,7 +16,8 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
-from kdhub.errors import ToldElsewhereError, UsageError
+from kdhub.checkpoint.agreement import agreed
+from kdhub.errors import UsageError
 
 Result = TypeVar("Result")
 
@@ -99,18 +100,8 @@ def decided_by_main_process(decide: Callable[[], Result]) -> Result:
     Raises:
         UsageError: What ``decide`` raised. In the other processes a `ToldElsewhereError`, so that one line is told.
     """
-    shared: list[Any] = [None, None]
-    failure: UsageError | None = None
-    if is_main_process():
-        try:
-            shared[0] = decide()
-        except UsageError as error:
-            failure, shared[1] = error, str(error)
+    shared: list[Any] = [agreed(lambda: decide() if is_main_process() else None)]
     broadcast_object_list(shared)
-    if failure is not None:
-        raise failure
-    if shared[1] is not None:
-        raise ToldElsewhereError(shared[1])
     result: Result = shared[0]
     return result
 

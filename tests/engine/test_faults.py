@@ -200,12 +200,9 @@ def test_a_full_disk_says_what_to_type_once_it_is_no_longer(tmp_path: Path) -> N
 
 def test_a_mistake_is_told_by_the_main_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes that print the same line, or one that waits for the other until a timeout."""
-
-    def other_process(shared: list[Any]) -> None:
-        shared[:] = [None, "the work_dir is taken"]
-
-    monkeypatch.setattr(distributed, "is_main_process", lambda: False)
-    monkeypatch.setattr(distributed, "broadcast_object_list", other_process)
+    for module in (distributed, agreement):
+        monkeypatch.setattr(module, "is_main_process", lambda: False)
+    monkeypatch.setattr(agreement, "all_gather_object", lambda mine: ["the work_dir is taken", mine])
     with pytest.raises(ToldElsewhereError, match="the work_dir is taken"):
         distributed.decided_by_main_process(lambda: pytest.fail("asked in the wrong process"))
 
