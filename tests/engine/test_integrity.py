@@ -133,7 +133,8 @@ def test_no_healthy_checkpoint_is_a_refusal(work_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00"), lambda path: path.write_bytes(b"x" * 5000)]
+    "damage",
+    [flip, truncate, *(lambda path, text=text: path.write_bytes(text) for text in (b"", b"\xff\x00", b"x" * 5000))],
 )
 @pytest.mark.parametrize("name", ["last_checkpoint", "run.json"])
 def test_a_damaged_file_about_the_run_does_not_stop_a_resume(work_dir: Path, name: str, damage) -> None:

@@ -199,7 +199,7 @@ def _pointed(work_dir: Path) -> Path | None:
         named = Path((work_dir / POINTER).read_text(encoding="utf-8", errors="replace").strip())
     except OSError:
         return None
-    own = work_dir / named.name
+    own = work_dir / (named.name or "nothing")  # an empty pointer, as a power cut may leave
     try:
         card = RunCard.read(work_dir)
     except UsageError:
