@@ -169,12 +169,18 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
     return _Start(checkpoint, decisions, [*([unguarded] if unguarded else []), *damaged], finished)
 
 
-def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any] | None:
-    """Say so if nothing is left to do from a checkpoint, and return what was measured last."""
+def finished_card(work_dir: Path, described: Mapping[str, str]) -> RunCard | None:
+    """Return the card of a work_dir whose run is finished and of this `experiment`; otherwise ``None``."""
     card = RunCard.read(work_dir)
     if card is None or card.content.get("status") != "finished":
         return None
-    if differences(card.content["experiment"], experiment(cfg)) or not _is_complete(work_dir, card):
+    return None if differences(card.content["experiment"], described) else card
+
+
+def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any] | None:
+    """Say so if nothing is left to do from a checkpoint, and return what was measured last."""
+    card = finished_card(work_dir, experiment(cfg))
+    if card is None or not _is_complete(work_dir, card):
         return None
     iteration = read_checkpoint(checkpoint).get("meta", {}).get("iter")
     if iteration != card.content["iterations"]:

@@ -179,7 +179,8 @@ def test_the_command_test_refuses_a_damaged_checkpoint(work_dir: Path, tmp_path:
     assert re.search(
         r"iter_4\.pth: the checkpoint is damaged \(got .*data.* is not as its checksum says\) -> restore it", told
     )
-    assert len(told.splitlines()) == 1
+    assert told.count("kdhub: error") == 1
+    assert "Traceback" not in told
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(work_dir: Path) -> None:
