@@ -24,7 +24,10 @@ def did_you_mean(near: Iterable[str]) -> str:
 
 def in_short(error: BaseException) -> str:
     """Return the class of an error and what it says, on one line and without a long tail."""
-    said = " ".join(str(error).split())[:300]
+    said = str(error)
+    if isinstance(error, KeyError) and " " in said:  # it quotes a sentence as it does a key
+        said = str(error.args[0])
+    said = " ".join(said.split())[:300]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

@@ -25,7 +25,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class FullDiskError(UsageError):
-    """No space is left. What to type once there is, only the command at work knows: `kdhub.engine.faults.processes` adds it."""
+    """No space is left. What to type once there is, only the command at work knows: `kdhub.engine.faults.explained` adds it."""
 
 
 def storage_error(path: Path, error: OSError, fix: str | None = None) -> UsageError:

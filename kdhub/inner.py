@@ -1,8 +1,13 @@
-"""The one rule by which a model stands for the module inside it: paths, probe, weights and export are then that module's."""
+"""What is inside a model: the one in wrappers for training, and the module that a model stands for.
+
+Paths, probe, weights and export of a model that stands for another module are then that module's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
+
+from mmengine.model import is_model_wrapper
 
 INNER = "kdhub_inner"
 """Attribute by which a model names the module that it stands for."""
@@ -13,3 +18,16 @@ def inner_of(model: Any) -> Any:
     while (inner := getattr(model, INNER, None)) is not None:
         model = inner
     return model
+
+
+def unwrapped(model: Any) -> Any:
+    """Take off what stands around a model for training: DDP, FSDP and ``torch.compile``."""
+    while True:
+        if hasattr(model, "_orig_mod"):  # torch.compile
+            model = model._orig_mod
+        elif hasattr(model, "_fsdp_wrapped_module"):
+            model = model._fsdp_wrapped_module
+        elif is_model_wrapper(model):
+            model = model.module
+        else:
+            return model

@@ -141,7 +141,6 @@ def kdhub_components() -> Iterable[Component]:
         ("ProgressHook", "progress", "Progress bar with the time that is left"),
         ("RunCardHook", "run_card", "Writes run.json: what was run, where, and what came out"),
         ("ExportStudentHook", "export_student", "Writes the student in its own library's format"),
-        ("IntegrityHook", "integrity", "Writes the checksum of each checkpoint, by which a damaged one is refused"),
         ("InterruptHook", "interrupt", "Saves on Ctrl-C and says how to resume"),
         ("BaselineHook", "baseline", "Evaluates teacher and student before training"),
         ("DistillHook", "distill", "Tells the distiller where training stands"),

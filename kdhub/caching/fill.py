@@ -32,8 +32,7 @@ from kdhub.config.standing import model_as_trained
 from kdhub.distill.teachers import Teacher
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
-from kdhub.engine.faults.building import told_building
-from kdhub.engine.faults.processes import told_faults
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
 from kdhub.engine.models import Distilling, described_model
@@ -41,7 +40,7 @@ from kdhub.engine.report.commands import cache_command
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.replay import require_replayable, spread_indices
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.workdir.lock import Words, folder_lock
+from kdhub.engine.workdir.lock import folder_lock
 from kdhub.errors import ToldElsewhereError, UsageError, placed
 from kdhub.files import storage_error
 from kdhub.rng import preserved_randomness
@@ -66,8 +65,6 @@ _PROBED = 8
 
 _PATIENCE = timedelta(days=2)
 """How long processes wait for each other: the main process checks and merges a large store while the others wait."""
-
-_STORE = Words("another `kdhub cache` is filling this store", "wait for it or stop it", WRITE_FIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +103,10 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
     kdhub.init()
     cfg = copy.deepcopy(cfg)
     require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
-    with process_group(cfg, launcher, _PATIENCE), safe_loading(), told_faults(lambda: cache_command(cfg)):
+    with process_group(cfg, launcher, _PATIENCE), safe_loading(), explained(cfg, lambda: cache_command(cfg)):
         if launcher != "none" and not distributed.is_initialized():
             init_dist(launcher, backend="nccl", timeout=int(_PATIENCE.total_seconds()))
-        with _interruptible(cfg), told_building(cfg):
+        with _interruptible(cfg):
             return _cache(cfg)
 
 
@@ -222,7 +219,8 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
             refuse_foreign(folder)  # before the lock, which would leave a file there
         except OSError as error:
             raise storage_error(folder, error, WRITE_FIX) from error
-        warning = locks.enter_context(folder_lock(folder, _STORE))
+        taken, wait = "another `kdhub cache` is filling this store", "wait for it or stop it"
+        warning = locks.enter_context(folder_lock(folder, taken, wait, WRITE_FIX))
         lines = [*([warning] if warning else []), *_repaired(folder, manifest)]
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):

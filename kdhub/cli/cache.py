@@ -9,7 +9,7 @@ evaluated too, for the reports of all runs from the store; default_hooks.baselin
 Examples:
   kdhub cache configs/my_config.py
   kdhub cache configs/my_config.py --cfg-options train_dataloader.batch_size=64     the teacher's own batch size
-  torchrun --nproc-per-node 2 tools/cache_teacher.py configs/my_config.py --launcher pytorch
+  torchrun --nproc-per-node 2 -m kdhub cache configs/my_config.py --launcher pytorch
   kdhub cache info stores/my_teacher      what is in a store, how large, how exact, what its teacher reaches
   kdhub cache verify stores/my_teacher    check every record; exit code 1 if one is damaged
 """
@@ -24,13 +24,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.cli.configs import LAUNCHERS, add_overrides, is_main_process, print_findings, warn_of_plugins
+from kdhub.cli.configs import LAUNCHERS, add_overrides, is_main_process, print_findings, typed, warn_of_plugins
 from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
 from kdhub.config.read.predecessors import located
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import Switches
-from kdhub.plugins.switches import typed_switches
 
 if TYPE_CHECKING:
     from kdhub.store import StoreInfo
@@ -91,8 +90,10 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     from kdhub.caching.fill import cache_teachers
+    from kdhub.engine.report.commands import as_typed
 
-    results = cache_teachers(located(cfg), launcher=args.launcher)
+    with as_typed(typed("cache", args.what, args, switches)):
+        results = cache_teachers(located(cfg), launcher=args.launcher)
     if is_main_process():
         for result in results:
             done = f"{result.written} records written now" if result.written else "nothing to do, all records are there"
@@ -101,7 +102,7 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
         # the teacher's batch size is no other training's business
         options = [one for one in args.cfg_options if not one.startswith("train_dataloader.batch_size=")]
         overrides = ["--cfg-options", *options] if options else []
-        print("next:", shlex.join(["kdhub", "train", args.what, *typed_switches(sys.argv[1:]), *overrides]))
+        print("next:", shlex.join(["kdhub", "train", args.what, *switches.arguments(), *overrides]))
     return 0
 
 

@@ -6,16 +6,18 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
 from kdhub.config.read.predecessors import default_work_dir
 from kdhub.errors import near_matches
-from kdhub.plugins import PluginManager
+from kdhub.plugins import PluginManager, Switches
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
     from kdhub.config import Finding
+    from kdhub.engine.report.commands import Typed
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -56,6 +58,20 @@ def prepare_run(cfg: Config, args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+
+def typed(command: str, config: str, args: argparse.Namespace, switches: Switches) -> Typed:
+    """Describe what was typed, for messages that say what to type next."""
+    from kdhub.engine.report.commands import Typed
+
+    resume = getattr(args, "resume", None)
+    words = [
+        word
+        for before, word in pairwise(["", *args.words])
+        if word != "--resume" and not word.startswith("--resume=") and not (before == "--resume" and word == resume)
+    ]
+    overrides = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
+    return Typed(command, words, config, [*switches.arguments(), *overrides])
 
 
 def is_main_process() -> bool:

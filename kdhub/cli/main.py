@@ -78,7 +78,9 @@ def _run(argv: list[str]) -> int:
         module = importlib.import_module(f"kdhub.cli.{COMMANDS[name].module}")
         parser = Parser(name, module.__doc__ or "")
         module.add_arguments(parser)
-        return int(module.run(parser.parse(arguments), switches))
+        args = parser.parse(arguments)
+        args.words = argv
+        return int(module.run(args, switches))
     from kdhub.cli.plugin_commands import run_plugin_command
 
     return run_plugin_command(name, arguments, switches)

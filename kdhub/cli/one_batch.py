@@ -19,7 +19,7 @@ from kdhub.config.standing import model_as_trained
 from kdhub.distill.distiller import Distiller
 from kdhub.distill.outline import Row, outline
 from kdhub.distill.teachers import ModelTeacher
-from kdhub.engine.faults.building import told_building
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.libraries import import_library
 from kdhub.engine.models import distilling
 from kdhub.errors import UsageError
@@ -48,7 +48,7 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
     init_default_scope(cfg.get("default_scope") or "mmengine")
     # without objectives the distiller warns that no teacher is read, and stdout is for the table
     MMLogger.get_current_instance().setLevel("ERROR")
-    with told_building(cfg), safe_loading():
+    with explained(cfg, lambda: "the same command"), safe_loading():
         model = MODELS.build(_bare(model_as_trained(cfg), manager, with_teachers=side != "student"))
         batch, training = _first_batch(cfg)
     model.train(training)

@@ -6,7 +6,7 @@ Examples:
   kdhub train configs/my_config.py --resume                  go on from the last checkpoint in the work folder
   kdhub train configs/two_stages.py --cfg-options teacher:train_cfg.max_epochs=1      override in a predecessor
   kdhub train configs/my_config.py --alone                   also train the student without its teachers, to compare
-  torchrun --nproc-per-node 2 tools/train.py configs/my_config.py --launcher pytorch
+  torchrun --nproc-per-node 2 -m kdhub train configs/my_config.py --launcher pytorch
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kdhub.cli.configs import add_config, add_run, is_main_process, prepare_run, print_findings, warn_of_plugins
+from kdhub.cli.configs import add_config, add_run, is_main_process, prepare_run, print_findings, typed, warn_of_plugins
 from kdhub.cli.output import print_table
 from kdhub.plugins import Switches
 
@@ -66,7 +66,10 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     else:
         from kdhub.engine.train import train
 
-    result = train(cfg, resume=args.resume, amp=args.amp, launcher=args.launcher)
+    from kdhub.engine.report.commands import as_typed
+
+    with as_typed(typed("train", args.config, args, switches)):
+        result = train(cfg, resume=args.resume, amp=args.amp, launcher=args.launcher)
     if is_main_process():
         if result.alone:
             print_table(("METRIC", "ALONE", "DISTILLED", "GAINED"), _rows(result.alone, result.metrics))

@@ -13,7 +13,6 @@ OWN_HOOKS = {
     "distill": "DistillHook",
     "export_student": "ExportStudentHook",
     "interrupt": "InterruptHook",
-    "integrity": "IntegrityHook",
     "progress": "ProgressHook",
     "run_card": "RunCardHook",
 }

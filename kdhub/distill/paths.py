@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from kdhub.errors import UsageError, near_matches
-from kdhub.inner import INNER
-
-_WRAPPERS = (
-    "DistributedDataParallel",
-    "MMDistributedDataParallel",
-    "MMSeparateDistributedDataParallel",
-    "DataParallel",
-)
+from kdhub.inner import INNER, unwrapped
 
 
 class Place(NamedTuple):
@@ -37,17 +30,9 @@ def unwrap(model: Any) -> Any:
     A path must mean the same module on one process and on eight; left wrapped, every path would gain a ``module.`` and
     taps would silently never fire.
     """
-    while True:
-        if hasattr(model, "_orig_mod"):  # torch.compile
-            model = model._orig_mod
-        elif hasattr(model, "_fsdp_wrapped_module"):
-            model = model._fsdp_wrapped_module
-        elif type(model).__name__ in _WRAPPERS:
-            model = model.module
-        elif getattr(model, INNER, None) is not None:
-            model = getattr(model, INNER)
-        else:
-            return model
+    while (inner := getattr(model := unwrapped(model), INNER, None)) is not None:
+        model = inner
+    return model
 
 
 def resolve(model: nn.Module, path: str) -> Place:

@@ -19,8 +19,8 @@ from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.report.console import metrics_line, say
 from kdhub.engine.report.report import write_report
 from kdhub.engine.stages import after_predecessors
-from kdhub.engine.train import RunResult, train
-from kdhub.engine.workdir.identity import differences, experiment
+from kdhub.engine.train import RunResult, finished_card, train
+from kdhub.engine.workdir.identity import experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.engine.workdir.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
@@ -142,22 +142,13 @@ def _plan(
     """
     make_work_dir(work_dir)
     begun = latest_checkpoint(beside) is not None
-    goes_on = begun and (bool(resume) or _is_finished(beside, alone))
+    goes_on = begun and (bool(resume) or finished_card(beside, alone) is not None)
     if resume is True and begun and latest_checkpoint(work_dir) is None:
         resume = False  # it was stopped while it trained alone
     if resume:
         checkpoint_to_resume(work_dir, resume)
     guard_work_dir(work_dir, distilled, resume)
     return goes_on, resume
-
-
-def _is_finished(work_dir: Path, described: Mapping[str, str]) -> bool:
-    card = RunCard.read(work_dir)
-    return (
-        card is not None
-        and card.content.get("status") == "finished"
-        and not differences(card.content.get("experiment", {}), described)
-    )
 
 
 def _add_to_report(work_dir: Path, beside: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,18 +16,16 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from torch import distributed
 
-from kdhub.errors import ToldElsewhereError, UsageError
+from kdhub.checkpoint.agreement import agreed
+from kdhub.errors import UsageError
 
 Result = TypeVar("Result")
 
-_LAST_WORDS_SECONDS = 5
-"""As the other process's end is seen by its closed connection, at once, most of it is for writing a report."""
+_LAST_WORDS_SECONDS = 10
+"""The other process's end is seen once its data workers, which take up to five seconds, are gone too; the rest is for a report."""
 
 _joined = False
 """Whether a `process_group` block is being run."""
-
-_DEATH_SIGNAL = 1
-_system = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextmanager
@@ -57,7 +53,7 @@ def process_group(cfg: Any, launcher: str, patience: timedelta | None = None) ->
     if launcher == "pytorch" and "RANK" not in os.environ:
         raise UsageError(
             "launcher 'pytorch' was asked for, but this process was not started by torchrun",
-            fix="torchrun --standalone --nproc-per-node=2 tools/train.py CONFIG --launcher pytorch",
+            fix="torchrun --standalone --nproc-per-node=2 -m kdhub train CONFIG --launcher pytorch",
         )
     # with GPUs it is the first run that makes the group, within the outermost block
     started_here = not (distributed.is_initialized() or _joined)
@@ -104,18 +100,8 @@ def decided_by_main_process(decide: Callable[[], Result]) -> Result:
     Raises:
         UsageError: What ``decide`` raised. In the other processes a `ToldElsewhereError`, so that one line is told.
     """
-    shared: list[Any] = [None, None]
-    failure: UsageError | None = None
-    if is_main_process():
-        try:
-            shared[0] = decide()
-        except UsageError as error:
-            failure, shared[1] = error, str(error)
+    shared: list[Any] = [agreed(lambda: decide() if is_main_process() else None)]
     broadcast_object_list(shared)
-    if failure is not None:
-        raise failure
-    if shared[1] is not None:
-        raise ToldElsewhereError(shared[1])
     result: Result = shared[0]
     return result
 
@@ -128,31 +114,3 @@ def _without_device(cfg: Any) -> dict[str, Any]:
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
     }
     return {**defaults, **(cfg.get("model_wrapper_cfg") or {}), "device_ids": None}
-
-
-_forked_by = (0, False)
-"""Process that forked last, and whether its main thread did."""
-
-
-def _note_parent() -> None:
-    global _forked_by
-    _forked_by = os.getpid(), threading.current_thread() is threading.main_thread()
-
-
-def _die_with_parent() -> None:
-    """Let no forked process, such as a data worker, outlive its own where several work together.
-
-    It holds copies of the connections to the other processes, which notice a death only once all copies are closed:
-    torch's workers take five seconds to miss their parent, for which everybody else would wait in a collective.
-    """
-    parent, by_main_thread = _forked_by
-    # the system takes the end of the thread that forked for the parent's
-    if _system is None or not by_main_thread or not (distributed.is_available() and distributed.is_initialized()):
-        return
-    _system.prctl(_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it was faster
-        os._exit(1)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_note_parent, after_in_child=_die_with_parent)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from torch import nn
 
 from kdhub.distill.position import Position
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
-from kdhub.inner import inner_of
+from kdhub.inner import inner_of, unwrapped
 from kdhub.records import LossSpec
 
 
@@ -44,12 +44,6 @@ def distilling(model: nn.Module) -> Distilling | None:
     """Return the model without what stands around it, if it distils."""
     bare: Any = unwrapped(model)
     return bare if all(hasattr(bare, name) for name in ("student", "teachers", "taps_of")) else None
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Take off what stands around a model for training on several devices."""
-    bare: nn.Module = model.module if is_model_wrapper(model) else model  # type: ignore[assignment]
-    return bare
 
 
 def student_of(model: nn.Module) -> nn.Module:

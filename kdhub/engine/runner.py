@@ -25,7 +25,7 @@ from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
 from kdhub.config.read.writable import config_text
 from kdhub.engine.batch_size import batch_line
 from kdhub.engine.defaults import HOOKS
-from kdhub.engine.models import student_of, unwrapped
+from kdhub.engine.models import student_of
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.buffers import buffer_digests, unsaved_buffers
 from kdhub.engine.resume.loops import KdhubEpochLoop, KdhubIterLoop
@@ -35,6 +35,7 @@ from kdhub.engine.resume.state import KEY, check_checkpoint, restore_state
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdhub.files import write_text
+from kdhub.inner import unwrapped
 from kdhub.rng import seed_generators
 
 _NUMBERS = itertools.count(1)

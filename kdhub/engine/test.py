@@ -10,17 +10,15 @@ from mmengine.config import Config
 
 import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
+from kdhub.checkpoint.intact import require_intact
 from kdhub.config.standing import student_as_it_stands
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.evaluation import PARTS, keep_only
-from kdhub.engine.faults.building import told_building
-from kdhub.engine.faults.processes import told_faults
-from kdhub.engine.faults.samples import told_loading
-from kdhub.engine.models import unwrapped
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.workdir.integrity import require_healthy
 from kdhub.files import plain
+from kdhub.inner import unwrapped
 
 
 def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict[str, Any]:  # noqa: PT028 - no pytest test
@@ -44,20 +42,16 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
     )
     cfg.model = student_as_it_stands(cfg)["model"]
     keep_only(cfg, "test")
-    with process_group(cfg, launcher), safe_loading():
+    with process_group(cfg, launcher), safe_loading(), explained(cfg, lambda: "the same command"):
         return _test(cfg, checkpoint)
 
 
 def _test(cfg: Config, checkpoint: str | Path) -> dict[str, Any]:
-    warnings = decided_by_main_process(lambda: require_healthy(Path(checkpoint)))
-    with told_building(cfg):
-        runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
-    for warning in warnings:
-        runner.logger.warning(warning)
+    decided_by_main_process(lambda: require_intact(Path(checkpoint)))
+    runner: KdhubRunner = KdhubRunner.from_cfg(cfg)
     load_weights(unwrapped(runner.model), checkpoint)
     try:
-        with told_loading(), told_faults(lambda: "the same command"), told_building(runner.cfg):
-            metrics: dict[str, Any] = plain(runner.test())
+        metrics: dict[str, Any] = plain(runner.test())
         return metrics
     finally:
         runner.call_hook("close")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,20 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 import kdhub
-from kdhub.checkpoint import safe_loading
+from kdhub.checkpoint import read_checkpoint, safe_loading
 from kdhub.engine.defaults import completed, counts_epochs
 from kdhub.engine.distributed import decided_by_main_process, process_group
-from kdhub.engine.faults.building import told_building
-from kdhub.engine.faults.processes import told_faults
-from kdhub.engine.faults.samples import told_loading
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.jobs import run_job
-from kdhub.engine.report.commands import naming_cache_command, resume_command
+from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import say
 from kdhub.engine.report.report import FILE_NAME as REPORT
 from kdhub.engine.report.report import write_report
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.stages import after_predecessors
 from kdhub.engine.workdir.identity import differences, experiment
-from kdhub.engine.workdir.integrity import read_ledger
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.run_card import RunCard, now
 from kdhub.engine.workdir.work_dir import (
@@ -39,7 +36,6 @@ from kdhub.engine.workdir.work_dir import (
     remove_partial,
 )
 from kdhub.errors import UsageError
-from kdhub.files import NO_SPACE, storage_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +107,11 @@ class _Start:
 
 
 def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: list[str | None]) -> RunResult:
-    with ExitStack() as lock, told_faults(lambda: resume_command(work_dir)), _storage_errors(work_dir):
+    with ExitStack() as lock, explained(cfg, lambda: resume_command(work_dir)):
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         if start.finished is not None:
             return _result(work_dir, start.finished)
-        with told_building(cfg):
-            runner = _build(cfg, start.checkpoint)
+        runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)
         for warning in start.warnings:
@@ -144,30 +139,36 @@ def _take(work_dir: Path, cfg: Config, resume: bool | str | Path, lock: ExitStac
     # first the checkpoint: where there is none to go on from, nothing is changed
     checkpoint, damaged = checkpoint_to_resume(work_dir, resume) if resume else (None, [])
     decisions = guard_work_dir(work_dir, experiment(cfg), resume)
-    # what is damaged is mended by going on
+    # a damaged checkpoint is replaced by training on from an older one
     finished = None if checkpoint is None or damaged else _finished(work_dir, cfg, checkpoint)
     return _Start(checkpoint, decisions, [*([unguarded] if unguarded else []), *damaged], finished)
 
 
+def finished_card(work_dir: Path, described: Mapping[str, str]) -> RunCard | None:
+    """Return the card of a work_dir whose run is finished and of this `experiment`; otherwise ``None``."""
+    card = RunCard.read(work_dir)
+    if card is None or card.content.get("status") != "finished":
+        return None
+    return None if differences(card.content["experiment"], described) else card
+
+
 def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any] | None:
     """Say so if nothing is left to do from a checkpoint, and return what was measured last."""
-    card = RunCard.read(work_dir)
-    saved = read_ledger(checkpoint.parent)[0].entries.get(checkpoint.name)
-    if card is None or saved is None or card.content.get("status") != "finished":
+    card = finished_card(work_dir, experiment(cfg))
+    if card is None or not _is_complete(work_dir, card):
         return None
-    if not _is_complete(work_dir, card):  # killed before all was written
-        return None
-    if saved.iteration != card.content["iterations"] or differences(card.content["experiment"], experiment(cfg)):
+    iteration = read_checkpoint(checkpoint).get("meta", {}).get("iter")
+    if iteration != card.content["iterations"]:
         return None
     say(
-        f"{work_dir} holds this run, finished after {saved.iteration} iterations; a larger"
+        f"{work_dir} holds this run, finished after {iteration} iterations; a larger"
         f" train_cfg.{'max_epochs' if counts_epochs(cfg) else 'max_iters'} goes on"
     )
     return card.last_metrics
 
 
 def _is_complete(work_dir: Path, card: RunCard) -> bool:
-    """Whether the report is of the card, and the student that the card names is there."""
+    """Whether the report is of the card, and the student that the card names is there; not after a kill in between."""
     report, student = work_dir / REPORT, card.content.get("student")
     if not report.is_file() or report.stat().st_mtime_ns < card.path.stat().st_mtime_ns:
         return False
@@ -187,15 +188,14 @@ def _run(runner: KdhubRunner) -> None:
         return resume_command(runner.work_dir)
 
     try:
-        # here already, so that the card has the same words
-        with told_loading(), told_faults(again), naming_cache_command(runner.cfg), told_building(runner.cfg):
+        with explained(runner.cfg, again):  # here already, so that the card has the same words
             runner.train()
     except KeyboardInterrupt:
         _close(runner, "interrupted")
         raise _stopped_at_once(runner) from None
     except BaseException as error:
         # a full disk, perhaps, or the next worker: what stopped the run is the better message
-        with suppress(UsageError), told_faults(again):
+        with suppress(UsageError), explained(runner.cfg, again):
             _close(runner, "interrupted" if isinstance(error, Interrupted) else "failed", error)
         raise
     _close(runner, "finished")
@@ -222,15 +222,3 @@ def _stopped_at_once(runner: KdhubRunner) -> Interrupted:
     return Interrupted(
         f"stopped at once; the last checkpoint is {saved}", fix=f"to go on: {resume_command(runner.work_dir)}"
     )
-
-
-@contextmanager
-def _storage_errors(work_dir: Path) -> Iterator[None]:
-    """Tell in one line if a log or curve could not be written, which is done far from any of our own code."""
-    try:
-        yield
-    except OSError as error:
-        path = Path(error.filename) if error.filename else work_dir / "the logs"
-        if work_dir not in path.parents or (not error.filename and error.errno not in NO_SPACE):
-            raise
-        raise storage_error(path, error) from error

@@ -86,6 +86,11 @@ class Switches:
         )
         return switches, remaining
 
+    def arguments(self) -> list[str]:
+        """Return the switches as arguments of a command that is to be typed next."""
+        named = (*(f"no:{name}" for name in sorted(self.blocked)), *self.modules)
+        return [*(["--no-plugins"] if self.no_plugins else []), *(word for name in named for word in ("-p", name))]
+
     def why_disabled(self, name: str) -> str | None:
         """Return the switch that keeps plugin ``name`` from loading, or ``None`` if none does."""
         if name in self.blocked:
@@ -97,20 +102,6 @@ class Switches:
         if self.only is not None and name not in self.only:
             return "not among the names in KDHUB_PLUGINS"
         return None
-
-
-def typed_switches(argv: Sequence[str]) -> list[str]:
-    """Return the plugin switches of a command line as they were typed, for a command that is to be typed next."""
-    kept = []
-    arguments = iter(argv)
-    for argument in arguments:
-        if argument == "--":
-            break
-        if argument == "-p":
-            kept += [argument, next(arguments, "")]
-        elif argument == "--no-plugins":
-            kept.append(argument)
-    return kept
 
 
 def _names(text: str) -> list[str]:

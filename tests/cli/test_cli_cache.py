@@ -147,3 +147,10 @@ def test_probe_shows_the_live_teacher_of_a_store(kdhub: Callable[..., Any], stor
     outcome = kdhub("probe", stored_config, "--side", "teacher")
     assert outcome.code == 0, outcome.err
     assert "head" in outcome.out
+
+
+def test_a_missing_store_says_the_command_with_what_was_typed(kdhub: Callable[..., Any], stored_config: Path) -> None:
+    """The command line has to tell the engine what was typed: without the overrides another store would be filled."""
+    overrides = ("--cfg-options", "train_dataloader.batch_size=1")
+    told = kdhub("train", stored_config, *overrides).err
+    assert f"kdhub cache {stored_config} {' '.join(overrides)}" in told

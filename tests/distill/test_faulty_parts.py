@@ -192,9 +192,9 @@ class RunsOut(nn.Module):
 
 def test_no_memory_in_a_loss_is_still_told_as_no_memory():
     """Blamed on the loss, the remedy (smaller batches) would be lost."""
-    from kdhub.engine.faults.processes import told_faults
+    from kdhub.engine.faults.explained import explained
 
-    with pytest.raises(UsageError, match="out of memory.*take smaller batches"), told_faults(lambda: "kdhub train"):
+    with pytest.raises(UsageError, match="out of memory.*take smaller batches"), explained({}, lambda: "kdhub train"):
         step({"loss": {"type": RunsOut}})
 
 

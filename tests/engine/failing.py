@@ -52,5 +52,4 @@ def train_by_command(config: Path, work_dir: Path, rank: int, port: int) -> None
     )
     from kdhub.cli.main import main
 
-    sys.argv = ["kdhub", "train", str(config)]
     sys.exit(main(["train", str(config), "--work-dir", str(work_dir), "--launcher", "pytorch", "--skip-check"]))

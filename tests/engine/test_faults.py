@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,18 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from kdhub.checkpoint import agreement
+from kdhub.cli.configs import typed
+from kdhub.cli.parser import Parser
 from kdhub.engine import distributed
-from kdhub.engine.faults.processes import explain, told_faults
-from kdhub.engine.report.commands import cache_command, resume_command
+from kdhub.engine.faults.explained import explained
+from kdhub.engine.faults.processes import process_fault
+from kdhub.engine.report.commands import as_typed, cache_command, resume_command
 from kdhub.engine.train import train
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.work_dir import POINTER
 from kdhub.errors import ToldElsewhereError, UsageError
 from kdhub.files import atomic_file
+from kdhub.plugins import Switches
 from kdhub.store import DamagedStoreError
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -109,7 +113,7 @@ def test_what_happens_in_a_data_worker_is_one_line(tmp_path: Path, trap: str, to
 )
 def test_torch_own_words_are_understood(error: Exception, told: str) -> None:
     """The messages as torch 2.14 writes them; each hides what to do about it."""
-    assert re.fullmatch(told, str(explain(error, "AGAIN")))
+    assert re.fullmatch(told, str(process_fault(error, "AGAIN")))
 
 
 @pytest.mark.parametrize(
@@ -123,35 +127,15 @@ def test_torch_own_words_are_understood(error: Exception, told: str) -> None:
 )
 def test_other_errors_keep_their_traceback(error: Exception) -> None:
     """A defect that is told as a lost connection would never be found."""
-    with pytest.raises(type(error), match=re.escape(str(error))), told_faults(lambda: "AGAIN"):
+    with pytest.raises(type(error), match=re.escape(str(error))), explained({}, lambda: "AGAIN"):
         raise error
 
 
 def test_broken_pipes_are_nobodys_death_in_a_run_of_several_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """`kdhub train | head`, and data read over a network, end in the same words as a lost process of torch's."""
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    assert explain(BrokenPipeError(32, "Broken pipe"), "AGAIN") is None
-    assert explain(ConnectionResetError(104, "Connection reset by peer"), "AGAIN") is None
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the system has no PR_SET_PDEATHSIG")
-def test_what_a_thread_forks_outlives_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system takes the end of the thread that forked for the death of the process: somebody's pool would be killed."""
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    forked: list[int] = []
-
-    def fork() -> None:
-        pid = os.fork()
-        if pid == 0:
-            signal.pause()
-        forked.append(pid)
-
-    thread = threading.Thread(target=fork)
-    thread.start()
-    thread.join()
-    assert os.waitpid(forked[0], os.WNOHANG) == (0, 0)
-    os.kill(forked[0], signal.SIGTERM)
-    assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == -signal.SIGTERM
+    assert process_fault(BrokenPipeError(32, "Broken pipe"), "AGAIN") is None
+    assert process_fault(ConnectionResetError(104, "Connection reset by peer"), "AGAIN") is None
 
 
 def test_a_lost_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,31 +145,9 @@ def test_a_lost_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     error = RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:4711")
     assert re.fullmatch(
-        "process 1 of 2: another process of this run has ended -> .*AGAIN", str(explain(error, "AGAIN"))
+        "process 1 of 2: another process of this run has ended -> .*AGAIN", str(process_fault(error, "AGAIN"))
     )
-    assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "AGAIN") is None
-
-
-_FAMILY = """
-import os, signal, sys
-import torch
-import kdhub.engine.distributed
-torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
-ready, told = os.pipe()
-if os.fork() == 0:
-    os.write(told, b"!")
-    signal.pause()
-os.read(ready, 1)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems end no orphans")
-def test_a_killed_process_leaves_no_data_worker_that_holds_its_connections(tmp_path: Path) -> None:
-    """The other processes of the run waited five more seconds in their collective, until torch's workers gave up."""
-    command = [sys.executable, "-c", _FAMILY, str(tmp_path / "store")]
-    done = subprocess.run(command, capture_output=True, timeout=60)  # to the end of all that hold the pipe
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert process_fault(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), "AGAIN") is None
 
 
 def test_the_survivor_has_time_for_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +170,7 @@ def test_the_first_fault_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    with pytest.raises(UsageError, match="another process of this run has ended"), told_faults(lambda: "AGAIN"):
+    with pytest.raises(UsageError, match="another process of this run has ended"), explained({}, lambda: "AGAIN"):
         try:
             raise RuntimeError("Connection closed by peer [127.0.0.1]:4711")
         finally:
@@ -225,25 +187,22 @@ def test_a_death_that_is_noticed_late_is_told_too(monkeypatch: pytest.MonkeyPatc
         return []
 
     monkeypatch.setattr("traceback.walk_tb", interrupted)
-    with pytest.raises(UsageError, match=r"a data worker died \(process 7\).*AGAIN"), told_faults(lambda: "AGAIN"):
+    with pytest.raises(UsageError, match=r"a data worker died \(process 7\).*AGAIN"), explained({}, lambda: "AGAIN"):
         raise ConnectionResetError(104, "Connection reset by peer")
 
 
 def test_a_full_disk_says_what_to_type_once_it_is_no_longer(tmp_path: Path) -> None:
     """Whoever writes the file cannot know the command, and "go on with --resume" leaves the rest of it to memory."""
-    with pytest.raises(UsageError) as caught, told_faults(lambda: "AGAIN"), atomic_file(tmp_path / "a"):
+    with pytest.raises(UsageError) as caught, explained({}, lambda: "AGAIN"), atomic_file(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert re.fullmatch(r".*: no space left to write a; .* -> free some space .*; to go on: AGAIN", str(caught.value))
 
 
 def test_a_mistake_is_told_by_the_main_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes that print the same line, or one that waits for the other until a timeout."""
-
-    def other_process(shared: list[Any]) -> None:
-        shared[:] = [None, "the work_dir is taken"]
-
-    monkeypatch.setattr(distributed, "is_main_process", lambda: False)
-    monkeypatch.setattr(distributed, "broadcast_object_list", other_process)
+    for module in (distributed, agreement):
+        monkeypatch.setattr(module, "is_main_process", lambda: False)
+    monkeypatch.setattr(agreement, "all_gather_object", lambda mine: ["the work_dir is taken", mine])
     with pytest.raises(ToldElsewhereError, match="the work_dir is taken"):
         distributed.decided_by_main_process(lambda: pytest.fail("asked in the wrong process"))
 
@@ -323,68 +282,73 @@ def test_a_read_only_work_dir(tmp_path: Path, read_only: Callable[[Path], Path])
         train(tiny.config(disk / "other"))
 
 
+def typed_command(line: str) -> Any:
+    """Give the context of a command line, as `main` enters it."""
+    switches, words = Switches.read(line.split()[1:], {})
+    module = importlib.import_module(f"kdhub.cli.{words[0]}")
+    parser = Parser(words[0], "")
+    module.add_arguments(parser)
+    args = parser.parse(words[1:])
+    args.words = line.split()[1:]
+    return as_typed(typed(words[0], getattr(args, "config", None) or args.what, args, switches))
+
+
 @pytest.mark.parametrize(
-    ("typed", "environment", "told"),
+    ("line", "environment", "told"),
     [
+        ("kdhub train kdseg:camvid --cfg-options a.b=1", {}, "kdhub train kdseg:camvid --cfg-options a.b=1 --resume"),
+        ("kdhub train a.py --resume", {}, "kdhub train a.py --resume"),
+        ("kdhub train a.py --resume w/iter_3.pth --amp", {}, "kdhub train a.py --amp --resume"),
+        ("kdhub train a.py --resume=w/best.bin --amp", {}, "kdhub train a.py --amp --resume"),
+        ("kdhub -p no:x train a.py --work-dir cache", {}, "kdhub -p no:x train a.py --work-dir cache --resume"),
         (
-            "/bin/kdhub train kdseg:camvid --cfg-options a.b=1",
-            {},
-            "kdhub train kdseg:camvid --cfg-options a.b=1 --resume",
-        ),
-        ("/bin/kdhub train a.py --resume", {}, "kdhub train a.py --resume"),
-        ("/bin/kdhub train a.py --resume w/iter_3.pth --amp", {}, "kdhub train a.py --amp --resume"),
-        ("/bin/kdhub train a.py --resume w/best.bin --amp", {}, "kdhub train a.py --amp --resume"),
-        ("/bin/kdhub train a.py --work-dir cache", {}, "kdhub train a.py --work-dir cache --resume"),
-        ("tools/train.py a.py", {}, "python tools/train.py a.py --resume"),
-        (
-            "tools/train.py a.py --launcher pytorch",
+            "kdhub train a.py --launcher pytorch",
             {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
-            "torchrun --standalone --nproc-per-node=2 tools/train.py a.py --launcher pytorch --resume",
+            "torchrun --standalone --nproc-per-node=2 -m kdhub train a.py --launcher pytorch --resume",
         ),
         (
-            "tools/train.py a.py --launcher pytorch",
+            "kdhub train a.py --launcher pytorch",
             {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"},
-            "torchrun <as before> tools/train.py a.py --launcher pytorch --resume",
+            "torchrun <as before> -m kdhub train a.py --launcher pytorch --resume",
         ),
-        ("my_script.py train", {}, "kdhub train WORK_DIR/config.py --resume"),
     ],
 )
 def test_what_was_typed_is_what_to_type(
-    typed: str, environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    line: str, environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A command with another config, without overrides or without torchrun goes on with another experiment."""
-    monkeypatch.setattr(sys, "argv", typed.split())
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    told = told.replace("WORK_DIR", str(tmp_path))
-    assert resume_command(tmp_path) == told.removesuffix(" --resume")  # which would find nothing to resume
-    (tmp_path / "iter_3.pth").write_bytes(b"")
-    (tmp_path / POINTER).write_text("iter_3.pth")
-    assert resume_command(tmp_path) == told
+    with typed_command(line):
+        assert resume_command(tmp_path) == told.removesuffix(" --resume")  # which would find nothing to resume
+        (tmp_path / "iter_3.pth").write_bytes(b"")
+        (tmp_path / POINTER).write_text("iter_3.pth")
+        assert resume_command(tmp_path) == told
+    assert resume_command(tmp_path) == f"kdhub train {tmp_path}/config.py --resume"  # in a program that calls `train`
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("line", "told"),
     [
-        ("/bin/kdhub cache a.py --cfg-options x=1", "kdhub cache a.py --cfg-options x=1"),
-        ("tools/cache_teacher.py a.py", "python tools/cache_teacher.py a.py"),
+        ("kdhub cache a.py --cfg-options x=1", "kdhub cache a.py --cfg-options x=1"),
         (
-            "/bin/kdhub train --cfg-options x=1 y=[2] --work-dir w kdseg:camvid",
+            "kdhub train kdseg:camvid --cfg-options x=1 y=[2] --work-dir w",
             "kdhub cache kdseg:camvid --cfg-options x=1 'y=[2]'",
         ),
-        ("tools/train.py FOLDER/b.py --amp", "kdhub cache FOLDER/b.py"),
-        ("/bin/kdhub train FOLDER/b.py --work-dir cache", "kdhub cache FOLDER/b.py"),
+        ("kdhub train b.py --work-dir cache", "kdhub cache b.py"),
         (
-            "/bin/kdhub train -p no:other FOLDER/b.py -p ./mine.py --no-plugins --amp",
-            "kdhub cache FOLDER/b.py -p no:other -p ./mine.py --no-plugins",
+            "kdhub train -p no:other b.py -p ./mine.py --no-plugins --amp",
+            "kdhub cache b.py --no-plugins -p no:other -p ./mine.py",
         ),
-        ("my_script.py cache --cfg-options x=1", "kdhub cache FOLDER/b.py"),
     ],
 )
-def test_stores_are_filled_with_the_overrides_that_were_typed(
-    typed: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_stores_are_filled_with_the_overrides_that_were_typed(line: str, told: str) -> None:
     """An override may name the store, its precision or the data: without it another store would be filled."""
-    monkeypatch.setattr(sys, "argv", typed.split())
+    with typed_command(line):
+        assert cache_command(Config()) == told
+
+
+def test_a_program_that_calls_kdhub_is_told_its_own_config(tmp_path: Path) -> None:
+    """What some other program was called with is no command of kdhub's."""
     (tmp_path / "b.py").touch()
-    assert cache_command(Config({}, filename=tmp_path / "b.py")) == told.replace("FOLDER", str(tmp_path))
+    assert cache_command(Config({}, filename=tmp_path / "b.py")) == f"kdhub cache {tmp_path}/b.py"

@@ -1,9 +1,8 @@
-"""Damaged checkpoints and damaged books about them: named, passed over, never used."""
+"""Damaged checkpoints, and damaged files about them: named, passed over, never used."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -13,15 +12,16 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from mmengine.registry import METRICS
 
 from kdhub.checkpoint import read_checkpoint
+from kdhub.checkpoint.intact import damage_of
 from kdhub.cli.main import main
 from kdhub.engine.test import test as evaluate
 from kdhub.engine.train import train
-from kdhub.engine.workdir.integrity import LEDGER, Ledger, require_healthy
 from kdhub.engine.workdir.lock import folder_lock
-from kdhub.engine.workdir.work_dir import checkpoint_to_resume, latest_checkpoint
+from kdhub.engine.workdir.work_dir import checkpoint_to_resume, latest_checkpoint, saved_checkpoints
 from kdhub.errors import UsageError
 from kdhub.sealed import DamagedFileError, read_sealed, write_sealed
 
@@ -70,35 +70,36 @@ def chosen(work_dir: Path) -> tuple[str, list[str]]:
     return path.name, warnings
 
 
-def test_every_checkpoint_is_in_the_ledger_as_it_is_on_disk(work_dir: Path) -> None:
-    """An entry of another file's bytes would condemn a healthy checkpoint."""
-    entries = Ledger.read(work_dir).entries
-    assert {name: one.iteration for name, one in entries.items()} == {"iter_2.pth": 2, "iter_4.pth": 4, "iter_6.pth": 6}
-    for name, entry in entries.items():
-        content = (work_dir / name).read_bytes()
-        assert (entry.size, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-        assert entry.resumable
-    assert chosen(work_dir) == ("iter_6.pth", [])
-
-
-def test_entries_go_with_their_checkpoints(tmp_path: Path) -> None:
-    """Books about files that are gone grow for ever, and offer them for a resume."""
-    saving = {"checkpoint": {"interval": 1, "by_epoch": False, "max_keep_ckpts": 1}}
-    train(tiny.config(tmp_path, default_hooks=saving))
-    assert list(Ledger.read(tmp_path).entries) == ["iter_6.pth"]
-
-
 def test_the_best_checkpoint_is_checked_and_not_resumed_from(tmp_path: Path) -> None:
     """It holds no optimizer: a run that went on from it would start with none."""
     saving = {"checkpoint": {"interval": 3, "by_epoch": False, "save_best": "tiny/accuracy"}}
     train(tiny.config(tmp_path, default_hooks=saving))
     best = next(tmp_path.glob("best_*.pth"))
-    assert not Ledger.read(tmp_path).entries[best.name].resumable
     flip(tmp_path / "iter_6.pth")
     assert chosen(tmp_path)[0] == "iter_3.pth"
     flip(best)
     with pytest.raises(UsageError, match=rf"{best.name}: the checkpoint is damaged"):
-        require_healthy(best)
+        train(tiny.config(tmp_path), resume=best)
+
+
+def test_no_flipped_bit_changes_what_a_checkpoint_holds_unseen(tmp_path: Path) -> None:
+    """Of a part whose bit for folders is flipped torch gives zeros, and a flip in the table of contents it cannot read."""
+    path, weights = tmp_path / "iter_1.pth", torch.arange(8.0)
+    torch.save({"state_dict": {"w": weights}}, path)
+    content = path.read_bytes()
+    assert damage_of(path) is None
+    begin = content.index(b"PK\x01\x02")  # the table of contents, which has no checksum
+    for position, bit in itertools.product(range(begin, len(content), 2), range(0, 8, 2)):
+        changed = bytearray(content)
+        changed[position] ^= 1 << bit
+        path.write_bytes(changed)
+        assert damage_of(path) or torch.equal(read_checkpoint(path)["state_dict"]["w"], weights)
+
+
+def test_a_checkpoint_that_holds_more_than_data_is_not_called_damaged(tmp_path: Path) -> None:
+    """The refusal that names the program in it, and what to do, would be hidden behind advice to restore it."""
+    torch.save({"state_dict": {}, "meta": Path}, tmp_path / "iter_1.pth")
+    assert damage_of(tmp_path / "iter_1.pth") is None
 
 
 @pytest.mark.parametrize("damage", [flip, flip_weights, truncate])
@@ -132,10 +133,11 @@ def test_no_healthy_checkpoint_is_a_refusal(work_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [flip, truncate, lambda path: path.write_bytes(b"\xff\x00"), lambda path: path.write_bytes(b"x" * 5000)]
+    "damage",
+    [flip, truncate, *(lambda path, text=text: path.write_bytes(text) for text in (b"", b"\xff\x00", b"x" * 5000))],
 )
-@pytest.mark.parametrize("name", ["last_checkpoint", "run.json", LEDGER])
-def test_damaged_books_do_not_stop_a_resume(work_dir: Path, name: str, damage) -> None:
+@pytest.mark.parametrize("name", ["last_checkpoint", "run.json"])
+def test_a_damaged_file_about_the_run_does_not_stop_a_resume(work_dir: Path, name: str, damage) -> None:
     """A traceback of a JSON parser, or a resume from the wrong file, for one byte in a file nobody ever looks at."""
     damage(work_dir / name)
     train(tiny.config(work_dir, default_hooks=SAVING), resume=True)
@@ -143,16 +145,15 @@ def test_damaged_books_do_not_stop_a_resume(work_dir: Path, name: str, damage) -
     assert json.loads((work_dir / "run.json").read_text())["status"] == "finished"
 
 
-def test_every_flipped_byte_of_the_books_is_seen_or_harmless(work_dir: Path) -> None:
-    """A digit changed in a checksum condemns a healthy checkpoint, one in a metric lies in the report."""
-    for name in ("run.json", LEDGER):
-        path = work_dir / name
-        healthy, text = read_sealed(path), path.read_bytes()
-        for position in range(0, len(text), 7):
-            flip(path, position)
-            with contextlib.suppress(DamagedFileError):
-                assert read_sealed(path) == healthy
-            path.write_bytes(text)
+def test_every_flipped_byte_of_the_card_is_seen_or_harmless(work_dir: Path) -> None:
+    """A digit changed in a metric lies in the report."""
+    path = work_dir / "run.json"
+    healthy, text = read_sealed(path), path.read_bytes()
+    for position in range(0, len(text), 7):
+        flip(path, position)
+        with contextlib.suppress(DamagedFileError):
+            assert read_sealed(path) == healthy
+        path.write_bytes(text)
 
 
 def test_a_damaged_card_is_kept_aside_and_the_resume_told(work_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -175,41 +176,45 @@ def test_the_command_test_refuses_a_damaged_checkpoint(work_dir: Path, tmp_path:
     cfg.dump(tmp_path / "config.py")
     assert main(["test", str(tmp_path / "config.py"), str(work_dir / "iter_4.pth")]) == 2
     told = capsys.readouterr().err
-    assert "iter_4.pth: the checkpoint is damaged (got its checksum is not the recorded one)" in told
-    assert "iter_6.pth, the newest that is whole" in told
+    assert re.search(
+        r"iter_4\.pth: the checkpoint is damaged \(got .*data.* is not as its checksum says\) -> restore it", told
+    )
+    assert told.count("kdhub: error") == 1
+    assert "Traceback" not in told
 
 
-def test_checkpoints_without_entry_are_checked_by_their_own_sums(work_dir: Path) -> None:
-    """Runs of an older kdhub and of mmengine have no ledger, and go on nevertheless: also from the one before a damaged one."""
-    (work_dir / LEDGER).unlink()
-    assert chosen(work_dir) == ("iter_6.pth", [])
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(work_dir: Path) -> None:
+    """Mmengine's runs go on too; what lies ahead of the newest one is another run's."""
     flip_weights(work_dir / "iter_6.pth")
-    shutil.copy(work_dir / "iter_4.pth", work_dir / "iter_12.pth")  # not of this run: ahead of what the pointer names
+    shutil.copy(work_dir / "iter_4.pth", work_dir / "iter_12.pth")
     name, (warning,) = chosen(work_dir)
     assert name == "iter_4.pth"
-    assert re.search(r"iter_6\.pth is damaged \(the checksum of .*data.* does not match\); using iter_4\.pth", warning)
+    assert re.search(r"iter_6\.pth is damaged \(.*data.* not as its checksum says\); using iter_4\.pth", warning)
     with pytest.raises(UsageError, match="the checkpoint is damaged"):
         train(tiny.config(work_dir), resume=work_dir / "iter_6.pth")
 
 
-def test_without_any_books_a_run_goes_on_from_what_is_there(work_dir: Path) -> None:
+def test_a_pointer_to_nothing_is_replaced_by_the_names(work_dir: Path) -> None:
     """Beside three whole checkpoints "start without --resume" would have them overwritten."""
-    truncate(work_dir / LEDGER)
-    (work_dir / "last_checkpoint").unlink()
+    truncate(work_dir / "last_checkpoint")
     shutil.copy(work_dir / "iter_6.pth", work_dir / "best_tiny_accuracy_iter_6.pth")
-    truncate(work_dir / "iter_6.pth")
+    shutil.copy(work_dir / "iter_4.pth", work_dir / "interrupted.pth")
+    assert [path.name for path in saved_checkpoints(work_dir)] == [
+        "interrupted.pth",
+        "iter_6.pth",
+        "iter_4.pth",
+        "iter_2.pth",
+    ]
+    truncate(work_dir / "interrupted.pth")
     name, warnings = chosen(work_dir)
-    assert name == "iter_4.pth"
-    assert len(warnings) == 2
+    assert name == "iter_6.pth"
+    assert [line.split()[0] for line in warnings] == ["last_checkpoint", "interrupted.pth"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03", b"garbage"])
-@pytest.mark.parametrize("listed", [True, False])
-def test_a_file_that_is_no_checkpoint_is_damaged(work_dir: Path, content: bytes, listed: bool) -> None:
+def test_a_file_that_is_no_checkpoint_is_damaged(work_dir: Path, content: bytes) -> None:
     """What does not even begin as a zip has no checksums to compare: that said nothing against it."""
-    if not listed:
-        (work_dir / LEDGER).unlink()
-    (work_dir / "iter_6.pth").write_bytes(content)  # newer than the ledger
+    (work_dir / "iter_6.pth").write_bytes(content)
     assert chosen(work_dir)[0] == "iter_4.pth"
     assert "iter_6.pth is damaged (" in chosen(work_dir)[1][0]
 
@@ -219,7 +224,6 @@ def test_one_flipped_bit_in_the_first_bytes_is_damage(work_dir: Path) -> None:
     for position in range(4):
         content = (work_dir / "iter_6.pth").read_bytes()
         flip(work_dir / "iter_6.pth", position)
-        os.utime(work_dir / "iter_6.pth")
         assert chosen(work_dir)[0] == "iter_4.pth"
         (work_dir / "iter_6.pth").write_bytes(content)
 
@@ -231,17 +235,11 @@ def test_an_evaluation_that_is_repeated_is_recorded_once(work_dir: Path) -> None
     assert [one["iteration"] for one in evaluations] == [3, 6]
 
 
-def test_killed_between_checkpoint_and_ledger(work_dir: Path) -> None:
-    """A stopped run that is stopped again writes ``interrupted.pth`` twice; the first one's entry is not the second's."""
-    shutil.copy(work_dir / "iter_4.pth", work_dir / "iter_6.pth")
-    assert chosen(work_dir) == ("iter_6.pth", [])
-
-
 def test_a_run_that_starts_over_forgets_the_former_checkpoints(work_dir: Path) -> None:
     """If it is killed early, --resume would go on from the run that it replaced, or have those that are left overwritten."""
     hooks = {"checkpoint": None, "export_student": None}
     train(tiny.config(work_dir, default_hooks=hooks))
-    named = r"nothing to resume that the last run .* a former one: iter_6\.pth, iter_4\.pth, iter_2\.pth\)"
+    named = r"nothing to resume that the last run .* a former one's: iter_6\.pth, iter_4\.pth, iter_2\.pth\)"
     with pytest.raises(
         UsageError, match=rf"{named} -> to go on from one of them: --resume {work_dir}/iter_6\.pth; a start"
     ):

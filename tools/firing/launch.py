@@ -23,7 +23,6 @@ gc.freeze()  # otherwise each process copies the memory that its garbage collect
 
 def run_kdhub(arguments: list[str], file_limit: int | None, before: Callable[[], None] | None) -> int:
     """Run ``kdhub`` as if typed, after ``before``; no file may grow beyond ``file_limit`` bytes."""
-    sys.argv = ["kdhub", *arguments]
     if before is not None:
         before()
     torch.set_num_threads(1)

@@ -12,7 +12,7 @@ from firing.config import LAST_CHECKPOINT, config_text
 from firing.process import Process, require
 from firing.rounds import Round, require_same_checkpoints
 
-from kdhub.engine.workdir.integrity import Ledger
+from kdhub.engine.workdir.work_dir import saved_checkpoints
 
 
 @dataclass
@@ -20,11 +20,11 @@ class TrainingRound(Round):
     """A training with a live teacher that gets into trouble.
 
     Attributes:
-        expected: Name of the checkpoint that the resume must begin at; `None` for the newest one recorded.
+        expected: Names of the checkpoints that the resume may begin at; empty for the newest one recorded.
     """
 
     name: ClassVar[str] = "training"
-    expected: str | None = None
+    expected: frozenset[str] = frozenset()
 
     def train(self, *options: str, file_limit: int | None = None) -> Process:
         """Prepare a process that trains, in the folder of the round."""
@@ -48,7 +48,7 @@ class TrainingRound(Round):
 
     def recorded(self) -> list[str]:
         """Return the names of the checkpoints that were acknowledged, the newest first."""
-        return [path.name for path in Ledger.read(self.work_dir).resumable()] if self.work_dir.is_dir() else []
+        return [path.name for path in saved_checkpoints(self.work_dir)]
 
     def way_on(self) -> str:
         """Return what the command must say that a message tells to go on with."""
@@ -58,10 +58,10 @@ class TrainingRound(Round):
         """Resume; where nothing was saved yet, start over."""
         if self.finished:
             return
-        recorded = self.recorded() if self.expected is None else [self.expected]
+        allowed = self.expected or frozenset(self.recorded()[:1])
         with self.train("--resume") as process:
             code = process.wait()
-            if not recorded and code != 0:
+            if not allowed and code != 0:
                 process.require_told("nothing to resume")
             else:
                 require(code == 0, f"--resume ended with {code}: {process.console}")
@@ -72,7 +72,7 @@ class TrainingRound(Round):
                     return
                 begun = re.search(r"resuming from .*/(\S+)", told)
                 require(
-                    begun and begun[1] in recorded[:1], f"went on from {begun and begun[1]} instead of {recorded[:1]}"
+                    begun and begun[1] in allowed, f"went on from {begun and begun[1]} instead of {sorted(allowed)}"
                 )
                 return
         self.done(self.train())

@@ -10,7 +10,6 @@ import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,9 +18,7 @@ import mmengine.registry
 from mmengine.registry import Registry
 from mmengine.runner import Runner
 
-from kdhub.engine.faults.processes import explain
-from kdhub.errors import KdhubError, UsageError, near_matches
-from kdhub.files import NO_SPACE
+from kdhub.errors import UsageError, in_short, near_matches
 
 _STEPS = {
     "_check_scheduler_cfg": "param_scheduler",
@@ -61,34 +58,17 @@ _UNKNOWN = re.compile(r"(?P<name>\S+) is not in the (?:\S+::)?(?P<registry>.+?) 
 """mmengine's words for a type that no registry has."""
 
 
-@contextmanager
-def told_building(cfg: Mapping[str, Any]) -> Iterator[None]:
-    """Turn an exception out of what a config describes into one line; with ``KDHUB_PLUGIN_ERRORS=raise`` it stays as it is.
+def building_fault(error: Exception, cfg: Mapping[str, Any]) -> UsageError | None:
+    """Name the part of a config that an exception is about; ``None`` if it is about none, or ``KDHUB_PLUGIN_ERRORS=raise``.
 
     Args:
+        error: The exception, with its traceback.
         cfg: The config, complete.
-
-    Raises:
-        UsageError: For what was raised while a part of the config was built, or out of code that only follows one.
     """
-    try:
-        yield
-    except UsageError as error:
-        where = None if error.where else key_path_of(error, cfg)
-        if where is None:
-            raise
-        raise error.at(where) from error
-    except Exception as error:
-        where = key_path_of(error, cfg)
-        if where is None or isinstance(error, KdhubError) or os.environ.get(_TRACEBACK) == "raise":
-            raise
-        if explain(error, "") is not None or _is_storage(error, cfg):  # no memory, a lost process: told further out
-            raise
-        raise _told(error, where) from error
-
-
-def _told(error: Exception, where: str) -> UsageError:
-    said = _text(error)
+    where = key_path_of(error, cfg)
+    if where is None or os.environ.get(_TRACEBACK) == "raise":
+        return None
+    said = in_short(error).partition(" Please check whether the value of")[0]  # mmengine's advice on registries
     if unknown := _UNKNOWN.search(said):
         name = unknown["name"] or unknown["path"]
         roots = [one for one in vars(mmengine.registry).values() if isinstance(one, Registry)]
@@ -101,15 +81,6 @@ def _told(error: Exception, where: str) -> UsageError:
         )
     fix = f"look at what stands there; {_TRACEBACK}=raise shows the traceback"
     return UsageError(f"this part of the config does not work: {said}", where=where, fix=fix)
-
-
-def _is_storage(error: Exception, cfg: Mapping[str, Any]) -> bool:
-    if not isinstance(error, OSError):
-        return False
-    work_dir = Path(str(cfg.get("work_dir"))).absolute()
-    return error.errno in NO_SPACE or (
-        bool(error.filename) and work_dir in Path(str(error.filename)).absolute().parents
-    )
 
 
 def key_path_of(error: BaseException, cfg: Mapping[str, Any]) -> str | None:
@@ -188,10 +159,3 @@ def _hook_path(hook: Any, cfg: Mapping[str, Any]) -> str:
             if kind is type(hook) or str(kind).rpartition(".")[2] == name:
                 return f"{section}.{key}"
     return f"hook {name}"
-
-
-def _text(error: BaseException) -> str:
-    """Return what an exception says, its type included, without mmengine's advice on registries and other long tails."""
-    said = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-    said = said.partition(" Please check whether the value of")[0]
-    return f"{type(error).__name__}: {said[:300]}" if said else type(error).__name__

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from mmengine.structures import BaseDataElement
 
 from kdhub.engine.faults.processes import FROM_WORKER, is_no_memory
-from kdhub.errors import KdhubError, UsageError
+from kdhub.errors import KdhubError, UsageError, in_short
 
 _NO_CLASS = re.compile(
     r"Target (?P<label>-?\d+) is out of bounds|Class values must be|index out of range in self|device-side assert"
@@ -40,41 +40,33 @@ def load_sample(dataset: Any, index: int) -> Any:
         raise _unloadable(f"sample {index} of {type(dataset).__name__}", error, type(dataset).__name__) from error
 
 
-@contextmanager
-def told_loading() -> Iterator[None]:
-    """Tell in one line what cannot be loaded by loaders that are torch's own: those of evaluations, and of streams.
+def loading_fault(error: Exception) -> UsageError | None:
+    """Name the sample that loaders of torch's own, those of evaluations and of streams, could not load; ``None`` if it was none.
 
-    Raises:
-        UsageError: Names the sample, its files and the transform, as far as the traceback tells them: a data worker's does not.
+    Its files and the transform are named as far as the traceback tells them: a data worker's does not.
     """
-    try:
-        yield
-    except Exception as error:
-        if _is_explained(error):
-            raise
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        fetching = [frame.f_locals for frame in frames if Path(frame.f_code.co_filename).parts[-2:] == _FETCH]
-        worker = FROM_WORKER.match(str(error))
-        if fetching:
-            name = type(fetching[0]["self"].dataset).__name__
-            batch = [index for index in fetching[0]["possibly_batched_index"] if index is not None]
-            samples = [fetching[-1]["idx"]] if "idx" in fetching[-1] else batch
-            text = f"sample{'s' * (len(samples) > 1)} {_numbers(samples)} of {name}" if samples else name
-            raise _unloadable(text, error, name) from error
-        if worker:
-            told = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", str(error), re.MULTILINE)
-            raise UsageError(
-                "a sample cannot be loaded",
-                where=worker[1],
-                got=told[-1][:300] if told else type(error).__name__,
-                fix="num_workers=0 in its loader names it",
-            ) from error
-        raise
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    fetching = [frame.f_locals for frame in frames if Path(frame.f_code.co_filename).parts[-2:] == _FETCH]
+    if fetching:
+        name = type(fetching[0]["self"].dataset).__name__
+        batch = [index for index in fetching[0]["possibly_batched_index"] if index is not None]
+        samples = [fetching[-1]["idx"]] if "idx" in fetching[-1] else batch
+        text = f"sample{'s' * (len(samples) > 1)} {_numbers(samples)} of {name}" if samples else name
+        return _unloadable(text, error, name)
+    if worker := FROM_WORKER.match(str(error)):
+        told = re.findall(r"^[\w.]+(?:Error|Exception)\b.*", str(error), re.MULTILINE)
+        return UsageError(
+            "a sample cannot be loaded",
+            where=worker[1],
+            got=told[-1][:300] if told else type(error).__name__,
+            fix="num_workers=0 in its loader names it",
+        )
+    return None
 
 
 def _is_explained(error: Exception) -> bool:
     """Whether somebody else says in one line what an error is about."""
-    return isinstance(error, KdhubError) or is_no_memory(error, str(error))
+    return isinstance(error, KdhubError) or is_no_memory(error)
 
 
 def _unloadable(where: str, error: Exception, dataset: str) -> UsageError:
@@ -84,7 +76,7 @@ def _unloadable(where: str, error: Exception, dataset: str) -> UsageError:
     return UsageError(
         "a sample cannot be loaded",
         where=", ".join(filter(None, (where, files))),
-        got=f"{_told(error)}, in {step}",
+        got=f"{in_short(error)}, in {step}",
         fix="repair its files or leave them out of the data; if they are sound, see to this step of the data set",
     )
 
@@ -103,18 +95,17 @@ def collate_samples(collate: Callable[[list[Any]], Any], samples: list[Any], ind
         raise UsageError(
             f"samples {_numbers(indices)} cannot be put together into one batch",
             where="train_dataloader.collate_fn",
-            got=_told(error),
+            got=in_short(error),
             fix="give all samples the same keys, shapes and types in the data set's pipeline, or name another collate_fn",
         ) from error
 
 
 @contextmanager
-def told_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: Any) -> Iterator[None]:
+def explained_batch(indices: Callable[[], Sequence[int]], dataset: Any) -> Iterator[None]:
     """Tell in one line what of a batch a model cannot be trained on: a label that is no class, or a lone sample.
 
     Args:
-        batch: What is trained on in the block.
-        indices: Gives the samples of the batch, in order; none if they are not known.
+        indices: Gives the samples of the batch; none if they are not known.
         dataset: Where the samples come from.
 
     Raises:
@@ -128,43 +119,24 @@ def told_batch(batch: Any, indices: Callable[[], Sequence[int]], dataset: Any) -
             raise UsageError(
                 "batch normalisation cannot train on a batch of one sample",
                 where="train_dataloader",
-                got=_told(error),
+                got=in_short(error),
                 fix="train_dataloader.drop_last=True, or a batch_size that leaves no single sample over",
             ) from error
         found = _NO_CLASS.search(str(error))
         if found is None:
             raise
         known = list(indices())
-        rows = [] if found["label"] is None else _rows_with(batch, int(found["label"]), len(known))
-        samples = [known[row] for row in rows] or known
+        samples = known
+        if found["label"] is not None:
+            with suppress(Exception):  # loading them once more may fail; then all of them are named
+                samples = [index for index in known if _holds(dataset[index], int(found["label"]))] or known
         raise UsageError(
             "a label or token that the model does not know",
             where=_places(samples, dataset),
-            got=_told(error),
+            got=in_short(error),
             fix="see the labels of these samples and the model's number of classes; what has no class needs the label that"
             " the loss ignores",
         ) from error
-
-
-def _rows_with(batch: Any, label: int, size: int) -> list[int]:
-    """Find the samples of a batch in which integers equal a label; none if it cannot be told what its samples are."""
-    if isinstance(batch, list | tuple):
-        # its entries are fields of all samples, or perhaps the samples
-        fields = [] if len(batch) == size else batch
-        return sorted({row for entry in fields for row in _rows_with({"": entry}, label, size)})
-    if isinstance(batch, Mapping):
-        return sorted(
-            {row for value in batch.values() for row in range(size) if _holds(_part(value, row, size), label)}
-        )
-    return []
-
-
-def _part(value: Any, row: int, size: int) -> Any:
-    """Return what belongs to one sample in a field of a batch."""
-    if isinstance(value, Mapping):
-        return [_part(entry, row, size) for entry in value.values()]
-    sized = isinstance(value, list | tuple) or (isinstance(value, torch.Tensor) and value.ndim > 0)
-    return value[row] if sized and len(value) == size else None
 
 
 def _holds(value: Any, label: int) -> bool:
@@ -212,9 +184,3 @@ def _transform(frame: Any) -> str | None:
     owner = frame.f_locals.get("self")
     is_step = frame.f_code.co_name in ("transform", "__call__", "forward") and owner is not None
     return type(owner).__name__ if is_step and type(owner).__name__ != "Compose" else None
-
-
-def _told(error: BaseException) -> str:
-    """Return the class of an error and its first line, which is where people say what is wrong."""
-    lines: Iterable[str] = filter(None, map(str.strip, str(error).splitlines()))
-    return f"{type(error).__name__}: {next(iter(lines), '')[:200]}".removesuffix(": ")

@@ -12,10 +12,8 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 
 from kdhub.engine.resume.saving import point_to, require_readable
 from kdhub.engine.resume.state import KEY, accumulating, collect_state
+from kdhub.engine.workdir.work_dir import INTERRUPTED
 from kdhub.errors import UsageError, near_matches
-
-INTERRUPTED = "interrupted.pth"
-"""The checkpoint of a stopped run; the next one in the ordinary course replaces it."""
 
 
 class CheckpointHook(MMEngineCheckpointHook):

@@ -11,10 +11,11 @@ from mmengine.optim import OptimWrapperDict
 
 from kdhub.distill.knowledge import same_weights, weights_digest
 from kdhub.distill.teachers import CONFIG_MARKER
-from kdhub.engine.models import student_of, teachers_of, unwrapped
+from kdhub.engine.models import student_of, teachers_of
 from kdhub.engine.resume.saving import metainfo_of
 from kdhub.engine.resume.state import accumulating
 from kdhub.errors import UsageError
+from kdhub.inner import unwrapped
 
 _META = "kdhub"
 
@@ -56,7 +57,7 @@ class DistillHook(Hook):
         """Let teachers follow the student, once its weights have changed."""
         following = [one for one in teachers_of(runner.model).values() if not one.frozen]
         if following and not accumulating(runner.optim_wrapper):
-            step: int = unwrapped(runner.model).position.step  # type: ignore[union-attr, assignment]
+            step: int = unwrapped(runner.model).position.step
             for teacher in following:
                 teacher.after_step(student_of(runner.model), step)
 

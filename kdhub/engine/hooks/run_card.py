@@ -13,6 +13,7 @@ import kdhub
 from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.models import described_model, student_of, teachers_of
 from kdhub.engine.resume.loops import Resumable
+from kdhub.engine.resume.saving import point_to
 from kdhub.engine.workdir.data_identity import data_roots, dataset_facts
 from kdhub.engine.workdir.facts import command_line, machine, source_commit, versions
 from kdhub.engine.workdir.identity import experiment
@@ -37,8 +38,9 @@ class RunCardHook(Hook):
         if not is_main_process():
             return
         work_dir = Path(runner.work_dir)
-        if not runner.resuming:
-            # a run that starts over must not be resumed from what it replaces
+        if runner.resuming:
+            point_to(work_dir, Path(runner._load_from))
+        else:  # a run that starts over must not be resumed from what it replaces
             (work_dir / POINTER).unlink(missing_ok=True)
         former = RunCard.read(work_dir) if runner.resuming else None
         if former is not None:

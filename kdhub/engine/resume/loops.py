@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from kdhub.engine.faults.samples import told_batch
+from kdhub.engine.faults.samples import explained_batch
 from kdhub.engine.resume.sampling import SkippingBatches, start
 from kdhub.engine.workdir.data_identity import dataset_facts
 from kdhub.errors import UsageError
@@ -150,9 +150,8 @@ class Resumable:
         return dataset_facts(self.dataloader.dataset)
 
     def run_iter(self, *arguments: Any) -> None:
-        """Train on a batch, the last argument."""
-        dataset = self.dataloader.dataset
-        with told_batch(arguments[-1], self.batches.indices, dataset):
+        """Train on a batch."""
+        with explained_batch(self.batches.indices, self.dataloader.dataset):
             super().run_iter(*arguments)  # type: ignore[misc]
 
     def _require_rest(self, done: int, end: int, key: str) -> None:

@@ -11,11 +11,11 @@ import torch
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 
-from kdhub.engine.models import unwrapped
 from kdhub.engine.resume.readable import readable
 from kdhub.engine.workdir.work_dir import POINTER
 from kdhub.errors import UsageError
 from kdhub.files import atomic_file, write_text
+from kdhub.inner import unwrapped
 
 METAINFO = "train_dataloader.dataset.metainfo"
 _HUB = "message_hub"

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from torch import Tensor, nn
 
-from kdhub.engine.models import teachers_of, unwrapped
+from kdhub.engine.models import teachers_of
 from kdhub.engine.resume.buffers import buffer_digests, restore_buffers, unsaved_buffers
 from kdhub.engine.resume.comparison import same
 from kdhub.engine.resume.fitness import left_out, named_wrappers, optimizer_types, require_resumable
@@ -17,6 +17,7 @@ from kdhub.engine.resume.loops import KdhubEpochLoop, Resumable
 from kdhub.engine.resume.readable import readable
 from kdhub.engine.resume.sampling import KeyedDataset, SkippingBatches
 from kdhub.engine.resume.saving import METAINFO, metainfo_of, to_cpu
+from kdhub.inner import unwrapped
 from kdhub.rng import generator_states, seed_generators, set_generator_states
 
 KEY = "kdhub"

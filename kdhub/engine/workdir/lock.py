@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from kdhub.engine.workdir.run_card import now
@@ -32,33 +31,22 @@ _held: set[int] = set()
 """File descriptors of the locks of this process."""
 
 
-@dataclass(frozen=True)
-class Words:
-    """How a lock speaks of what it guards.
-
-    Attributes:
-        taken: What is wrong if another process has it.
-        wait: What to do then.
-        write: What to do if the folder cannot be written; by default what helps in a run's work_dir.
-    """
-
-    taken: str
-    wait: str
-    write: str | None = None
-
-
-WORK_DIR = Words("another run is at work in this work_dir", "wait for it or stop it, or choose another --work-dir")
-
-
 @contextmanager
-def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
+def folder_lock(
+    folder: Path,
+    taken: str = "another run is at work in this work_dir",
+    wait: str = "wait for it or stop it, or choose another --work-dir",
+    write: str | None = None,
+) -> Iterator[str | None]:
     """Keep other processes out of a folder for the length of the block.
 
     The operating system drops the lock with the process, however that ends, so none is ever left over; the file stays.
 
     Args:
         folder: A folder that exists.
-        words: For the errors.
+        taken: What is wrong if another process has it.
+        wait: What to do then.
+        write: What to do if the folder cannot be written; by default what helps in a run's work_dir.
 
     Yields:
         A warning if the file system cannot lock, as some network file systems; then nothing is guarded.
@@ -71,11 +59,18 @@ def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
         # not "w": that would empty what the holder wrote about itself
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise storage_error(path, error, words.write) from error
+        raise storage_error(path, error, write) from error
     try:
-        warning = _lock(descriptor, path, words)
-        _held.add(descriptor)
-        _introduce(descriptor, path, words)
+        try:
+            warning = _lock(descriptor, path)
+            _held.add(descriptor)
+            about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, about.encode())  # Windows has no pwrite
+        except OSError as error:
+            if error.errno in _TAKEN and descriptor not in _held:
+                raise UsageError(taken, where=str(folder), got=_holder(path), fix=wait) from error
+            raise storage_error(path, error, write) from error
         yield warning
     finally:
         if descriptor in _held:
@@ -85,33 +80,21 @@ def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, words: Words) -> str | None:
+def _lock(descriptor: int, path: Path) -> str | None:
+    """Take the lock, or say why there is none; raises what the system says if another process has it."""
     if fcntl is None:
         return f"this system cannot lock {path}: see to it yourself that no second process uses this folder"
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
         except OSError as error:
-            if error.errno in _TAKEN and time.monotonic() < deadline:
-                time.sleep(0.05)
-                continue
-            if error.errno in _TAKEN:
-                raise UsageError(words.taken, where=str(path.parent), got=_holder(path), fix=words.wait) from error
             if error.errno in _UNSUPPORTED:
                 return f"{path.parent} cannot be locked ({error.strerror}): see to it that no second process uses it"
-            raise storage_error(path, error, words.write) from error
-        return None
-
-
-def _introduce(descriptor: int, path: Path, words: Words) -> None:
-    about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
-    try:
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, about.encode())  # Windows has no pwrite
-    except OSError as error:
-        raise storage_error(path, error, words.write) from error
+            if error.errno not in _TAKEN or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _holder(path: Path) -> str:

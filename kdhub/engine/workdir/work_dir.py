@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from kdhub.checkpoint.intact import damage_of, require_intact
 from kdhub.engine.workdir.identity import differences
-from kdhub.engine.workdir.integrity import LEDGER, Ledger, read_ledger, require_healthy
 from kdhub.engine.workdir.run_card import FILE_NAME, RunCard
 from kdhub.errors import UsageError, near_matches
 from kdhub.files import PARTIAL, discard, storage_error
@@ -17,6 +19,8 @@ from kdhub.sealed import DamagedFileError
 POINTER = "last_checkpoint"
 """File that names the newest checkpoint, as in mmengine."""
 
+INTERRUPTED = "interrupted.pth"
+"""The checkpoint of a stopped run; the next one in the ordinary course replaces it."""
 
 _SET_ASIDE = "run.damaged.json"
 _NAMED = 3
@@ -49,7 +53,7 @@ def guard_work_dir(work_dir: Path, experiment: Mapping[str, str], resume: bool |
     Raises:
         UsageError: If the folder holds another experiment and ``resume`` was not asked for.
     """
-    if not any((work_dir / name).is_file() for name in (POINTER, LEDGER)):
+    if not (work_dir / POINTER).is_file():
         return []
     try:
         card = RunCard.read(work_dir)
@@ -81,11 +85,11 @@ def guard_work_dir(work_dir: Path, experiment: Mapping[str, str], resume: bool |
 
 
 def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Path, list[str]]:
-    """Find the checkpoint to go on from: the newest that is as it was written.
+    """Find the checkpoint to go on from: the newest that is intact.
 
     Args:
         work_dir: Folder of the run.
-        resume: ``True`` for the newest healthy checkpoint of ``work_dir``, or the path of one.
+        resume: ``True`` for the newest intact checkpoint of ``work_dir``, or the path of one.
 
     Returns:
         The checkpoint, and a line for each damaged file that was passed over.
@@ -102,38 +106,43 @@ def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Pat
                 near=near_matches(chosen.name, (path.name for path in work_dir.glob("*.pth"))),
                 fix=f"--resume alone goes on from the newest of {work_dir}",
             )
-        return chosen, require_healthy(chosen)
-    candidates, ledger, warnings = _candidates(work_dir)
+        require_intact(chosen)
+        return chosen, []
+    candidates = saved_checkpoints(work_dir)
     if not candidates:
         raise _nothing_to_resume(work_dir)
-    if (work_dir / POINTER).is_file() and _pointed(work_dir) is None:
-        warnings.append(f"{POINTER} names no checkpoint of {work_dir}; going by {LEDGER}")
-    faults: list[tuple[Path, str]] = []
+    damaged: dict[Path, str] = {}
     for candidate in candidates:
-        fault = ledger.fault(candidate)
-        if fault is None:
-            told = [f"{path.name} is damaged ({why}); using {candidate.name} instead" for path, why in faults]
-            return candidate, warnings + told
-        faults.append((candidate, fault))
+        damage = damage_of(candidate)
+        if damage is None:
+            named = _pointed(work_dir)
+            lines = (
+                [] if named in candidates else [f"{POINTER} names no checkpoint of {work_dir}; going by their names"]
+            )
+            lines += [
+                f"{path.name} is damaged ({why}); using {candidate.name} instead" for path, why in damaged.items()
+            ]
+            return candidate, lines
+        damaged[candidate] = damage
     raise UsageError(
         "every checkpoint to go on from is damaged",
         where=str(work_dir),
-        got="; ".join(f"{path.name}: {why}" for path, why in faults),
+        got="; ".join(f"{path.name}: {why}" for path, why in damaged.items()),
         fix="restore one from a copy and name it: --resume PATH; or start anew without --resume",
     )
 
 
 def _nothing_to_resume(work_dir: Path) -> UsageError:
-    left = _by_name(work_dir, before=None)
+    left = _numbered(work_dir)
     if not left:
         return UsageError(
             "there is nothing to resume", where=str(work_dir), expected="a checkpoint", fix="start without --resume"
         )
     others = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
     return UsageError(
-        "there is nothing to resume that the last run of this work_dir saved",
+        "there is nothing to resume that the last run of this work_dir recorded",
         where=str(work_dir),
-        got=f"checkpoints of a former one: {', '.join(path.name for path in left[:_NAMED])}{others}",
+        got=f"checkpoints that may be a former one's: {', '.join(path.name for path in left[:_NAMED])}{others}",
         fix=f"to go on from one of them: --resume {shlex.quote(str(left[0]))}; a start without --resume writes over them",
     )
 
@@ -152,67 +161,55 @@ def remove_partial(work_dir: Path) -> None:
 
 
 def latest_checkpoint(work_dir: Path) -> Path | None:
-    """Return the newest checkpoint of a folder, healthy or not, also after the folder was moved; ``None`` if there is none."""
-    return next(iter(_candidates(work_dir)[0]), None)
+    """Return the newest checkpoint of a folder, intact or not, also after the folder was moved; ``None`` if there is none."""
+    return next(iter(saved_checkpoints(work_dir)), None)
 
 
-def _candidates(work_dir: Path) -> tuple[list[Path], Ledger, list[str]]:
-    """Return the checkpoints that a run may go on from, the best first, with the ledger of their folder and warnings.
+def saved_checkpoints(work_dir: Path) -> list[Path]:
+    """Return the checkpoints that a run may go on from, the newest first: what the pointer names, and those saved before it.
 
-    A ledger that can be read knows all: what it lacks was left behind by a run that started over. Without one (mmengine writes
-    none) the pointer says which is the newest, and the names tell which came before it.
+    Without a pointer there are none: a run that starts over takes it away, and what lies there is a former run's.
     """
     pointed = _pointed(work_dir)
-    folder = work_dir if pointed is None else pointed.parent
-    ledger, warnings = read_ledger(folder)
-    listed = ledger.resumable()
-    if pointed is not None and folder != work_dir:
-        # the run began with a checkpoint of another one, which may have gone on since
-        listed = listed[listed.index(pointed) :] if pointed in listed else []
-    known = listed or ([] if pointed is None else [pointed])
-    if pointed is not None and pointed not in known:
-        known.insert(0, pointed)
-    if warnings or (pointed is not None and not (folder / LEDGER).is_file()):
-        known += [path for path in _by_name(folder, before=pointed) if path not in known]
-    return known, ledger, warnings
+    if pointed is None:
+        return []
+    return [*([pointed] if os.path.isfile(pointed) else []), *_numbered(pointed.parent, before=pointed.name)]
 
 
 _NUMBERED = re.compile(r"(?:iter|epoch)_(\d+)\.pth")
 
 
-def _by_name(folder: Path, before: Path | None) -> list[Path]:
-    """Return the checkpoints of a folder that were saved at intervals, up to one of them, the newest first."""
-    numbered = {path: int(match[1]) for path in folder.iterdir() if (match := _NUMBERED.fullmatch(path.name))}
-    last = numbered.get(before) if before is not None else None
-    chosen = (path for path, number in numbered.items() if last is None or number <= last)
-    return sorted(chosen, key=lambda path: numbered[path], reverse=True)
+def _numbered(folder: Path, before: str = "") -> list[Path]:
+    """Return the checkpoints of a folder that runs saved, the newest first; those before one of them, if it is named."""
+    bound = _number(before)
+    numbers = {path: number for path in folder.glob("*.pth") if (number := _number(path.name)) is not None}
+    found = [path for path, number in numbers.items() if bound is None or number < bound]
+    return sorted(found, key=lambda path: numbers[path], reverse=True)
+
+
+def _number(name: str) -> float | None:
+    """Return at which iteration or epoch a checkpoint was saved, as its name tells; a stopped run's is the last."""
+    match = _NUMBERED.fullmatch(name)
+    return int(match[1]) if match else math.inf if name == INTERRUPTED else None
 
 
 def _pointed(work_dir: Path) -> Path | None:
-    """Return the checkpoint that the pointer names, in this folder rather than in one that it was copied from."""
+    """Return what the pointer names, be it there or not, in this folder rather than in one that it was copied from."""
     try:
-        name = (work_dir / POINTER).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
-    named = Path(name)
-    own = work_dir / named.name
-    ledger, damage = read_ledger(work_dir)
-    if own.name in ledger.entries:  # in a copy whose own file is gone, the original's is another run's
-        places = [own]
-    elif (work_dir / LEDGER).is_file() and not damage:
-        # a run went on here from another folder's checkpoint of that name
-        places = [named, own]
-    else:
-        places = [own, named]
-    return next((path for path in places if name and _is_file(path)), None)
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; a damaged pointer may hold what no file system takes for a name."""
-    try:
-        return path.is_file()
+        named = Path((work_dir / POINTER).read_text(encoding="utf-8", errors="replace").strip())
     except OSError:
-        return False
+        return None
+    own = work_dir / (named.name or "nothing")  # an empty pointer, as a power cut may leave
+    try:
+        card = RunCard.read(work_dir)
+    except UsageError:
+        card = None
+    home = card and card.content.get("work_dir")
+    if home == str(named.parent):
+        return own  # also in a copy whose own file is gone: the original's is another run's
+    # a run that began with another folder's checkpoint may find a former one of that name in its own
+    places = (named, own) if home else (own, named)
+    return next(filter(os.path.isfile, places), own)
 
 
 def _without_card(work_dir: Path, error: DamagedFileError, resume: bool | str | Path) -> str:

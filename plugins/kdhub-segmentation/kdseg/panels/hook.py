@@ -19,9 +19,10 @@ from PIL import Image
 from torch import nn
 
 from kdhub.distill.arguments import require_count
-from kdhub.engine.models import student_of, teachers_of, unwrapped
+from kdhub.engine.models import student_of, teachers_of
 from kdhub.engine.resume.averaging import as_evaluated
 from kdhub.errors import UsageError
+from kdhub.inner import unwrapped
 from kdhub.rng import preserved_randomness
 from kdseg.panels.compare import Difference, Labels, difference, edge_band, right
 from kdseg.panels.draw import Scene, draw
