@@ -29,7 +29,6 @@ KINDS = (
     "metric",
     "dataset",
     "collate",
-    "loop",
     "runner_hook",
     "index",
 )
@@ -57,15 +56,13 @@ class PluginInfo:
         api_level: The `API_LEVEL` that the plugin was written against.
         tasks: Short task names, such as ``retrieval-dense``.
         paper: Paper that the plugin reproduces, if it is one.
-        docs_url: Where its documentation is.
-        extras: Extra of the distribution to the import names that it must provide.
+        extras: Extra of the distribution to the import names that it provides, for the message when one is missing.
     """
 
     summary: str
     api_level: int
     tasks: tuple[str, ...] = ()
     paper: str = ""
-    docs_url: str = ""
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -82,26 +79,19 @@ class Component:
         name: Name within the plugin's scope.
         target: Where it is, as ``"package.module:attribute"``; the module must lie inside the plugin's package.
         summary: One line for `kdhub list`.
-        needs: Extras (keys of `PluginInfo.extras`) without which the target cannot be imported.
         paper: Where it comes from, as a person would cite it.
-        aliases: Other names it answers to.
-        deprecated: What to use instead; empty while it is current.
     """
 
     kind: str
     name: str
     target: str
     summary: str
-    needs: tuple[str, ...] = ()
     paper: str = ""
-    aliases: tuple[str, ...] = ()
-    deprecated: str = ""
 
     def __post_init__(self) -> None:
         label = f"{type(self).__name__} {self.name!r}"
         _require(self.kind in KINDS, f"{label}: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
-        for name in (self.name, *self.aliases):
-            _require(bool(_NAME.fullmatch(name)), f"{label}: a name must be a plain identifier, got {name!r}")
+        _require(bool(_NAME.fullmatch(self.name)), f"{label}: a name must be a plain identifier, got {self.name!r}")
         _require_target(label, self.target)
         _require(bool(self.summary.strip()), f"{label}: summary is empty")
 

@@ -18,10 +18,8 @@ _IN_CONFIG = {
     "metric": "val_evaluator = {component}",
     "dataset": "train_dataloader = dict(..., dataset={component})",
     "collate": "train_dataloader = dict(..., collate_fn={component})",
-    "loop": "train_cfg = {component}",
     "runner_hook": "custom_hooks = [{component}]",
 }
-_PASSED_BY_BUILDER = {"loop": ("runner", "dataloader", "evaluator")}
 
 
 def usage(entry: Entry, found: Signature | None) -> str:
@@ -34,8 +32,7 @@ def usage(entry: Entry, found: Signature | None) -> str:
     kind = entry.component.kind
     # the first argument of a collate function is the batch
     required = () if found is None or kind == "collate" else found.required
-    needed = [name for name in required if name not in _PASSED_BY_BUILDER.get(kind, ())]
-    component = f"dict(type='{entry.type}'{''.join(f', {name}=...' for name in needed)})"
+    component = f"dict(type='{entry.type}'{''.join(f', {name}=...' for name in required)})"
     if isinstance(entry.component, LossSpec):
         return _objective(entry.component, component)
     return _IN_CONFIG.get(kind, "{component}").format(component=component)

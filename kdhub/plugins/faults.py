@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def faults(row: Loaded) -> tuple[Diagnostic, ...]:
         row: The plugin; the built-in one and one that is not ``ok`` have no faults of this kind.
 
     Returns:
-        ``fail`` for a target, own import or recipe file that is not there, ``warn`` for a heavy manifest or a scope that
-        is not the name of the package.
+        ``fail`` for a target, import or recipe file that is not there, ``warn`` for a heavy manifest or a scope that is not
+        the name of the package. A module that an extra provides may be absent: the user chooses the extras.
     """
     if row.status != "ok" or row.source.plugin == BUILTIN:
         return ()
@@ -32,16 +32,17 @@ def faults(row: Loaded) -> tuple[Diagnostic, ...]:
     title = f"plugin {row.scope!r} ({row.source.dist} {row.source.version})"
     found = [*_naming(row), *_weight(row, sources)]
     offered: tuple[Component | Command, ...] = (*row.components, *row.commands)
+    optional = {module for modules in row.extras.values() for module in modules}
     for named in offered:
         label = f"{row.scope}.{named.name}" if isinstance(named, Component) else f"command {named.name!r}"
-        found += [("fail", f"{label}: {what}", fix) for what, fix in _unusable(named, row, sources)]
+        found += [("fail", f"{label}: {what}", fix) for what, fix in _unusable(named, row, sources, optional)]
     found += [("fail", what, fix) for what, fix in _recipes(row)]
     return tuple(Diagnostic(level, title, detail, fix) for level, detail, fix in dict.fromkeys(found))
 
 
 def unusable(row: Loaded, named: Component) -> tuple[tuple[str, str], ...]:
     """Find why a component of a loaded plugin cannot be imported: what is wrong, and what to do, for each reason."""
-    return () if row.source.plugin == BUILTIN else tuple(_unusable(named, row, _Sources(row.package)))
+    return () if row.source.plugin == BUILTIN else tuple(_unusable(named, row, _Sources(row.package), ()))
 
 
 def package_folder(row: Loaded) -> Path:
@@ -119,28 +120,21 @@ def _weight(row: Loaded, sources: _Sources) -> Iterator[tuple[str, str, str]]:
         yield "warn", detail, "name targets as 'module:attribute', and import them nowhere in the manifest"
 
 
-def _unusable(named: Component | Command, row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:
-    optional = set()
-    if isinstance(named, Component) and row.info is not None:
-        optional = {module for extra in named.needs for module in row.info.extras[extra]}
-    return _target(named.target, optional, row, sources)
-
-
-def _target(target: str, optional: set[str], row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:
-    module, _, attribute = target.partition(":")
+def _unusable(
+    named: Component | Command, row: Loaded, sources: _Sources, optional: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    module, _, attribute = named.target.partition(":")
     if sources.found(module) is None:
-        yield f"target {target!r}: no module {module!r}", _correct(near_modules(module))
+        yield f"target {named.target!r}: no module {module!r}", _correct(near_modules(module))
         return
     tree = sources.tree(module)
     names = _defined(tree) if tree is not None else None
     if names is not None and (head := attribute.partition(".")[0]) not in names:
-        yield f"target {target!r}: {module} defines no {head!r}", _correct(near_matches(head, names))
-    extras = row.info.extras if row.info is not None else {}
+        yield f"target {named.target!r}: {module} defines no {head!r}", _correct(near_matches(head, names))
     for name, importer in sources.imports(module):
         head = name.partition(".")[0]
         if sources.found(name if sources.own(name) else head) is None and head not in optional:
-            extra = next((extra for extra, modules in extras.items() if head in modules), None)
-            fix = install_missing(name, row.package, row.source.dist, extra)
+            fix = install_missing(name, row.package, row.source.dist, row.extras)
             yield f"{importer} imports {name!r}, which is not there", fix
 
 

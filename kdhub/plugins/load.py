@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -57,6 +58,11 @@ class Loaded:
     def condition(self) -> str:
         """The status as it stands after "the plugin is"."""
         return "in conflict" if self.status == "conflict" else self.status
+
+    @property
+    def extras(self) -> Mapping[str, tuple[str, ...]]:
+        """Extras of its distribution and the import names each provides."""
+        return self.info.extras if self.info is not None else {}
 
     @property
     def scope(self) -> str:

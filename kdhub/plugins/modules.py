@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -81,16 +81,19 @@ def _below(spec: ModuleSpec) -> Iterator[str]:
             yield from _below(inner)
 
 
-def install_missing(module: str, package: str, dist: str, extra: str | None) -> str:
+def install_missing(module: str, package: str, dist: str, extras: Mapping[str, tuple[str, ...]]) -> str:
     """Say what to do about a module that a plugin imports and that is not there.
 
     Args:
         module: Dotted name of the missing module.
         package: Top-level package of the plugin, whose own modules cannot be installed.
         dist: Distribution of the plugin.
-        extra: Extra of the distribution that provides the module, if one does.
+        extras: The distribution's extras and the import names each provides.
     """
-    if module.partition(".")[0] == package:
+    head = module.partition(".")[0]
+    if head == package:
         wrong = f"{module!r} would be the plugin's own module: its author must correct the name"
         return f"{did_you_mean(near_modules(module))} {wrong}".lstrip()
-    return f"pip install '{dist}[{extra}]'" if extra else f"install what provides module {module.partition('.')[0]!r}"
+    # the smallest extra that has it: another may install much more, as `all` does
+    extra = min((name for name in extras if head in extras[name]), key=lambda name: len(extras[name]), default=None)
+    return f"pip install '{dist}[{extra}]'" if extra else f"install what provides module {head!r}"

@@ -15,8 +15,7 @@ from kdhub.config.check.top_level import check_top_level
 from kdhub.config.read.writable import check_writable
 from kdhub.config.types.places import ROOT, Place, Spot
 from kdhub.config.types.resolve import Resolver, SourceResolver
-from kdhub.errors import UsageError
-from kdhub.findings import Finding, Report
+from kdhub.findings import Report
 from kdhub.plugins import PluginManager
 from kdhub.plugins.classes import with_names
 
@@ -44,7 +43,6 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     warn_of_missing_weights(tree.get("load_from"), "load_from", manager, report)
     check_numbers(tree, report)
     check_writable(tree, "", report)
-    _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
     return report
 
@@ -69,18 +67,6 @@ def _scopes(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for child in value:
             yield from _scopes(child)
-
-
-def _check_requirements(tree: Mapping[str, Any], manager: PluginManager, report: Report) -> None:
-    settings = tree.get("kdhub")
-    required = settings.get("require", []) if isinstance(settings, Mapping) else []
-    if not (isinstance(required, list | tuple) and all(isinstance(text, str) for text in required)):
-        report.error("kdhub.require", "not a list of requirements", expected="['NAME>=VERSION']", got=repr(required))
-        return
-    try:
-        manager.require(required)
-    except UsageError as error:
-        report.add(Finding.of(error, "kdhub.require"))
 
 
 class _Walk:

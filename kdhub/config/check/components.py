@@ -95,8 +95,6 @@ class ComponentCheck:
         if entry is not None:
             for what, fix in self._manager.unusable(entry):
                 self._report.error(f"{path}.type", f"{entry.type}: {what}", fix=fix)
-            if entry.component.deprecated:
-                self._report.warn(f"{path}.type", f"{entry.type} is deprecated", fix=entry.component.deprecated)
         scope, _, rest = type_.partition(".") if isinstance(type_, str) else ("", "", "")
         if entry is None and self._manager.owns(f"{scope}.{rest.rpartition('.')[2]}"):
             entries = self._manager.components(scope=scope)

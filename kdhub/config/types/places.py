@@ -85,7 +85,7 @@ _DATALOADER = {
 
 def _loop(implicit: str, *demands: str) -> Place:
     provided = ("runner", "dataloader", "evaluator")
-    return Place(("loop",), ("LOOPS",), implicit, provided=provided, demands=demands)
+    return Place(roots=("LOOPS",), implicit=implicit, provided=provided, demands=demands)
 
 
 _TOP_LEVEL = {
@@ -138,8 +138,6 @@ _TOP_LEVEL = {
     "custom_imports": Place(keys=("imports", "allow_failed_imports")),
     "tta_model": Place(roots=("MODELS",), provided=("module",)),
     "tta_pipeline": _TRANSFORM,
-    # read by kdhub
-    "kdhub": Place(keys=("require",)),
 }
 
 TOP_LEVEL_KEYS = tuple(key for key in _TOP_LEVEL if "." not in key)
