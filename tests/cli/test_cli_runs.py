@@ -38,6 +38,16 @@ def test_check_in_depth_runs_custom_imports(kdhub, toy_config):
     assert "did you mean 'ToyImages'" in outcome.out
 
 
+def test_training_checks_in_depth(kdhub, toy_config):
+    """The data set would be built after the teacher was loaded, and of two mistakes only the first would be told."""
+    text = toy_config.read_text().replace("'ToyImages'", "'ToyImage'").replace("max_epochs", "max_epoch")
+    toy_config.write_text(text)
+    outcome = kdhub("train", toy_config)
+    assert outcome.code == 2
+    assert "did you mean 'ToyImages'" in outcome.err
+    assert "train_cfg.max_epoch: unknown key" in outcome.err
+
+
 def test_check_takes_overrides(kdhub, toy_config):
     """What is trained is the config with its overrides, so that is what is checked."""
     loss = "model.objectives.logits.loss.type"

@@ -145,7 +145,6 @@ VALID = {
     },
     "custom_hooks": [{"type": "kdhub.InterruptHook", "priority": "LOW"}],
     "randomness": {"seed": 0},
-    "kdhub": {"require": ["kdhub"]},
 }
 
 

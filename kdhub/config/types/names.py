@@ -1,12 +1,53 @@
-"""Names that a module has, by its source: what an import path may lead to."""
+"""Names that are there, by source: those that a module has, and those that mmengine and its libraries may have registered."""
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from kdhub.config.types.source import parse
 from kdhub.plugins.modules import bound_names, module_file, origin
+
+ROOT_PACKAGES = ("mmengine", "mmcv")
+"""Packages that register in mmengine's root registries, where a name without scope is looked up."""
+
+
+def may_be_registered(name: str, packages: Iterable[str], roots: Iterable[str]) -> bool:
+    """Tell whether a name can be in a registry.
+
+    Args:
+        name: The name, without scope.
+        packages: Packages that may register it. A name that none of their files defines or quotes is not theirs.
+        roots: mmengine's root registries; what was registered in them already, as by the config itself, is known.
+    """
+    return any(name in names for names in registered(roots)) or any(
+        name in _words(file.parent) for package in packages if (file := module_file(package)) is not None
+    )
+
+
+def registered(roots: Iterable[str]) -> Iterator[Any]:
+    """Yield the names that are registered by now in mmengine's roots and their children; imports nothing."""
+    registry = sys.modules.get("mmengine.registry")
+    for root in (getattr(registry, name) for name in roots if registry is not None):
+        yield root.module_dict
+        yield from (child.module_dict for child in root.children.values() if hasattr(child, "module_dict"))
+
+
+_DEFINED = re.compile(r"""(?:\b(?:class|def)\s+(\w+))|(?:['"](\w+)['"])""")
+
+
+@lru_cache(maxsize=16)
+def _words(folder: Path) -> frozenset[str]:
+    """Return what a package's source files define as a class or function, or hold in quotes, as a registered name stands."""
+    # configs that a library brings along name types, and define none
+    texts = (one.read_text("utf-8", "ignore") for one in folder.rglob("*.py") if ".mim" not in one.parts)
+    return frozenset(one or other for text in texts for one, other in _DEFINED.findall(text))
+
 
 _AT_RUN_TIME = re.compile(r"\b(__getattr__|globals|setattr|exec|vars|modules\[|__dict__)")
 """Names by which a module gives itself others while it is imported; of such a module nothing can be said."""
