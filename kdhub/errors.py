@@ -81,7 +81,7 @@ class UsageError(KdhubError):
     def __str__(self) -> str:
         return str(self.args[0])
 
-    def advise(self, fix: str) -> None:
+    def replace_fix(self, fix: str) -> None:
         """Change what to do about it, for who knows more than the code that raised it."""
         self.fix = fix
         self.args = (self._line(),)

@@ -26,8 +26,8 @@ _NO_CONTENT = (TypeError, ValueError, AttributeError, NotImplementedError, Runti
 """What Python and its libraries raise for a value that cannot be pickled; a `RuntimeError` also if it is nested too deep."""
 
 
-def described(value: Any) -> Any:
-    """Write for JSON what it has no form for, as ``json.dumps(..., default=described)``.
+def json_fallback(value: Any) -> Any:
+    """Write for JSON what it has no form for, as ``json.dumps(..., default=json_fallback)``.
 
     Returns:
         The content of the value, in plain values without addresses:
@@ -40,10 +40,10 @@ def described(value: Any) -> Any:
         * a value that nothing can be kept of, such as an open file: text that never comes twice, so that it differs from
           everything. A warning names it.
     """
-    return _described(value, ())
+    return _content(value, ())
 
 
-def _described(value: Any, within: tuple[Any, ...]) -> Any:
+def _content(value: Any, within: tuple[Any, ...]) -> Any:
     """Describe a value, given the values that it is part of."""
     if isinstance(value, _PLAIN):
         return value
@@ -53,16 +53,16 @@ def _described(value: Any, within: tuple[Any, ...]) -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, within)
     if isinstance(value, (list, tuple)):
-        return [_described(entry, within) for entry in value]
+        return [_content(entry, within) for entry in value]
     if isinstance(value, (set, frozenset)):
         # a set comes in another order in each process
-        return [_name(type(value)), sorted((_described(entry, within) for entry in value), key=json.dumps)]
+        return [_name(type(value)), sorted((_content(entry, within) for entry in value), key=json.dumps)]
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return [str(value.dtype), *value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, np.ndarray | np.generic):
-        return _described(value.tolist(), within)
+        return _content(value.tolist(), within)
     if isinstance(value, torch.nn.Module):
         return [_name(type(value)), _ADDRESS.sub("", repr(value))]
     try:
@@ -80,8 +80,8 @@ def _described(value: Any, within: tuple[Any, ...]) -> Any:
 
 def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
     if all(isinstance(key, str) for key in value):
-        return {key: _described(entry, within) for key, entry in value.items()}
-    return [[_described(key, within), _described(entry, within)] for key, entry in value.items()]
+        return {key: _content(entry, within) for key, entry in value.items()}
+    return [[_content(key, within), _content(entry, within)] for key, entry in value.items()]
 
 
 def _tensor(value: torch.Tensor) -> Any:
@@ -98,9 +98,9 @@ def _object(value: Any, within: tuple[Any, ...]) -> Any:
         named = {name: value.__globals__.get(name) for name in value.__code__.co_names}
         read = {name: one for name, one in named.items() if isinstance(one, (*_PLAIN, list, tuple, Mapping, set))}
         parts = (value.__code__, value.__defaults__, value.__kwdefaults__, closed_over, read)
-        return [_name(value), *(_described(part, within) for part in parts)]
+        return [_name(value), *(_content(part, within) for part in parts)]
     if isinstance(value, types.CodeType):
-        return [value.co_code.hex(), list(value.co_names), _described(value.co_consts, within)]
+        return [value.co_code.hex(), list(value.co_names), _content(value.co_consts, within)]
     if isinstance(value, type):
         return _name(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -115,7 +115,7 @@ def _object(value: Any, within: tuple[Any, ...]) -> Any:
     function, arguments, state, entries, items = (*kept, None, None, None)[:5]
     return [
         _name(type(value)),
-        *(_described(part, within) for part in (function, arguments, state, _all(entries), _all(items))),
+        *(_content(part, within) for part in (function, arguments, state, _all(entries), _all(items))),
     ]
 
 

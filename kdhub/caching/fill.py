@@ -42,7 +42,7 @@ from kdhub.engine.report.commands import cache_command
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.replay import require_replayable, spread_indices
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.workdir.lock import Words, folder_lock
+from kdhub.engine.workdir.lock import LockMessages, folder_lock
 from kdhub.errors import ToldElsewhereError, UsageError, placed
 from kdhub.files import storage_error
 from kdhub.rng import preserved_randomness
@@ -68,7 +68,7 @@ _PROBED = 8
 _PATIENCE = timedelta(days=2)
 """How long processes wait for each other: the main process checks and merges a large store while the others wait."""
 
-_STORE = Words("another `kdhub cache` is filling this store", "wait for it or stop it", WRITE_FIX)
+_STORE = LockMessages("another `kdhub cache` is filling this store", "wait for it or stop it", WRITE_FIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):
             raise other_store_error(folder, shortcomings)
-        wanted = manifest if present is None else manifest.widened(present)
+        wanted = manifest if present is None else manifest.with_taps_of(present)
         StoreWriter.open(folder, wanted)
         return wanted, lines
 

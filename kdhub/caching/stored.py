@@ -205,7 +205,7 @@ class StoredTeacher:
             UsageError: If there is no store.
         """
         manifest = self.reader.manifest
-        return f"{manifest.teacher}.store-{manifest.identity}"
+        return f"{manifest.teacher}.store-{manifest.fingerprint}"
 
     def to(self, device: torch.device) -> None:
         """Answer on this device."""

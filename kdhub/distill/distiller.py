@@ -172,17 +172,17 @@ class Distiller(BaseModel):
         return [module for module in self.objectives.values() if isinstance(module, Objective)]
 
     def _distil(self, objectives: Sequence[Objective], batch: Any, step: int) -> dict[str, Tensor]:
-        heard = [o for o in objectives if self.guards.silent_tap or _all_fired(o.taps())]
+        active = [o for o in objectives if self.guards.silent_tap or _all_fired(o.taps())]
         fields = BatchFields(batch)
-        raw = {o.name: o.gather(fields) for o in heard}
+        raw = {o.name: o.gather(fields) for o in active}
         adapted = (
-            {o.name: o.adapt(raw[o.name]) for o in heard} if self._shapes_checked else self._first_adapt(heard, raw)
+            {o.name: o.adapt(raw[o.name]) for o in active} if self._shapes_checked else self._first_adapt(active, raw)
         )
         terms: dict[str, Tensor] = {}
         owners: dict[str, Objective] = {}
         weights: dict[str, float] = {}
         pulls: dict[str, Tensor] = {}
-        for objective in heard:
+        for objective in active:
             own = objective(adapted[objective.name], step)
             _merge(terms, own)
             owners |= dict.fromkeys(own, objective)

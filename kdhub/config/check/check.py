@@ -87,7 +87,8 @@ class _Walk:
             owner: Kind of the component that it is an argument of.
         """
         if wanted := _wanted(value, spot.place):
-            self._report.error(path, **wanted, got=repr(value)[:80])
+            message, expected = wanted
+            self._report.error(path, message, expected=expected, got=repr(value)[:80])
         elif isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 self.visit(item, f"{path}.{index}", spot.item(), owner)
@@ -110,17 +111,17 @@ class _Walk:
                     self.visit(child, f"{path}.{key}", inside.child(str(key)), kind)
 
 
-def _wanted(value: Any, place: Place) -> dict[str, str] | None:
-    """Return what is wrong with a value whose kind, a dict, a list or a plain value, has no place here."""
+def _wanted(value: Any, place: Place) -> tuple[str, str] | None:
+    """Return what is wrong with a value whose kind, a dict, a list or a plain value, has no place here, and what is expected."""
     if not isinstance(value, Mapping | list | tuple | str | int | float):
         return None
     if place.plain:
         fitting = any(fits(value, name) for name in plain_types(place.plain))
-        return None if fitting else {"message": "a value of another type", "expected": place.plain}
+        return None if fitting else ("a value of another type", place.plain)
     if not (place.known or place.keys) or isinstance(value, Mapping):
         return None
     if isinstance(value, list | tuple):
-        return None if place.many else {"message": "a list stands where one dict belongs", "expected": "a dict"}
+        return None if place.many else ("a list stands where one dict belongs", "a dict")
     if place.scalar:
         return None
-    return {"message": "not a component", "expected": "a dict with 'type'" if place.typed or place.kinds else "a dict"}
+    return "not a component", "a dict with 'type'" if place.typed or place.kinds else "a dict"

@@ -57,7 +57,7 @@ def told_faults(again: Callable[[], str]) -> Iterator[None]:
         ) from error
     except (UsageError, PluginError) as error:
         if isinstance(error.__cause__, (RuntimeError, MemoryError)):  # raised inside a loss or adapter, which is blamed
-            told = _explain_in_peace(error.__cause__, again())
+            told = _explain_first(error.__cause__, again())
             if told is not None:
                 raise told from error
         if isinstance(error, UsageError) and FROM_WORKER.match(error.what):
@@ -65,13 +65,13 @@ def told_faults(again: Callable[[], str]) -> Iterator[None]:
             raise UsageError(error.what.strip().splitlines()[-1].partition(": ")[2]) from error
         raise
     except (RuntimeError, MemoryError, OSError, EOFError, pickle.UnpicklingError) as error:
-        told = _explain_in_peace(error, again())
+        told = _explain_first(error, again())
         if told is None:
             raise
         raise told from error
 
 
-def _explain_in_peace(error: BaseException, again: str) -> UsageError | None:
+def _explain_first(error: BaseException, again: str) -> UsageError | None:
     try:
         return explain(error, again)
     except RuntimeError as late:  # torch's signal handler tells of a dead worker wherever we are, once for each

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapperDict
 
 from kdhub.distill.distiller import Distiller
-from kdhub.distill.knowledge import same_weights, weights_digest
+from kdhub.distill.knowledge import same_weights, weights_fingerprint
 from kdhub.distill.teachers import CONFIG_MARKER
 from kdhub.engine.models import student_of, teachers_of, unwrapped
 from kdhub.engine.resume.saving import metainfo_of
@@ -91,8 +91,8 @@ def _warn_of_twins(runner: Any) -> None:
         live = getattr(teacher, "model", None)
         if live is not None:
             equal = same_weights(student, live)
-        else:  # a stored one, whose fingerprint holds the digest of its weights
-            equal = f"weights-{weights_digest(student)[:16]}{CONFIG_MARKER}" in teacher.fingerprint()
+        else:  # a stored one, whose fingerprint holds that of its weights
+            equal = f"weights-{weights_fingerprint(student)[:16]}{CONFIG_MARKER}" in teacher.fingerprint()
         if equal:
             runner.logger.warning(
                 f"teacher {name!r} has the same weights as the student: the student learns from it only where the two see"

@@ -61,7 +61,7 @@ def naming_cache_command(cfg: Any) -> Iterator[None]:
         yield
     except UsageError as error:
         if _CACHE in (error.fix or ""):
-            error.advise(str(error.fix).replace(_CACHE, cache_command(cfg)))
+            error.replace_fix(str(error.fix).replace(_CACHE, cache_command(cfg)))
         raise
 
 

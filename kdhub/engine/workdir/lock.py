@@ -33,7 +33,7 @@ _held: set[int] = set()
 
 
 @dataclass(frozen=True)
-class Words:
+class LockMessages:
     """How a lock speaks of what it guards.
 
     Attributes:
@@ -47,18 +47,20 @@ class Words:
     write: str | None = None
 
 
-WORK_DIR = Words("another run is at work in this work_dir", "wait for it or stop it, or choose another --work-dir")
+WORK_DIR = LockMessages(
+    "another run is at work in this work_dir", "wait for it or stop it, or choose another --work-dir"
+)
 
 
 @contextmanager
-def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
+def folder_lock(folder: Path, messages: LockMessages = WORK_DIR) -> Iterator[str | None]:
     """Keep other processes out of a folder for the length of the block.
 
     The operating system drops the lock with the process, however that ends, so none is ever left over; the file stays.
 
     Args:
         folder: A folder that exists.
-        words: For the errors.
+        messages: For the errors.
 
     Yields:
         A warning if the file system cannot lock, as some network file systems; then nothing is guarded.
@@ -71,11 +73,11 @@ def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
         # not "w": that would empty what the holder wrote about itself
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise storage_error(path, error, words.write) from error
+        raise storage_error(path, error, messages.write) from error
     try:
-        warning = _lock(descriptor, path, words)
+        warning = _lock(descriptor, path, messages)
         _held.add(descriptor)
-        _introduce(descriptor, path, words)
+        _introduce(descriptor, path, messages)
         yield warning
     finally:
         if descriptor in _held:
@@ -85,7 +87,7 @@ def folder_lock(folder: Path, words: Words = WORK_DIR) -> Iterator[str | None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path, words: Words) -> str | None:
+def _lock(descriptor: int, path: Path, messages: LockMessages) -> str | None:
     if fcntl is None:
         return f"this system cannot lock {path}: see to it yourself that no second process uses this folder"
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -97,21 +99,23 @@ def _lock(descriptor: int, path: Path, words: Words) -> str | None:
                 time.sleep(0.05)
                 continue
             if error.errno in _TAKEN:
-                raise UsageError(words.taken, where=str(path.parent), got=_holder(path), fix=words.wait) from error
+                raise UsageError(
+                    messages.taken, where=str(path.parent), got=_holder(path), fix=messages.wait
+                ) from error
             if error.errno in _UNSUPPORTED:
                 return f"{path.parent} cannot be locked ({error.strerror}): see to it that no second process uses it"
-            raise storage_error(path, error, words.write) from error
+            raise storage_error(path, error, messages.write) from error
         return None
 
 
-def _introduce(descriptor: int, path: Path, words: Words) -> None:
+def _introduce(descriptor: int, path: Path, messages: LockMessages) -> None:
     about = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
     try:
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, about.encode())  # Windows has no pwrite
     except OSError as error:
-        raise storage_error(path, error, words.write) from error
+        raise storage_error(path, error, messages.write) from error
 
 
 def _holder(path: Path) -> str:
