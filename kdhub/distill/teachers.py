@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.config.standing import scoped
-from kdhub.distill.arguments import require_choice, require_number
+from kdhub.distill.arguments import choice, number, require
 from kdhub.distill.knowledge import drawn_at_random, weights_fingerprint
 from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
@@ -103,9 +103,9 @@ class ModelTeacher:
         max_error: float = 0.02,
         own_weights: bool = False,
     ) -> None:
-        require_choice("ModelTeacher", "batch", batch, ("raw", "student"))
-        require_choice("ModelTeacher", "precision", precision, PRECISIONS)
-        require_number("ModelTeacher", "max_error", max_error, above=0)
+        require("ModelTeacher", choice(("raw", "student")), batch=batch)
+        require("ModelTeacher", choice(PRECISIONS), precision=precision)
+        require("ModelTeacher", number(above=0), max_error=max_error)
         if own_weights and checkpoint is not None:
             raise UsageError(
                 "ModelTeacher: weights of its own and a checkpoint",
