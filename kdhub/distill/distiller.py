@@ -24,7 +24,6 @@ from kdhub.distill.preprocess import DistillPreprocessor
 from kdhub.distill.proof import held_at_zero, prove, prove_shape_only
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.shape_probe import mismatches, require_all_samples, require_matching
-from kdhub.distill.split import split_warning
 from kdhub.distill.student_losses import require_mode, run_student, summed_losses
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import Teacher
@@ -251,10 +250,6 @@ class Distiller(BaseModel):
             theirs = self._teachers[name].class_names
             if theirs is not None:
                 check_class_names(classes, theirs, name)
-
-    def split_warning(self, accumulated: int, processes: int) -> str | None:
-        """Say what `kdhub.distill.split.split_warning` says of the objectives."""
-        return split_warning(self._objectives(), accumulated, processes)
 
     def guard_state(self) -> dict[str, Any]:
         """Return what guards and taps remember of earlier steps, for a checkpoint."""

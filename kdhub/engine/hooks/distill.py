@@ -10,8 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapperDict
 
-from kdhub.distill.distiller import Distiller
 from kdhub.distill.knowledge import same_weights, weights_fingerprint
+from kdhub.distill.split import split_warning
 from kdhub.distill.teachers import CONFIG_MARKER
 from kdhub.engine.models import student_of, teachers_of, unwrapped
 from kdhub.engine.resume.saving import metainfo_of
@@ -39,7 +39,7 @@ class DistillHook(Hook):
         _require_one_optimizer(runner)
         model = unwrapped(runner.model)
         accumulated = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
-        if isinstance(model, Distiller) and (warning := model.split_warning(accumulated, get_world_size())):
+        if warning := split_warning(model, accumulated, get_world_size()):
             runner.logger.warning(warning)
         _warn_of_twins(runner)
         position = getattr(model, "position", None)

@@ -90,6 +90,11 @@ class SentenceEncoder(BaseModel):
         self.task_loss = task_loss
         self.gather = gather
 
+    @property
+    def depends_on_split(self) -> str:
+        """Say whether the own loss compares each query with the documents of the batch, for a run's warning."""
+        return "samples" if self.task_loss else ""
+
     def forward(
         self,
         inputs: dict[str, dict[str, Any]],
