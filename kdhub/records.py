@@ -55,14 +55,12 @@ class PluginInfo:
         summary: One line for `kdhub plugins list`.
         api_level: The `API_LEVEL` that the plugin was written against.
         tasks: Short task names, such as ``retrieval-dense``.
-        paper: Paper that the plugin reproduces, if it is one.
         extras: Extra of the distribution to the import names that it provides, for the message when one is missing.
     """
 
     summary: str
     api_level: int
     tasks: tuple[str, ...] = ()
-    paper: str = ""
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -76,19 +74,21 @@ class Component:
 
     Attributes:
         kind: One of `KINDS`.
-        name: Name within the plugin's scope.
         target: Where it is, as ``"package.module:attribute"``; the module must lie inside the plugin's package.
         summary: One line for `kdhub list`.
+        name: Name within the plugin's scope; by default that of the target's attribute.
         paper: Where it comes from, as a person would cite it.
     """
 
     kind: str
-    name: str
     target: str
     summary: str
+    name: str = ""
     paper: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.target.rpartition(":")[2])
         label = f"{type(self).__name__} {self.name!r}"
         _require(self.kind in KINDS, f"{label}: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
         _require(bool(_NAME.fullmatch(self.name)), f"{label}: a name must be a plain identifier, got {self.name!r}")
