@@ -24,7 +24,7 @@ COMMAND = """
 """
 FILES = {
     "losses.py": "from kdacme.maths import half\nclass ToyLoss: pass\nfrom kdacme.made import *\n",
-    "made.py": "",
+    "made.py": "globals()['AnyName'] = object\n",
     "maths.py": "import math\ndef half(x): return x / 2\ntry:\n    import absent_and_optional\nexcept ImportError: pass\n",
     "plain.py": "class ToyLoss: pass\n",
     "far.py": "from . import middle\nclass Toy: pass\n",
@@ -32,6 +32,7 @@ FILES = {
     "inner.py": "from absent_library.deep import thing\n",
     "quick.py": "import quick_library\nclass Toy: pass\n",
     "slip.py": "from kdacme.math import half\nclass Toy: pass\n",
+    "bad.py": "class Toy\n",
     "lazy.py": "def __getattr__(name): return object\n",
     "configs/small.py": "",
 }
@@ -88,9 +89,14 @@ def test_the_check_tells_of_a_target_that_a_config_uses(install_plugin, load_fak
     assert "kdacme.Toy: kdacme.inner imports 'absent_library.deep', which is not there" in line
 
 
-@pytest.mark.parametrize("target", ["kdacme.losses:AnyName", "kdacme.plain:ToyLoss", "kdacme.lazy:Toy"])
+@pytest.mark.parametrize(
+    "target", ["kdacme.losses:AnyName", "kdacme.plain:ToyLoss", "kdacme.lazy:Toy", "kdacme.bad:Toy"]
+)
 def test_what_source_does_not_tell_is_taken_for_granted(told, target):
-    """A star import, a module's __getattr__ or an import in a try block must not make a sound plugin faulty."""
+    """A star import, a module's __getattr__ or an import in a try block must not make a sound plugin faulty.
+
+    Nor does a module with a syntax error "define no Toy": its author would look in the wrong place.
+    """
     assert told(PARTS.format(target=target)) == []
 
 

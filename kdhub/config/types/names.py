@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,8 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kdhub.config.types.source import parse
-from kdhub.plugins.modules import bound_names, module_file, origin
+from kdhub.plugins.modules import module_file, names_in
 
 ROOT_PACKAGES = ("mmengine", "mmcv")
 """Packages that register in mmengine's root registries, where a name without scope is looked up."""
@@ -47,39 +45,6 @@ def _words(folder: Path) -> frozenset[str]:
     # configs that a library brings along name types, and define none
     texts = (one.read_text("utf-8", "ignore") for one in folder.rglob("*.py") if ".mim" not in one.parts)
     return frozenset(one or other for text in texts for one, other in _DEFINED.findall(text))
-
-
-_AT_RUN_TIME = re.compile(r"\b(__getattr__|globals|setattr|exec|vars|modules\[|__dict__)")
-"""Names by which a module gives itself others while it is imported; of such a module nothing can be said."""
-
-
-def names_in(module: str, seen: set[str] | None = None) -> set[str] | None:
-    """Return every name that a module may have, and more rather than less; ``None`` if its source does not tell.
-
-    Args:
-        module: Its dotted name.
-        seen: Modules that were read on the way here by ``import *``, or before.
-    """
-    seen = set() if seen is None else seen
-    seen.add(module)
-    file = module_file(module)
-    if file is None:
-        return None
-    text = file.read_text(encoding="utf-8", errors="ignore")
-    if _AT_RUN_TIME.search(text):
-        return None
-    tree = parse(file)
-    found = bound_names(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-            source = origin(module, file, node)
-            more = set() if source in seen else names_in(source, seen)
-            if more is None:
-                return None
-            found |= more
-    if file.name == "__init__.py":
-        found |= {entry.name.partition(".")[0] for entry in file.parent.iterdir()}
-    return found
 
 
 def missing_name(path: str) -> tuple[str, str, set[str]] | None:
