@@ -15,8 +15,7 @@ from kdhub.errors import PluginError, in_short
 from kdhub.plugins.calls import call_one
 from kdhub.plugins.manifest import ApiLevelError, ManifestError, check_hooks, read_manifest
 from kdhub.plugins.names import HEAVY
-from kdhub.plugins.one_off import make_importable
-from kdhub.plugins.scan import Found
+from kdhub.plugins.scan import Found, make_importable
 from kdhub.records import Command, Component, PluginInfo, Recipe, Source
 
 

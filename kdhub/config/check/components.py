@@ -11,8 +11,7 @@ from kdhub.config.default_hooks import without_type
 from kdhub.config.types.places import Place
 from kdhub.config.types.resolve import Resolved, Resolver
 from kdhub.config.types.signature import Signature, signature
-from kdhub.config.types.slips import slip_of
-from kdhub.errors import PluginError, UsageError, near_matches
+from kdhub.errors import PluginError, UsageError, near_matches, slip_of
 from kdhub.findings import Finding, Report
 from kdhub.plugins import Entry, PluginManager
 from kdhub.plugins.unknown import a_kind

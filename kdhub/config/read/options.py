@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kdhub.config.types.places import ROOT, TOP_LEVEL_KEYS, Spot
 from kdhub.config.types.resolve import SourceResolver
 from kdhub.config.types.signature import signature
-from kdhub.config.types.slips import slip_of
-from kdhub.errors import UsageError, near_matches
+from kdhub.errors import UsageError, near_matches, slip_of
 from kdhub.plugins import PluginManager
 
 if TYPE_CHECKING:
