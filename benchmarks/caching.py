@@ -37,9 +37,9 @@ from mmengine.registry import MODELS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from recipes import RECIPES, add_arguments, begin, load  # noqa: E402
 
+from kdhub.caching.data import TeacherData  # noqa: E402
+from kdhub.caching.source import TeacherSource  # noqa: E402
 from kdhub.distill.precision import relative_error  # noqa: E402
-from kdhub.engine.teacher_data import TeacherData  # noqa: E402
-from kdhub.engine.teacher_source import TeacherSource  # noqa: E402
 from kdhub.store import StoreReader, store_info  # noqa: E402
 
 PRECISIONS = {"float32": 0.0, "float16": 1e-3}

@@ -47,7 +47,7 @@ from kdhub.distill.precision import BATCHES  # noqa: E402
 from kdhub.distill.preprocess import SAMPLE_KEYS  # noqa: E402
 from kdhub.distill.taps import ModuleOutput  # noqa: E402
 from kdhub.distill.teachers import ModelTeacher, Teacher  # noqa: E402
-from kdhub.engine.sampling import SampleKey  # noqa: E402
+from kdhub.engine.resume.sampling import SampleKey  # noqa: E402
 
 Batch = dict[str, Any]
 

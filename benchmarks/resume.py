@@ -43,10 +43,10 @@ from torchvision.models import resnet18  # noqa: E402
 
 import kdhub  # noqa: E402
 from kdhub.checkpoint import read_checkpoint  # noqa: E402
-from kdhub.engine.integrity import Ledger  # noqa: E402
-from kdhub.engine.replay import same  # noqa: E402
-from kdhub.engine.resume import KEY  # noqa: E402
+from kdhub.engine.resume.replay import same  # noqa: E402
+from kdhub.engine.resume.state import KEY  # noqa: E402
 from kdhub.engine.runner import KdhubRunner  # noqa: E402
+from kdhub.engine.workdir.integrity import Ledger  # noqa: E402
 
 INTERVAL = 500
 """Iterations to a checkpoint."""

@@ -43,11 +43,11 @@ from mmengine.runner import Runner  # noqa: E402
 from ready import Clock, ReadyTeacher  # noqa: E402
 from recipes import add_arguments, begin, load, settle, with_store  # noqa: E402
 
+from kdhub.caching.fill import cache_teachers  # noqa: E402
+from kdhub.caching.opening import open_stores  # noqa: E402
 from kdhub.distill.distiller import Distiller  # noqa: E402
 from kdhub.distill.preprocess import SAMPLE_KEYS  # noqa: E402
-from kdhub.engine.caching import cache_teachers  # noqa: E402
-from kdhub.engine.sampling import keyed_loader, start  # noqa: E402
-from kdhub.engine.stores import open_stores  # noqa: E402
+from kdhub.engine.resume.sampling import keyed_loader, start  # noqa: E402
 from kdhub.store import StoreReader  # noqa: E402
 
 PRECISIONS = ("float32", "float16")

@@ -14,7 +14,7 @@ from kdhub.records import API_LEVEL, Command, Component, Diagnostic, LossSpec, P
 
 if TYPE_CHECKING:
     from kdhub.distill.distiller import Distiller
-    from kdhub.distill.teachers import ModelTeacher
+    from kdhub.distill.teachers import EMATeacher, ModelTeacher, Teacher
     from kdhub.models.accuracy import Accuracy
     from kdhub.models.torch_dataset import TorchDataset
     from kdhub.models.torch_model import TorchModel
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _ON_FIRST_USE = {
     "Accuracy": "kdhub.models.accuracy",
     "Distiller": "kdhub.distill.distiller",
+    "EMATeacher": "kdhub.distill.teachers",
     "ModelTeacher": "kdhub.distill.teachers",
+    "Teacher": "kdhub.distill.teachers",
     "TorchDataset": "kdhub.models.torch_dataset",
     "TorchModel": "kdhub.models.torch_model",
     "build": "kdhub.registry.build",
@@ -38,6 +40,7 @@ __all__ = [
     "Component",
     "Diagnostic",
     "Distiller",
+    "EMATeacher",
     "GuardError",
     "KdhubError",
     "LossSpec",
@@ -45,6 +48,7 @@ __all__ = [
     "PluginError",
     "PluginInfo",
     "Recipe",
+    "Teacher",
     "TorchDataset",
     "TorchModel",
     "UnknownComponentError",

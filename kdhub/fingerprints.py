@@ -23,7 +23,7 @@ _PLAIN = (str, int, float, bool, type(None))
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _NO_CONTENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, pickle.PickleError)
-"""What Python and its libraries raise for a value that cannot be pickled; a `RuntimeError` also if it is nested too deep."""
+"""What Python and its libraries raise for a value that cannot be pickled."""
 
 
 def json_fallback(value: Any) -> Any:
@@ -40,7 +40,10 @@ def json_fallback(value: Any) -> Any:
         * a value that nothing can be kept of, such as an open file: text that never comes twice, so that it differs from
           everything. A warning names it.
     """
-    return _content(value, ())
+    try:
+        return _content(value, ())
+    except RecursionError as error:
+        return _unlike_any(value, error)
 
 
 def _content(value: Any, within: tuple[Any, ...]) -> Any:
@@ -65,17 +68,22 @@ def _content(value: Any, within: tuple[Any, ...]) -> Any:
         return _content(value.tolist(), within)
     if isinstance(value, torch.nn.Module):
         return [_name(type(value)), _ADDRESS.sub("", repr(value))]
+    if isinstance(value, type) or (isinstance(value, _NAMED) and _can_be_imported(value)):
+        return _name(value)
     try:
-        if isinstance(value, torch.Tensor):
-            return _tensor(value)
-        return _object(value, within)
+        parts = _parts(value)
     except _NO_CONTENT as error:
-        print_log(
-            f"a {_name(type(value))} cannot be compared with that of another run, so it counts as another one ({error})",
-            "current",
-            logging.WARNING,
-        )
-        return f"{_name(type(value))} {uuid.uuid4()}"
+        return _unlike_any(value, error)
+    return [_content(part, within) for part in parts]
+
+
+def _unlike_any(value: Any, error: Exception) -> str:
+    print_log(
+        f"a {_name(type(value))} cannot be compared with that of another run, so it counts as another one ({error})",
+        "current",
+        logging.WARNING,
+    )
+    return f"{_name(type(value))} {uuid.uuid4()}"
 
 
 def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
@@ -84,25 +92,19 @@ def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
     return [[_content(key, within), _content(entry, within)] for key, entry in value.items()]
 
 
-def _tensor(value: torch.Tensor) -> Any:
-    plain = value.detach().cpu().to_dense().resolve_conj().resolve_neg()
-    data = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return [str(value.dtype), *value.shape, hashlib.sha256(data).hexdigest()]
-
-
-def _object(value: Any, within: tuple[Any, ...]) -> Any:
-    if isinstance(value, _NAMED) and _can_be_imported(value):
-        return _name(value)
+def _parts(value: Any) -> list[Any]:
+    """Return what counts of an object, itself still to be described."""
+    if isinstance(value, torch.Tensor):
+        plain = value.detach().cpu().to_dense().resolve_conj().resolve_neg()
+        data = plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return [str(value.dtype), *value.shape, hashlib.sha256(data).hexdigest()]
     if isinstance(value, types.FunctionType):
         closed_over = [cell.cell_contents for cell in value.__closure__ or ()]
         named = {name: value.__globals__.get(name) for name in value.__code__.co_names}
         read = {name: one for name, one in named.items() if isinstance(one, (*_PLAIN, list, tuple, Mapping, set))}
-        parts = (value.__code__, value.__defaults__, value.__kwdefaults__, closed_over, read)
-        return [_name(value), *(_content(part, within) for part in parts)]
+        return [_name(value), value.__code__, value.__defaults__, value.__kwdefaults__, closed_over, read]
     if isinstance(value, types.CodeType):
-        return [value.co_code.hex(), list(value.co_names), _content(value.co_consts, within)]
-    if isinstance(value, type):
-        return _name(value)
+        return [value.co_code.hex(), value.co_names, value.co_consts]
     if isinstance(value, (bytes, bytearray, memoryview)):
         return [_name(type(value)), bytes(value).hex()]
     own = getattr(value, "fingerprint", None)
@@ -113,10 +115,7 @@ def _object(value: Any, within: tuple[Any, ...]) -> Any:
     if isinstance(kept, str):  # the name of something global
         return [_name(type(value)), kept]
     function, arguments, state, entries, items = (*kept, None, None, None)[:5]
-    return [
-        _name(type(value)),
-        *(_content(part, within) for part in (function, arguments, state, _all(entries), _all(items))),
-    ]
+    return [_name(type(value)), function, arguments, state, _all(entries), _all(items)]
 
 
 def _all(entries: Iterable[Any] | None) -> list[Any] | None:

@@ -31,12 +31,18 @@ def _offer(*rows: tuple[str, str, str]) -> Iterator[Component]:
 @hookimpl
 def kdhub_teacher_hooks() -> Iterable[Component]:
     """Offer the taps and the teachers, live and stored."""
-    return _offer(
+    yield from _offer(
         ("tap", "distill.taps.module:ModuleOutput", "What a module returns"),
         ("tap", "distill.taps.module:ModuleInput", "What a module is given"),
         ("tap", "distill.taps.method:MethodOutput", "What a method of a module returns"),
         ("teacher", "distill.teachers:ModelTeacher", "Any registered model, frozen and run beside the student"),
         ("teacher", "caching.stored:StoredTeacher", "A teacher whose answers `kdhub cache` wrote to disk"),
+    )
+    yield Component(
+        kind="teacher",
+        target="kdhub.distill.teachers:EMATeacher",
+        summary="The student's own weights, averaged over the steps (mean teacher)",
+        paper="Tarvainen and Valpola, NeurIPS 2017, arXiv 1703.01780",
     )
 
 
@@ -48,6 +54,7 @@ def kdhub_adapters() -> Iterable[Component]:
         ("adapter", "distill.adapters:Conv1x1", "Projects the channels of a feature map to the teacher's"),
         ("adapter", "distill.adapters:SpatialResize", "Resizes a feature map to the teacher's height and width"),
         ("adapter", "distill.adapters:TokenPool", "Pools a sequence of tokens to the teacher's length"),
+        ("adapter", "distill.levels:EachLevel", "Adapts each level of a feature pyramid by adapters of its own"),
     )
 
 

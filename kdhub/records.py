@@ -31,6 +31,10 @@ KINDS = (
     "collate",
     "runner_hook",
     "index",
+    "transform",
+    "sampler",
+    "constructor",
+    "job",
 )
 """Every kind of component; `kdhub.registry.roots` maps each to one of mmengine's root registries."""
 

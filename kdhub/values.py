@@ -1,4 +1,4 @@
-"""Nested values as models give them: tensors inside tuples, lists, dicts and mmengine data elements."""
+"""Values as models give them: trees of tuples, lists, mappings and registered nodes whose leaves are tensors."""
 
 from __future__ import annotations
 
@@ -6,13 +6,54 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from kdhub.errors import UsageError, near_matches
 
+_NODES: dict[type, tuple[Callable[[Any], Mapping[str, Any]], Callable[[Any, Mapping[str, Any]], Any]]] = {}
 
-def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply ``function`` to every tensor in nested tuples, lists and mappings; anything else is passed through."""
+
+def register_node(
+    type_: type, fields: Callable[[Any], Mapping[str, Any]], rebuild: Callable[[Any, Mapping[str, Any]], Any]
+) -> None:
+    """Make values of a type, and of types derived from it, part of the trees that taps read.
+
+    mmengine's data elements (`InstanceData` and its kin) are registered; a library's own output class is registered by its
+    plugin. Tuples, named tuples, lists and mappings need no registration, and neither do outputs derived from a mapping.
+
+    Args:
+        type_: The class.
+        fields: From a value to what it holds, by name.
+        rebuild: From a value and new fields of the same names to a value of the same class.
+    """
+    _NODES[type_] = (fields, rebuild)
+
+
+def children(value: Any) -> Mapping[str, Any] | None:
+    """Return what a node of a tree holds, by name or index; ``None`` for a leaf."""
+    if isinstance(value, Mapping):
+        return {str(key): item for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return {str(index): item for index, item in enumerate(value)}
+    node = _node(value)
+    return node[0](value) if node is not None else None
+
+
+def _node(value: Any) -> tuple[Callable[[Any], Mapping[str, Any]], Callable[[Any, Mapping[str, Any]], Any]] | None:
+    return next((_NODES[base] for base in type(value).__mro__ if base in _NODES), None)
+
+
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """Apply ``function`` to every tensor of a tree; any other leaf is passed through.
+
+    Args:
+        function: From a tensor to what takes its place.
+        value: Nested tuples, lists, mappings and registered nodes.
+
+    Returns:
+        A tree of the same form; mappings become plain dicts.
+    """
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
@@ -21,19 +62,19 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return type(value)(*(map_tensors(function, item) for item in value))
     if isinstance(value, list | tuple):
         return type(value)(map_tensors(function, item) for item in value)
+    if node := _node(value):
+        fields, rebuild = node
+        return rebuild(value, {name: map_tensors(function, item) for name, item in fields(value).items()})
     return value
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Yield every tensor in nested tuples, lists and mappings."""
+    """Yield every tensor of a tree, in its order."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
+        return
+    for item in (children(value) or {}).values():
+        yield from tensors_in(item)
 
 
 def to_float32(value: Any) -> Any:
@@ -83,4 +124,16 @@ def describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         shown = ", ".join(describe(entry) for entry in value[:4]) + (", ..." if len(value) > 4 else "")
         return f"{type(value).__name__}[{len(value)}]({shown})"
+    if (fields := children(value)) is not None:
+        return f"{type(value).__name__}({', '.join(f'{key}={describe(entry)}' for key, entry in fields.items())})"
     return type(value).__name__
+
+
+def _with_fields(element: BaseDataElement, fields: Mapping[str, Any]) -> BaseDataElement:
+    rebuilt = type(element)(metainfo=element.metainfo)
+    for name, value in fields.items():
+        setattr(rebuilt, name, value)
+    return rebuilt
+
+
+register_node(BaseDataElement, lambda element: dict(element.items()), _with_fields)

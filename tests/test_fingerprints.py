@@ -162,6 +162,34 @@ def test_what_has_no_content_differs_from_everything(make, monkeypatch):
     assert len(said) == 2
 
 
+def nested(depth):
+    thing = Thing()
+    for _ in range(depth):
+        thing = Thing(thing)
+    return thing
+
+
+def test_what_is_nested_too_deep_differs_from_everything(monkeypatch):
+    """Python cannot walk through it: the run ended in a traceback of a thousand lines, or two of them counted as one."""
+    said = []
+    monkeypatch.setattr("kdhub.fingerprints.print_log", lambda text, *_: said.append(text))
+    value = nested(2000)
+    assert json_fallback(value) != json_fallback(value)
+    assert len(said) == 2
+    assert "Thing cannot be compared with that of another run" in said[0]
+
+
+def test_a_mistake_of_our_own_is_not_taken_for_a_value_without_content(monkeypatch):
+    """A bug of kdhub made each fingerprint differ from itself, with a warning about the user's value; no store ever fitted."""
+
+    def broken(value, within):
+        raise AttributeError("a bug of kdhub")
+
+    monkeypatch.setattr("kdhub.fingerprints._mapping", broken)
+    with pytest.raises(AttributeError, match="a bug of kdhub"):
+        json_fallback(Thing(1))
+
+
 def test_plain_values_keep_their_fingerprint():
     """Stores and work_dirs of an older kdhub would be refused, with nothing changed in their configs."""
     assert (

@@ -26,14 +26,27 @@ _FILE = re.compile(r"```python\n# (\w+\.py)\n(.*?)```", re.DOTALL)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Write the files of all pages, and stand among them as a user does."""
-    for page in PAGES.glob("distil-a-*-model.md"):
+    for page in (*PAGES.glob("distil-a-*-model.md"), PAGES / "write-a-teacher.md"):
         for name, text in _FILE.findall(page.read_text(encoding="utf-8")):
             (tmp_path / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name in ("digits", "lines"):
+    for name in ("digits", "lines", "forest"):
         sys.modules.pop(name, None)
+
+
+def test_the_teacher_of_the_page_teaches(folder):
+    """An author begins with this page; a teacher that does not run on it would be the last one written."""
+    if find_spec("sklearn") is None and not os.environ.get("CI"):
+        pytest.skip("scikit-learn is not installed")
+    lines = (folder / "forest.py").read_text(encoding="utf-8").strip().splitlines()
+    assert len(lines) < 30
+    runpy.run_path("test_forest.py")["test_forest"]()
+    cfg = load_config("forest_student.py", FEW)
+    report = check_config(cfg, kdhub.init())
+    assert not report.findings, [finding.line() for finding in report.findings]
+    assert "top1" in train(cfg).metrics
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ optimizer, schedules and evaluations, and the values of the store. One line of e
 Nothing that was acknowledged may be lost or computed again. Prints a tally; ends with 1 if a round failed.
 
 Examples:
-    python tools/under_fire.py
+    python tools/under_fire.py 100
     python tools/under_fire.py 20 --only killed_while_saving flipped_byte_in_store
     python tools/under_fire.py 60 --of store --seed 3
     python tools/under_fire.py 1 --only full_disk --seed 7 --keep fire
@@ -45,7 +45,7 @@ def main() -> int:
         references = References(folder.absolute())
         tally = {name: Counter[str]() for name in chosen}
         problems = []
-        for number in range(args.rounds):
+        for number in range(args.rounds or len(chosen)):
             chance = random.Random(f"{args.seed}-{number}")
             name = chosen[number % len(chosen)]
             outcome, problem = play(name, chance, references, folder.absolute() / f"round-{number}")
@@ -100,7 +100,7 @@ def _print(tally: dict[str, Counter[str]]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rounds", type=int, nargs="?", default=100, help="how many (default 100)")
+    parser.add_argument("rounds", type=int, nargs="?", help="how many (default: as many as there are faults)")
     parser.add_argument("--only", nargs="+", choices=list(FAULTS), metavar="FAULT", help=f"of: {', '.join(FAULTS)}")
     kinds = sorted({fault.kind.name for fault in FAULTS.values()})
     parser.add_argument("--of", choices=kinds, help="only faults of this kind (default: all)")

@@ -29,7 +29,6 @@ from kdhub.caching.stored import StoredTeacher
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.agreement import agreed
 from kdhub.config.standing import model_as_trained
-from kdhub.distill.distiller import Distiller
 from kdhub.distill.teachers import Teacher
 from kdhub.engine.defaults import require_parts
 from kdhub.engine.distributed import decided_by_main_process, process_group
@@ -37,7 +36,7 @@ from kdhub.engine.faults.building import told_building
 from kdhub.engine.faults.processes import told_faults
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
-from kdhub.engine.models import described_model
+from kdhub.engine.models import Distilling, described_model
 from kdhub.engine.report.commands import cache_command
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.replay import require_replayable, spread_indices
@@ -160,7 +159,7 @@ def _require_folders(stored: Mapping[str, StoredTeacher]) -> None:
 
 def _fill(
     cfg: Any,
-    model: Distiller,
+    model: Distilling,
     name: str,
     stored: StoredTeacher,
     loader: DataLoader[Any],

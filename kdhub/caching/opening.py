@@ -16,7 +16,7 @@ from kdhub.caching.data import TeacherData, require_keys
 from kdhub.caching.source import TeacherSource, require_allowed, stored_teachers, worst_difference
 from kdhub.caching.stored import StoredTeacher
 from kdhub.checkpoint.agreement import agreed
-from kdhub.distill.distiller import Distiller
+from kdhub.engine.models import Distilling, distilling
 from kdhub.engine.report.commands import cache_command
 from kdhub.engine.resume.comparison import same
 from kdhub.engine.resume.sampling import Replay
@@ -42,20 +42,20 @@ def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any
             the live teacher answers otherwise; or if two stores want different augmentations.
         DamagedStoreError: If a store is damaged.
     """
-    stored = stored_teachers(model)
-    if not stored or not isinstance(model, Distiller):
+    stored, own = stored_teachers(model), distilling(model)
+    if not stored or own is None:
         return None
 
     def open_all() -> Replay:
         require_keys(loader)
         for name, teacher in stored.items():
-            _open(model, name, teacher, cfg, loader)
+            _open(own, name, teacher, cfg, loader)
         return _replay(stored, cfg)
 
     return agreed(open_all)
 
 
-def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> None:
+def _open(model: Distilling, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> None:
     require_allowed(model, name, stored)
     manifest = stored.reader.manifest
     data = TeacherData.of(stored, cfg, loader.dataset)
@@ -84,7 +84,7 @@ def _open(model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, 
 
 
 def _require_fitting(
-    model: Distiller, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], data: TeacherData
+    model: Distilling, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], data: TeacherData
 ) -> None:
     manifest = stored.reader.manifest
     live = stored.live
@@ -111,7 +111,7 @@ def _require_fitting(
         )
 
 
-def _verify(model: Distiller, name: str, stored: StoredTeacher, data: TeacherData, loader: DataLoader[Any]) -> None:
+def _verify(model: Distilling, name: str, stored: StoredTeacher, data: TeacherData, loader: DataLoader[Any]) -> None:
     """Compare random entries with what the live teacher answers now."""
     manifest: Manifest = stored.reader.manifest
     if not stored.verify or stored.live is None:

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from kdhub.caching.data import TeacherData
 from kdhub.caching.stored import StoredTeacher
 from kdhub.config.objectives import unaugmented_problem
-from kdhub.distill.distiller import Distiller
 from kdhub.distill.preprocess import SAMPLE_KEYS
 from kdhub.distill.taps import Tap, resolved
 from kdhub.distill.teachers import Teacher
+from kdhub.engine.models import Distilling, teachers_of
 from kdhub.engine.resume.sampling import KeyedCollate, KeyedDataset, SampleKey
 from kdhub.errors import UsageError
 from kdhub.rng import draws_nothing
@@ -26,9 +26,7 @@ from kdhub.values import map_tensors
 
 def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
     """Return the stored teachers of a distiller by name; any other model has none."""
-    if not isinstance(model, Distiller):
-        return {}
-    return {name: one for name, one in model.teachers.items() if isinstance(one, StoredTeacher)}
+    return {name: one for name, one in teachers_of(model).items() if isinstance(one, StoredTeacher)}
 
 
 _BATCH = 8
@@ -48,7 +46,7 @@ class TeacherSource:
         seed: Seed of the augmentations.
     """
 
-    model: Distiller
+    model: Distilling
     teacher: Teacher
     taps: Mapping[str, Tap]
     data: TeacherData
@@ -57,7 +55,7 @@ class TeacherSource:
 
     @classmethod
     def of(
-        cls, model: Distiller, name: str, teacher: Teacher, data: TeacherData, loader: DataLoader[Any], seed: int
+        cls, model: Distilling, name: str, teacher: Teacher, data: TeacherData, loader: DataLoader[Any], seed: int
     ) -> TeacherSource:
         """Take the taps that the objectives read of a teacher, and find them on the live one.
 
@@ -137,7 +135,7 @@ class TeacherSource:
         self.model.student.data_preprocessor.to(device)
 
 
-def require_allowed(model: Distiller, name: str, stored: StoredTeacher) -> None:
+def require_allowed(model: Distilling, name: str, stored: StoredTeacher) -> None:
     """See that the losses bear how their teacher's samples were augmented.
 
     Raises:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import torch
 from mmengine.logging import print_log
-from torch import nn
 
 from kdhub.distill.arguments import integer, number, optional, require
 from kdhub.distill.taps import Tap
@@ -35,7 +34,7 @@ class _Key(Protocol):
     def __int__(self) -> int: ...
 
 
-class StoredTeacher:
+class StoredTeacher(Teacher):
     """A teacher that answers from a store, and never with the value of another sample, augmentation, tap or teacher.
 
     One config serves both commands: ``kdhub cache CONFIG`` runs the live teacher once over the training data and fills
@@ -91,7 +90,6 @@ class StoredTeacher:
         for form in precision.values() if isinstance(precision, Mapping) else (precision,):
             Precision.parse(form, "StoredTeacher.precision")
         _require_repeatable(teacher)
-        self.model: nn.Module | None = None
         self.store = Path(store).expanduser()
         self.draws = draws
         self.unaugmented = unaugmented
@@ -162,10 +160,6 @@ class StoredTeacher:
                 )
         return {name: self._precision.get(name, "float32") for name in names}
 
-    def preprocess(self, raw: Sequence[_Key] | None, training: bool) -> Sequence[_Key] | None:
-        """Return the keys as they are."""
-        return raw
-
     def values(self, batch: Sequence[_Key] | None, taps: Sequence[Tap], *, check_mode: bool) -> None:
         """Look up what the live teacher answered for these samples in these augmentations.
 
@@ -209,10 +203,6 @@ class StoredTeacher:
     def to(self, device: torch.device) -> None:
         """Answer on this device."""
         self.device = device
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> StoredTeacher:
-        """Stay one object, as a live teacher does."""
-        return self
 
 
 def _require_changes(unaugmented: Any, draws: int | None) -> None:
@@ -275,6 +265,9 @@ def _build_live(teacher: Mapping[str, Any] | None) -> Teacher | None:
         print_log(f"the live teacher's checkpoint {checkpoint} is not here", "current")
         return None
     live: Teacher = build("teacher", teacher)
-    if live.batch == "keys":
-        raise UsageError("a stored teacher inside of a stored teacher", expected="the config of a live one")
+    if live.batch in ("keys", "after_student"):
+        raise UsageError(
+            f"{type(live).__name__} cannot be stored: its answers do not depend on the sample alone",
+            expected="the config of a live teacher that reads the batch",
+        )
     return live

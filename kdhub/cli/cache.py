@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from kdhub.cli.configs import LAUNCHERS, add_overrides, is_main_process, print_findings, warn_of_plugins
 from kdhub.cli.output import print_json
 from kdhub.cli.parser import add_json
+from kdhub.config.read.predecessors import located
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import Switches
 from kdhub.plugins.switches import typed_switches
@@ -91,7 +92,7 @@ def _fill(args: argparse.Namespace, switches: Switches) -> int:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     from kdhub.caching.fill import cache_teachers
 
-    results = cache_teachers(cfg, launcher=args.launcher)
+    results = cache_teachers(located(cfg), launcher=args.launcher)
     if is_main_process():
         for result in results:
             done = f"{result.written} records written now" if result.written else "nothing to do, all records are there"

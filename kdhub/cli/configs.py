@@ -6,9 +6,9 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from kdhub.config.read.predecessors import default_work_dir
 from kdhub.errors import near_matches
 from kdhub.plugins import PluginManager
 
@@ -52,10 +52,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 def prepare_run(cfg: Config, args: argparse.Namespace) -> None:
     """Write work folder and launcher into the config, and the local rank where mmengine looks for it."""
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get("work_dir") is None:
-        cfg.work_dir = str(Path("work_dirs", Path(str(cfg.filename)).stem))
+    cfg.work_dir = args.work_dir or default_work_dir(cfg)
     cfg.launcher = args.launcher
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))

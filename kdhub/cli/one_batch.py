@@ -21,6 +21,7 @@ from kdhub.distill.outline import Row, outline
 from kdhub.distill.teachers import ModelTeacher
 from kdhub.engine.faults.building import told_building
 from kdhub.engine.libraries import import_library
+from kdhub.engine.models import distilling
 from kdhub.errors import UsageError
 from kdhub.plugins import PluginManager
 from kdhub.plugins.classes import component_of
@@ -52,7 +53,7 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
         batch, training = _first_batch(cfg)
     model.train(training)
     data = model.data_preprocessor(batch, training)
-    distiller = model if isinstance(model, Distiller) else None
+    distiller = distilling(model)
     found = {}
     if side != "teacher":
         student, own = (distiller.student, data["student"]) if distiller is not None else (model, data)

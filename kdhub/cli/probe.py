@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from kdhub.cli.configs import add_config, warn_of_plugins
 from kdhub.cli.output import print_json, print_table
 from kdhub.cli.parser import add_json
+from kdhub.config.read.predecessors import located
 from kdhub.errors import UsageError, near_matches
 from kdhub.plugins import Switches
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
 
     manager = init(switches)
     warn_of_plugins(manager)
-    cfg = load_config(args.config, args.cfg_options, manager=manager)
+    cfg = located(load_config(args.config, args.cfg_options, manager=manager))
     from kdhub.cli.one_batch import outlines  # here: a mistake in the config must not wait for torch
 
     found = outlines(cfg, manager, args.side)

@@ -15,6 +15,7 @@ from typing import Any
 from kdhub.cli.configs import add_config, add_run, is_main_process, prepare_run, warn_of_plugins
 from kdhub.cli.output import print_json, print_table
 from kdhub.cli.parser import add_json
+from kdhub.config.read.predecessors import located
 from kdhub.errors import UsageError
 from kdhub.plugins import Switches
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     warn_of_plugins(manager)
     cfg = load_config(args.config, args.cfg_options, manager=manager)
     prepare_run(cfg, args)
+    cfg = located(cfg)
     from kdhub.engine.test import test
 
     metrics = test(cfg, args.checkpoint, launcher=args.launcher)

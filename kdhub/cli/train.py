@@ -4,6 +4,7 @@ Examples:
   kdhub train configs/my_config.py
   kdhub train configs/my_config.py --work-dir runs/a --cfg-options train_cfg.max_epochs=1
   kdhub train configs/my_config.py --resume                  go on from the last checkpoint in the work folder
+  kdhub train configs/two_stages.py --cfg-options teacher:train_cfg.max_epochs=1      override in a predecessor
   kdhub train configs/my_config.py --alone                   also train the student without its teachers, to compare
   torchrun --nproc-per-node 2 tools/train.py configs/my_config.py --launcher pytorch
 """
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
             print_table(("METRIC", "ALONE", "DISTILLED", "GAINED"), _rows(result.alone, result.metrics))
         if result.student_path is not None:
             print(f"student: {result.student_path}")
-        print(f"report:  {result.report_path}")
+        if result.report_path is not None:
+            print(f"report:  {result.report_path}")
     return 0
 
 

@@ -19,6 +19,15 @@ _IN_CONFIG = {
     "dataset": "train_dataloader = dict(..., dataset={component})",
     "collate": "train_dataloader = dict(..., collate_fn={component})",
     "runner_hook": "custom_hooks = [{component}]",
+    "transform": "train_dataloader = dict(..., dataset=dict(..., pipeline=[{component}]))",
+    "sampler": "train_dataloader = dict(..., sampler={component})",
+    "constructor": "optim_wrapper = dict(constructor='{type}', ...)",
+    "job": "job = {component}",
+}
+_PASSED_BY_BUILDER = {
+    "teacher": ("student",),
+    "sampler": ("dataset", "seed"),
+    "job": ("folder",),
 }
 
 
@@ -32,10 +41,11 @@ def usage(entry: Entry, found: Signature | None) -> str:
     kind = entry.component.kind
     # the first argument of a collate function is the batch
     required = () if found is None or kind == "collate" else found.required
-    component = f"dict(type='{entry.type}'{''.join(f', {name}=...' for name in required)})"
+    needed = [name for name in required if name not in _PASSED_BY_BUILDER.get(kind, ())]
+    component = f"dict(type='{entry.type}'{''.join(f', {name}=...' for name in needed)})"
     if isinstance(entry.component, LossSpec):
         return _objective(entry.component, component)
-    return _IN_CONFIG.get(kind, "{component}").format(component=component)
+    return _IN_CONFIG.get(kind, "{component}").format(component=component, type=entry.type)
 
 
 def _objective(spec: LossSpec, loss: str) -> str:

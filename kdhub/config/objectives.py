@@ -9,6 +9,9 @@ from typing import Any
 from kdhub.errors import UsageError, near_matches
 from kdhub.records import LossSpec
 
+STUDENT = "student"
+"""The name by which an objective reads the student itself as its teacher, as in ``teacher="student:backbone.layer4"``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -114,16 +117,25 @@ def unaugmented_problem(spec: LossSpec | None, where: str) -> UsageError | None:
     )
 
 
+def teacher_name_problem(name: str, where: str) -> UsageError | None:
+    """Return what is wrong with a teacher's name, if anything is."""
+    if ":" in name or "." in name:
+        return UsageError("a teacher's name may hold neither ':' nor '.'", where=where)
+    if name == STUDENT:
+        return UsageError("the name 'student' stands for the student as its own teacher", where=where, fix="rename it")
+    return None
+
+
 def teacher_problems(entry: Any, teachers: Collection[str], where: str) -> Iterator[UsageError]:
     """Yield what is wrong with the teacher that a tap names, as ``"name:path"``, or fails to name."""
     path = entry.get("path") if isinstance(entry, Mapping) else entry
     name, colon, _ = path.partition(":") if isinstance(path, str) else ("", "", "")
-    if colon and name not in teachers:
+    if colon and name not in (*teachers, STUDENT):
         yield UsageError(
             f"no teacher {name!r}",
             where=where,
-            expected=", ".join(teachers) or "no teacher: the model has none",
-            near=near_matches(name, teachers),
+            expected=", ".join((*teachers, STUDENT)),
+            near=near_matches(name, (*teachers, STUDENT)),
         )
     elif not colon and len(teachers) != 1:
         yield UsageError(
@@ -131,6 +143,8 @@ def teacher_problems(entry: Any, teachers: Collection[str], where: str) -> Itera
             if teachers
             else "the objective reads a teacher and the model has none",
             where=where,
-            expected=f"'NAME:path' with a name of {', '.join(teachers)}" if teachers else "model.teacher",
+            expected=f"'NAME:path' with a name of {', '.join(teachers)}"
+            if teachers
+            else "model.teacher, or 'student:path' to read the student itself",
             got=repr(path),
         )

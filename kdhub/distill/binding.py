@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from kdhub.config.objectives import Inputs, missing_inputs, spread, spread_problems, teacher_problems
+from kdhub.config.objectives import STUDENT, Inputs, missing_inputs, spread, spread_problems, teacher_problems
 from kdhub.distill.taps import Tap, make_tap
 from kdhub.distill.teachers import Teacher
 from kdhub.errors import UsageError
@@ -58,8 +58,13 @@ def student_taps(spec: Any, inputs: Inputs, student: nn.Module, where: str) -> d
     return {name: make_tap(entry, student, _place(spec, where, name)) for name, entry in entries.items()}
 
 
-def teacher_taps(spec: Any, inputs: Inputs, teachers: Mapping[str, Teacher], where: str) -> dict[str, tuple[str, Tap]]:
-    """Make the teachers' taps: loss input to (teacher name, tap); ``"name:path"`` chooses among several teachers."""
+def teacher_taps(
+    spec: Any, inputs: Inputs, teachers: Mapping[str, Teacher], student: nn.Module, where: str
+) -> dict[str, tuple[str, Tap]]:
+    """Make the teachers' taps: loss input to (teacher name, tap).
+
+    ``"name:path"`` chooses among several teachers; ``"student:path"`` is the student as its own teacher.
+    """
     taps = {}
     for name, entry in side(spec, inputs.teacher, where).items():
         place = _place(spec, where, name)
@@ -70,7 +75,7 @@ def teacher_taps(spec: Any, inputs: Inputs, teachers: Mapping[str, Teacher], whe
             entry = {**entry, "path": bare} if isinstance(entry, Mapping) else bare
         else:
             owner = next(iter(teachers))
-        taps[name] = (owner, make_tap(entry, teachers[owner].model, place))
+        taps[name] = (owner, make_tap(entry, student if owner == STUDENT else teachers[owner].model, place))
     return taps
 
 

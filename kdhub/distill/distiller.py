@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,23 +13,25 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 import kdhub
-from kdhub.config.objectives import name_problem
+from kdhub.config.objectives import STUDENT, name_problem, teacher_name_problem
 from kdhub.config.standing import with_preprocessor
+from kdhub.distill.arguments import choice, require
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
 from kdhub.distill.knowledge import require_apart
 from kdhub.distill.objective import Objective
 from kdhub.distill.position import Position
 from kdhub.distill.preprocess import DistillPreprocessor
-from kdhub.distill.proof import held_at_zero, prove, prove_shape_only
+from kdhub.distill.proof import held_at_zero, is_satisfied, prove, prove_shape_only
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.shape_probe import mismatches, require_all_samples, require_matching
 from kdhub.distill.student_losses import require_mode, run_student, summed_losses
 from kdhub.distill.taps import Tap, recording
-from kdhub.distill.teachers import Teacher
+from kdhub.distill.teachers import AfterStudent, Teacher
 from kdhub.errors import UsageError, near_matches, placed
 from kdhub.records import LossSpec
 from kdhub.registry import build
+from kdhub.values import map_tensors
 
 _OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
 
@@ -47,6 +49,8 @@ class Distiller(BaseModel):
         teacher: Config of the only teacher.
         teachers: Name to config of several teachers; taps then say ``"name:path"``.
         task_weight: Factor of the student's own losses: a number or a schedule.
+        student_mode: Mode in which the student runs in training: ``"loss"``, or ``"tensor"`` for data without labels, where it
+            has no losses of its own and learns from the objectives alone.
         guards: Keyword arguments of `kdhub.distill.guards.Guards`.
         data_preprocessor: For a student whose config has none; mmengine's Runner gives a model the one at the top of a
             config, where mmseg's and mmdet's configs keep theirs.
@@ -77,11 +81,13 @@ class Distiller(BaseModel):
         teacher: Any = None,
         teachers: Mapping[str, Any] | None = None,
         task_weight: Any = 1.0,
+        student_mode: str = "loss",
         guards: Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
         init_cfg: Any = None,
     ) -> None:
         kdhub.init()
+        require("Distiller", choice(("loss", "tensor")), student_mode=student_mode)
         student = with_preprocessor(student, data_preprocessor)
         built_student = MODELS.build(student) if isinstance(student, Mapping) else student
         if not isinstance(built_student, BaseModel):
@@ -93,7 +99,7 @@ class Distiller(BaseModel):
             )
         named = _named_teachers(teacher, teachers)
         places = {name: "model.teacher" if teacher is not None else f"model.teachers.{name}" for name in named}
-        built_teachers = {name: _build_teacher(name, spec, places[name]) for name, spec in named.items()}
+        built_teachers = {name: _build_teacher(name, spec, places[name], built_student) for name, spec in named.items()}
         for name, teacher_ in built_teachers.items():
             require_apart(built_student, teacher_.model, places[name])
         super().__init__(data_preprocessor=DistillPreprocessor(built_student, built_teachers), init_cfg=init_cfg)
@@ -114,6 +120,7 @@ class Distiller(BaseModel):
             if not self.taps_of(name):
                 print_log(f"teacher {name!r} is read by no objective and will not run", "current", logging.WARNING)
         self.task_weight = as_schedule(task_weight, "model.task_weight")
+        self.student_mode = student_mode
         self.guards = Guards.of(guards)
         self.position = Position()
         self._watch = TermWatch(self.guards)
@@ -140,12 +147,17 @@ class Distiller(BaseModel):
             return self.student._run_forward(student, mode=mode)
         step = self.position.step
         objectives = self._objectives()
-        with recording([tap for o in objectives for tap in o.student_taps.values()], self.student):
-            losses = self._task_losses(run_student(self.student, student), step)
+        own_taps = [tap for o in objectives for tap in o.student_taps.values()]
+        with recording([*own_taps, *self.taps_of(STUDENT)], self.student):
+            result = run_student(self.student, student, self.student_mode)
+        losses = self._task_losses(result, step) if self.student_mode == "loss" else {}
         for name, teacher in self._teachers.items():
             if taps := self.taps_of(name):
+                batch = teachers[name]
+                if teacher.batch == "after_student":
+                    batch = AfterStudent(batch, self._read_of_student(name))
                 with placed(self._teacher_places[name]):
-                    teacher.values(teachers[name], taps, check_mode=self.guards.teacher_mode)
+                    teacher.values(batch, taps, check_mode=self.guards.teacher_mode)
         _merge(losses, self._distil(objectives, student, step))
         if not any("loss" in name for name in losses):
             raise UsageError(
@@ -166,6 +178,17 @@ class Distiller(BaseModel):
         return {
             o.name: o.spec for o in self._objectives() if any(owner == teacher for owner, _ in o.teacher_taps.values())
         }
+
+    def _read_of_student(self, teacher: str) -> dict[str, Any]:
+        """Return what the objectives that read a teacher have read of the student; they can read it again."""
+        read = {}
+        for objective in self._objectives():
+            if any(owner == teacher for owner, _ in objective.teacher_taps.values()):
+                for tap in filter(lambda tap: tap.fired, objective.student_taps.values()):
+                    value = tap.read()
+                    tap.answer(value)
+                    read[tap.path] = map_tensors(Tensor.detach, value)
+        return read
 
     def _objectives(self) -> list[Objective]:
         return [module for module in self.objectives.values() if isinstance(module, Objective)]
@@ -194,9 +217,11 @@ class Distiller(BaseModel):
             if unproven:
                 sides = raw[objective.name], adapted[objective.name]
                 pulls |= prove(objective, *sides, unproven, complete=len(unproven) == len(own))
-        self._watch.check(
-            terms, step, weights, pulls, lambda name: held_at_zero(owners[name], adapted[owners[name].name], name)
-        )
+
+        def asked(question: Callable[[Objective, Mapping[str, Any], str], bool]) -> Callable[[str], bool]:
+            return lambda name: question(owners[name], adapted[owners[name].name], name)
+
+        self._watch.check(terms, step, weights, pulls, asked(held_at_zero), asked(is_satisfied))
         return {name: value * weights[name] for name, value in terms.items()}
 
     def _proves(self) -> bool:
@@ -247,9 +272,9 @@ class Distiller(BaseModel):
             return
         compared = [objective for objective in self._objectives() if objective.compares_classes]
         for name in sorted({owner for objective in compared for owner, _ in objective.teacher_taps.values()}):
-            theirs = self._teachers[name].class_names
-            if theirs is not None:
-                check_class_names(classes, theirs, name)
+            teacher = self._teachers.get(name)  # none for the student as its own teacher
+            if teacher is not None and teacher.class_names is not None:
+                check_class_names(classes, teacher.class_names, name)
 
     def guard_state(self) -> dict[str, Any]:
         """Return what guards and taps remember of earlier steps, for a checkpoint."""
@@ -282,10 +307,13 @@ def _named_teachers(teacher: Any, teachers: Mapping[str, Any] | None) -> dict[st
     return {"teacher": teacher} if teacher is not None else dict(teachers or {})
 
 
-def _build_teacher(name: str, spec: Any, place: str) -> Teacher:
-    if ":" in name or "." in name:
-        raise UsageError("a teacher's name may hold neither ':' nor '.'", where=place)
-    teacher: Teacher = build("teacher", spec, where=place)
+def _build_teacher(name: str, spec: Any, place: str, student: BaseModel) -> Teacher:
+    if problem := teacher_name_problem(name, place):
+        raise problem
+    teacher = build("teacher", spec, where=place, student=student)
+    if not isinstance(teacher, Teacher):
+        fix = "derive its class from kdhub.Teacher, or put a model into dict(type='kdhub.ModelTeacher', model=...)"
+        raise UsageError("not a teacher", where=place, got=type(teacher).__name__, fix=fix)
     if teacher.batch != "keys":  # a stored one has its fingerprint once its store is opened
         print_log(f"teacher {name!r}: {teacher.fingerprint()}", logger="current")
     return teacher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from kdhub.distill.arguments import FLAG, integer, require
@@ -27,11 +29,13 @@ class Guards:
         silent_tap: Stop when a tap never fires. Off: the objective is skipped in that step.
         zero_term: Stop when a term is exactly zero in each of this many first steps in which it has a weight; 0 turns the
             guard off. Three, since one batch may honestly have nothing to teach. A number of the loss that is 0 and
-            multiplies the term, such as a scheduled weight, is no mistake.
+            multiplies the term, such as a scheduled weight, is no mistake. A term that other values of the student would
+            move, such as a hinge, is named in a warning, unless the two sides are the same.
         non_finite: Stop when a term is NaN or infinite.
         no_gradient: Stop when a term cannot teach the student, though the loss looks alive: what the taps read carries no
             gradient (a frozen stage, a re-entrant activation checkpoint), the loss or the adapter lets none through, or an
-            adapter mixes in the teacher's numbers. Proven in the first step in which a term has a weight.
+            adapter mixes in the teacher's numbers. Proven in the first step in which a term has a weight. Beside a term
+            that teaches, one may train the loss itself or have nothing to do with the student, such as a regulariser.
         teacher_mode: Stop when a module of a teacher is in train mode.
         class_names: Stop when logits are compared and the teacher's class names differ from the student's in order.
     """
@@ -98,6 +102,7 @@ class TermWatch:
         weights: Mapping[str, float],
         pulls: Mapping[str, Tensor],
         held_at_zero: Callable[[str], bool],
+        is_satisfied: Callable[[str], bool],
     ) -> None:
         """Look at all terms of one step, with one wait for the device.
 
@@ -107,6 +112,7 @@ class TermWatch:
             weights: Log name to the objective's weight in this step; a term of weight 0 may be 0.
             pulls: Log name to what `kdhub.distill.proof.prove` found, for terms that await proof.
             held_at_zero: Says whether a number of its loss holds a term at 0, which is then no mistake; asked rarely.
+            is_satisfied: Says whether a term is 0 because it asks nothing more of the student; asked once.
 
         Raises:
             GuardError: For a term that is not finite; for one that was 0, or whose gradient was, in each of the first
@@ -128,7 +134,7 @@ class TermWatch:
             if weights[name] == 0:
                 continue
             if value == 0.0:
-                self._count_zero(name, held_at_zero)
+                self._count_zero(name, held_at_zero, is_satisfied)
             elif pulling.get(name, 0.0):
                 self._proven.add(name)
             elif name in pulling:
@@ -138,7 +144,7 @@ class TermWatch:
     def _is_new(self, term: str) -> bool:
         return self._seen[term] < self.guards.zero_term
 
-    def _count_zero(self, name: str, held_at_zero: Callable[[str], bool]) -> None:
+    def _count_zero(self, name: str, held_at_zero: Callable[[str], bool], is_satisfied: Callable[[str], bool]) -> None:
         if not self._is_new(name):
             return
         if held_at_zero(name):
@@ -146,8 +152,12 @@ class TermWatch:
             return
         self._zeros[name] += 1
         if self._zeros[name] == self.guards.zero_term:
+            what = f"{name} was exactly 0 in each of the first {self.guards.zero_term} steps: it trains nothing"
+            if is_satisfied(name):
+                print_log(f"{what} yet; other values of the student would, as with a hinge", "current", logging.WARNING)
+                return
             raise GuardError(
-                f"{name} was exactly 0 in each of the first {self.guards.zero_term} steps: it trains nothing",
+                what,
                 fix="see with `kdhub probe CONFIG` that the two taps read different models and that the batch has"
                 " what the loss needs; model.guards.zero_term=0 silences this guard",
             )

@@ -12,6 +12,7 @@ from kdhub.config.objectives import Inputs
 from kdhub.distill.binding import inputs_of, partner, require_all, side, student_taps, teacher_taps
 from kdhub.distill.blame import blamed, component_type, fault, require_callable
 from kdhub.distill.fields import BatchFields
+from kdhub.distill.levels import by_level, is_pyramid
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
@@ -73,7 +74,7 @@ class Objective(nn.Module):
                 )
         self.inputs = inputs_of(self.loss, self.spec)
         self.student_taps = student_taps(student_tap, self.inputs, student, f"{where}.student")
-        self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, f"{where}.teacher")
+        self.teacher_taps = teacher_taps(teacher_tap, self.inputs, teachers, student, f"{where}.teacher")
         batch = _require_paths(batch, f"{where}.batch")
         self._fields = {**self.inputs.fields, **side(batch, self.inputs.batch, f"{where}.batch")}
         bound = {*self.student_taps, *self.teacher_taps, *self._fields}
@@ -164,11 +165,23 @@ class Objective(nn.Module):
     def terms_of(self, loss: nn.Module, values: Mapping[str, Any]) -> dict[str, Tensor]:
         """Compute the terms with the loss, or with a copy of it, as it stands.
 
+        A loss that compares entry by entry meets the levels of a feature pyramid one after the other: the terms are
+        ``loss_<objective>_<level>``.
+
         Raises:
             KdhubError: If it fails, or returns anything but a scalar or a dict of scalars.
         """
+        if self.match == "shape" and (pyramids := self._pyramids(values)):
+            levels = enumerate(by_level(values, pyramids))
+            found = {level: self.terms_of(loss, of_level) for level, of_level in levels}
+            name = f"loss_{self.name}"
+            return {
+                f"{name}_{level}{term.removeprefix(name)}": value
+                for level, terms in found.items()
+                for term, value in terms.items()
+            }
         where = f"{self.where}.loss"
-        device_type = next((v.device.type for v in values.values() if isinstance(v, Tensor)), "cpu")
+        device_type = next((tensor.device.type for tensor in tensors_in(values)), "cpu")
         with torch.autocast(device_type, enabled=False), blamed(where, self.loss_type):
             result = loss(**{name: to_float32(value) for name, value in values.items()})
         if not isinstance(result, Mapping):
@@ -179,6 +192,11 @@ class Objective(nn.Module):
                 where, self.loss_type, f"returned {', '.join(map(str, result))}: two terms of one name", "rename one"
             )
         return terms
+
+    def _pyramids(self, values: Mapping[str, Any]) -> list[str]:
+        sides = {*self.student_taps, *self.teacher_taps}
+        pyramids = [name for name in values if name in sides and is_pyramid(values[name])]
+        return pyramids if len(pyramids) == len(sides) and len({len(values[name]) for name in pyramids}) == 1 else []
 
     def _term(self, value: Any) -> Tensor:
         if isinstance(value, Tensor) and value.shape == () and value.is_floating_point():

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kdhub.distill.binding import partner
 from kdhub.distill.blame import shown
 from kdhub.distill.objective import Objective
 from kdhub.errors import GuardError
@@ -42,24 +43,35 @@ def prove(
 
     Raises:
         GuardError: If no gradient of a term arrives, naming who stops it, the loss or the adapter; if what one of several
-            student taps reads is reached by no term.
+            student taps reads is reached by no term. Beside a term that arrives, one may train the loss itself, as a
+            discriminator's does, or have nothing to do with the student, as a regulariser or a constant has.
     """
     read, after = _learning(raw, objective), [one for own in _learning(adapted, objective).values() for one in own]
     before = [(name, tensor) for name, tensors in read.items() for tensor in tensors]
+    trained = [parameter for parameter in objective.loss.parameters() if parameter.requires_grad]
     pulls: dict[str, Tensor] = {}
     reached: set[str] = set()
+    bystanders: dict[str, bool] = {}
     for term, value in terms.items():
-        found = _gradients(value, [*(tensor for _, tensor in before), *after])
+        found = _gradients(value, [*(tensor for _, tensor in before), *after, *trained])
         if found is None or not before:
             pulls[term] = value.new_ones(())
             reached |= read.keys()
             continue
         arrived = {name for (name, _), pull in zip(before, found, strict=False) if pull is not None}
         if not arrived:
-            raise _stopped(objective, term, by_adapter=any(pull is not None for pull in found) or not after)
+            adapts, trains = found[len(before) : len(before) + len(after)], found[len(before) + len(after) :]
+            by_adapter = any(pull is not None for pull in adapts) or not after
+            if all(pull is None for pull in trains) and _hears(objective, adapted, term) is not False:
+                raise _stopped(objective, term, by_adapter)
+            bystanders[term] = by_adapter
+            pulls[term] = value.new_ones(())
+            continue
         reached |= arrived
         pulling = torch.stack([(pull != 0).any() for pull in found[: len(before)] if pull is not None])
         pulls[term] = pulling.any().to(value.dtype)
+    if bystanders and not reached and complete:
+        raise _stopped(objective, *max(bystanders.items(), key=lambda one: one[1]))
     unread = sorted(name for name, tensors in read.items() if tensors and name not in reached)
     if unread and complete:
         raise GuardError(
@@ -126,20 +138,44 @@ def held_at_zero(objective: Objective, values: Mapping[str, Any], name: str) -> 
     return any(_multiplies(objective, values, name, key, type(zero)) for key, zero in zeros.items())
 
 
+def is_satisfied(objective: Objective, values: Mapping[str, Any], name: str) -> bool:
+    """Whether a term is 0 because it asks nothing more of the student, as a hinge does beyond its margin.
+
+    It is not if both sides are the same, or if no other values of the student would move it, as with an empty mask.
+    """
+    others = {ours: values.get(partner(objective.inputs, ours) or "") for ours in objective.student_taps}
+    same = (
+        all(one.shape == two.shape and _equal(one, two) for one, two in zip(*map(tensors_in, sides), strict=False))
+        for sides in ((values[ours], theirs) for ours, theirs in others.items() if theirs is not None)
+    )
+    return not any(same) and bool(_hears(objective, values, name))
+
+
 def _multiplies(objective: Objective, values: Mapping[str, Any], name: str, key: str, kind: type) -> bool:
-    found = []
-    for factor in (1, 2):
-        loss = _copied(objective.loss)
-        if loss is None:
-            return False
-        setattr(loss, key, kind(factor))
-        try:
-            with preserved_randomness(), torch.no_grad():
-                term = objective.terms_of(loss, values).get(name)
-        except Exception:  # noqa: BLE001 (another value of this number makes no sense to the loss)
-            return False
-        found.append(0.0 if term is None else float(term))
-    return found[0] != 0 and abs(found[1] - 2 * found[0]) <= 1e-3 * abs(found[0])
+    found = [_tried(objective, values, name, **{key: kind(factor)}) for factor in (1, 2)]
+    one, two = (0.0 if term is None else float(term) for term in found)
+    return one != 0 and abs(two - 2 * one) <= 1e-3 * abs(one)
+
+
+def _hears(objective: Objective, values: Mapping[str, Any], name: str) -> bool | None:
+    """Whether a term depends on the student's numbers; ``None`` if that cannot be tried."""
+    other = {key: map_tensors(_other_content, values[key]) for key in objective.student_taps}
+    found = [_tried(objective, given, name) for given in (values, {**values, **other})]
+    return None if found[0] is None or found[1] is None else not torch.equal(found[0], found[1])
+
+
+def _tried(objective: Objective, values: Mapping[str, Any], name: str, **numbers: Any) -> Tensor | None:
+    """Compute a term with a copy of the loss that has other numbers; ``None`` if that fails."""
+    loss = _copied(objective.loss)
+    if loss is None:
+        return None
+    for key, number in numbers.items():
+        setattr(loss, key, number)
+    try:
+        with preserved_randomness(), torch.no_grad():
+            return objective.terms_of(loss, values).get(name)
+    except Exception:  # noqa: BLE001 (other values may make no sense to the loss)
+        return None
 
 
 def _learning(values: Mapping[str, Any], objective: Objective) -> dict[str, list[Tensor]]:
@@ -179,4 +215,4 @@ def _other_content(tensor: Tensor) -> Tensor:
 
 
 def _equal(one: Tensor, two: Tensor) -> bool:
-    return torch.allclose(one, two, rtol=1e-5, atol=1e-6, equal_nan=True)
+    return torch.allclose(one.float(), two.float(), rtol=1e-5, atol=1e-6, equal_nan=True)

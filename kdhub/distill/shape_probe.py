@@ -10,6 +10,7 @@ from torch import Tensor
 import kdhub
 from kdhub.distill.binding import partner
 from kdhub.distill.blame import fault
+from kdhub.distill.levels import is_pyramid
 from kdhub.distill.objective import Objective
 from kdhub.errors import UsageError
 
@@ -20,16 +21,16 @@ class Mismatch(NamedTuple):
     Attributes:
         objective: Name of the objective.
         name: Input of the loss on the student's side, if the loss has several.
-        student: Shape of the student's value after the adapters.
-        teacher: Shape of the teacher's value.
+        student: Shape of the student's value after the adapters, or the shapes of its levels.
+        teacher: Shape of the teacher's value, or the shapes of its levels.
         adapter: Components that would make them equal, or ``None`` if none is known.
         advice: What to do where there is no adapter.
     """
 
     objective: str
     name: str | None
-    student: tuple[int, ...]
-    teacher: tuple[int, ...]
+    student: tuple[Any, ...]
+    teacher: tuple[Any, ...]
     adapter: list[dict[str, Any]] | None
     advice: str = "no adapter is known: tap other places"
 
@@ -48,6 +49,10 @@ def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any
     for name in objective.inputs.student:
         other = partner(objective.inputs, name)
         ours, theirs = adapted.get(name), adapted.get(other) if other else None
+        if objective.match == "shape" and is_pyramid(ours) and is_pyramid(theirs):
+            if found := _of_levels(objective.name, name if several else None, raw[name], ours, theirs):
+                yield found
+            continue
         if not isinstance(ours, Tensor) or not isinstance(theirs, Tensor):
             continue
         shapes = tuple(ours.shape), tuple(theirs.shape)
@@ -60,6 +65,23 @@ def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any
                 continue
             proposal = kdhub.init().propose_adapter(student_shape=tuple(raw[name].shape), teacher_shape=shapes[1])
             yield Mismatch(objective.name, name if several else None, *shapes, proposal)
+
+
+def _of_levels(objective: str, name: str | None, raw: Any, ours: Any, theirs: Any) -> Mismatch | None:
+    """Compare two feature pyramids."""
+    student, teacher = (tuple(tuple(level.shape) for level in side) for side in (ours, theirs))
+    if student == teacher:
+        return None
+    if len(ours) != len(theirs) or not is_pyramid(raw) or len(raw) != len(ours):
+        advice = f"{len(ours)} and {len(theirs)} levels: read one level with key=..., or tap as many on both sides"
+        return Mismatch(objective, name, student, teacher, None, advice)
+    levels = []
+    for before, one, other in zip(raw, student, teacher, strict=True):
+        chain = [] if one == other else kdhub.init().propose_adapter(tuple(before.shape), other)
+        if chain is None:
+            return Mismatch(objective, name, student, teacher, None)
+        levels.append(chain)
+    return Mismatch(objective, name, student, teacher, [{"type": "kdhub.EachLevel", "levels": levels}])
 
 
 def require_all_samples(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any]) -> None:

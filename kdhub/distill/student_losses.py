@@ -33,28 +33,28 @@ def require_mode(model: Any, where: str) -> None:
     )
 
 
-def run_student(student: BaseModel, batch: Any) -> Any:
-    """Return what the student computes in mode ``loss``.
+def run_student(student: BaseModel, batch: Any, mode: str = "loss") -> Any:
+    """Return what the student computes in training.
 
     Raises:
         UsageError: If it cannot take such a batch: it has other fields than the ``forward`` has parameters, or lists in the
             place of tensors.
     """
     try:
-        return student._run_forward(batch, mode="loss")
+        return student._run_forward(batch, mode=mode)
     except (TypeError, AttributeError) as error:
-        problem = _batch_problem(student, batch)
+        problem = _batch_problem(student, batch, mode)
         if problem is None:
             raise
         raise problem from error
 
 
-def _batch_problem(student: BaseModel, batch: Any) -> UsageError | None:
+def _batch_problem(student: BaseModel, batch: Any, mode: str) -> UsageError | None:
     named = batch if isinstance(batch, Mapping) else {}
     in_order = batch if isinstance(batch, list | tuple) else ()
     name = type(student).__name__
     try:
-        inspect.signature(student.forward).bind(*in_order, **named, mode="loss")
+        inspect.signature(student.forward).bind(*in_order, **named, mode=mode)
     except TypeError as error:
         return UsageError(
             f"the forward of {name} does not take the batch: {error}",

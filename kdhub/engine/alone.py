@@ -14,10 +14,12 @@ from mmengine.dist import is_main_process
 import kdhub
 from kdhub.config.objectives import Inputs
 from kdhub.distill.objective import loss_spec
+from kdhub.engine.defaults import completed
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.report.console import metrics_line, say
 from kdhub.engine.report.report import write_report
-from kdhub.engine.train import RunResult, completed, train
+from kdhub.engine.stages import after_predecessors
+from kdhub.engine.train import RunResult, train
 from kdhub.engine.workdir.identity import differences, experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.engine.workdir.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
@@ -50,6 +52,9 @@ def train_with_alone(
         Interrupted: If the user stopped one of the runs.
     """
     kdhub.init()
+    cfg, resume = after_predecessors(
+        cfg, resume, run=lambda own: train(own, amp=amp, launcher=launcher), launcher=launcher
+    )
     alone = alone_config(cfg)
     plain, distilled = completed(alone, amp)[0], completed(cfg, amp)[0]
     work_dir, beside = Path(distilled.work_dir).absolute(), Path(plain.work_dir)

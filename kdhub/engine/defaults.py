@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
+import kdhub
 from kdhub.config.default_hooks import MMENGINE_HOOKS, OWN_HOOKS, without_type
+from kdhub.config.read.predecessors import default_work_dir
+from kdhub.engine.amp import choose_amp
+from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
+from kdhub.plugins.classes import with_names
 
 HOOKS = {key: f"kdhub.{name}" for key, name in OWN_HOOKS.items() if key != "checkpoint"}
 """kdhub's own hooks by their key in ``default_hooks``, but the one that stands in for mmengine's."""
 
 _UNSAFE_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
+_NAMING_TYPES = ("model", "default_hooks", "custom_hooks")
+"""Parts of which other code reads what a ``type`` says: there a plugin's class is written by its name."""
+_NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 _KEPT_CHECKPOINTS = 3
 _LOGGED_POINTS = 200
 """Points of a curve in the report; more would not be told apart."""
+
+
+def completed(cfg: Config, amp: bool = False) -> tuple[Config, str | None]:
+    """Fill in what a config leaves open, as a run does before its experiment is identified.
+
+    Args:
+        cfg: The config, which is not changed.
+        amp: Whether mixed precision was asked for.
+
+    Returns:
+        A completed copy, and a line that says what was decided about precision, if anything was.
+
+    Raises:
+        UsageError: If the config lacks a part that training needs.
+    """
+    manager = kdhub.init()
+    cfg = copy.deepcopy(cfg)
+    for key in _NAMING_TYPES:
+        if cfg.get(key) is not None:
+            cfg[key] = with_names(cfg[key], manager)
+    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
+    decision = choose_amp(cfg, amp)
+    add_training_defaults(cfg)
+    import_library(cfg)
+    return cfg, decision
 
 
 def require_parts(cfg: Any, needed: Iterable[str], purpose: str, *, fix: str) -> None:
@@ -61,7 +95,7 @@ def add_training_defaults(cfg: Any) -> None:
 
 def add_common_defaults(cfg: Any) -> None:
     """Complete what training and testing share: work_dir, scope, processes and a visualizer that writes files."""
-    cfg.setdefault("work_dir", str(Path("work_dirs", Path(cfg.get("filename") or "run").stem)))
+    cfg.setdefault("work_dir", default_work_dir(cfg))
     cfg.setdefault("default_scope", "mmengine")
     if "randomness" in cfg:  # mmengine takes none without a seed
         _section(cfg, "randomness").setdefault("seed", None)

@@ -127,7 +127,7 @@ class KdhubRunner(Runner):
         """Build a loader as mmengine does.
 
         Raises:
-            UsageError: If the data are not where the config says, or a stream is to be sampled.
+            UsageError: If the data are not where the config says or empty, or a stream is to be sampled.
         """
         try:
             loader: DataLoader[Any] = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
@@ -147,6 +147,13 @@ class KdhubRunner(Runner):
                 got=str(error),
                 fix="sampler=None for a stream; give any other data set a __len__",
             ) from error
+        if hasattr(loader.dataset, "__len__") and len(loader.dataset) == 0:  # an endless sampler would search for ever
+            raise UsageError(
+                "the data are empty",
+                expected="at least one sample",
+                got=f"{type(loader.dataset).__name__} of 0 samples",
+                fix="see its paths and what it leaves out (filter_cfg, indices)",
+            )
         return loader
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,20 +13,20 @@ from mmengine.dist import is_main_process
 
 import kdhub
 from kdhub.checkpoint import safe_loading
-from kdhub.engine.amp import choose_amp
-from kdhub.engine.defaults import add_training_defaults, counts_epochs, require_parts
+from kdhub.engine.defaults import completed, counts_epochs
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults.building import told_building
 from kdhub.engine.faults.processes import told_faults
 from kdhub.engine.faults.samples import told_loading
 from kdhub.engine.hooks.export_student import FOLDER
 from kdhub.engine.hooks.interrupt import Interrupted
-from kdhub.engine.libraries import import_library
+from kdhub.engine.jobs import run_job
 from kdhub.engine.report.commands import naming_cache_command, resume_command
 from kdhub.engine.report.console import say
 from kdhub.engine.report.report import FILE_NAME as REPORT
 from kdhub.engine.report.report import write_report
 from kdhub.engine.runner import KdhubRunner
+from kdhub.engine.stages import after_predecessors
 from kdhub.engine.workdir.identity import differences, experiment
 from kdhub.engine.workdir.integrity import read_ledger
 from kdhub.engine.workdir.lock import folder_lock
@@ -41,11 +40,6 @@ from kdhub.engine.workdir.work_dir import (
 )
 from kdhub.errors import UsageError
 from kdhub.files import NO_SPACE, storage_error
-from kdhub.plugins.classes import with_names
-
-_NAMING_TYPES = ("model", "default_hooks", "custom_hooks")
-"""Parts of which other code reads what a ``type`` says: there a plugin's class is written by its name."""
-_NEEDED = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +49,20 @@ class RunResult:
     Attributes:
         work_dir: Folder of the run.
         student_path: The exported student; ``None`` if the run saved no checkpoint.
-        report_path: The report, one self-contained HTML file.
-        metrics: The last evaluation; empty if there was none.
+        report_path: The report, one self-contained HTML file; ``None`` for a job.
+        metrics: The last evaluation, or what a job returned; empty if there was none.
         alone: The last evaluation of the student without its teachers, where `train_with_alone` trained it too.
     """
 
     work_dir: Path
     student_path: Path | None
-    report_path: Path
+    report_path: Path | None
     metrics: Mapping[str, Any]
     alone: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, launcher: str = "none") -> RunResult:
-    """Train what a config describes.
+    """Train what a config describes, after its predecessors; a config with a ``job`` does that instead.
 
     Args:
         cfg: The config, which is not changed; what it leaves open is filled in by `kdhub.engine.defaults`.
@@ -85,37 +79,18 @@ def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, 
             a data worker or another process that died, memory that ran out.
         Interrupted: If the user stopped the run; it then says how to go on.
     """
+    cfg, resume = after_predecessors(
+        cfg, resume, run=lambda own: train(own, amp=amp, launcher=launcher), launcher=launcher
+    )
+    if cfg.get("job") is not None:
+        results = run_job(cfg, launcher)
+        return RunResult(Path(cfg.work_dir).absolute(), student_path=None, report_path=None, metrics=results)
     cfg, decision = completed(cfg, amp)
     work_dir = Path(cfg.work_dir).absolute()
     if cfg.pop("resume", False):  # in a config it means "if there is something", as in mmengine
         resume = resume or latest_checkpoint(work_dir) is not None
     with process_group(cfg, launcher), safe_loading():
         return _train(cfg, work_dir, resume, [decision])
-
-
-def completed(cfg: Config, amp: bool = False) -> tuple[Config, str | None]:
-    """Fill in what a config leaves open, as a run does before its experiment is identified.
-
-    Args:
-        cfg: The config, which is not changed.
-        amp: Whether mixed precision was asked for.
-
-    Returns:
-        A completed copy, and a line that says what was decided about precision, if anything was.
-
-    Raises:
-        UsageError: If the config lacks a part that training needs.
-    """
-    manager = kdhub.init()
-    cfg = copy.deepcopy(cfg)
-    for key in _NAMING_TYPES:
-        if cfg.get(key) is not None:
-            cfg[key] = with_names(cfg[key], manager)
-    require_parts(cfg, _NEEDED, "training", fix="set them, or begin with a config that has them: _base_ = [...]")
-    decision = choose_amp(cfg, amp)
-    add_training_defaults(cfg)
-    import_library(cfg)
-    return cfg, decision
 
 
 @dataclass(frozen=True, slots=True)

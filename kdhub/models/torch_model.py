@@ -88,6 +88,13 @@ class TorchModel(BaseModel):
                 expected="a torch.nn.Module",
                 got=type(built).__name__,
             )
+        if type(built).__module__.startswith("torchvision.models.detection"):
+            raise UsageError(
+                "a detection net of torchvision takes lists of images and of targets, and TorchModel gives it one tensor",
+                where="TorchModel.net",
+                got=type(built).__name__,
+                fix="write a mmengine.model.BaseModel around it, whose forward returns the net's losses in mode 'loss'",
+            )
         own = data_preprocessor if data_preprocessor is not None else {"type": "mmengine.BaseDataPreprocessor"}
         own = MODELS.build(own) if isinstance(own, Mapping) else own
         super().__init__(data_preprocessor=BatchForm(own, built.forward, inputs, labels))

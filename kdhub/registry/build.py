@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.registry import Registry
@@ -36,7 +36,7 @@ def find(type_: Any, kind: str | None = None) -> Component | None:
     return entry.component if entry is not None else None
 
 
-def build(kind: str, cfg: Any, *, where: str | None = None, **defaults: Any) -> Any:
+def build(kind: str, cfg: Any, *, where: str | None = None, **offered: Any) -> Any:
     """Build one component.
 
     Args:
@@ -44,7 +44,7 @@ def build(kind: str, cfg: Any, *, where: str | None = None, **defaults: Any) -> 
         cfg: A dict with ``type``, a name or a class, and the constructor's keywords; anything but a dict or a string is
             taken as built already and returned.
         where: Place in the config, for errors.
-        **defaults: Keywords for the constructor where ``cfg`` has none.
+        **offered: Keywords that the constructor gets if it names them.
 
     Returns:
         The object, or ``cfg`` itself.
@@ -59,15 +59,15 @@ def build(kind: str, cfg: Any, *, where: str | None = None, **defaults: Any) -> 
         raise UsageError(f"not {a_kind([kind])}", where=where, expected="a dict with 'type'", got=repr(cfg), fix=fix)
     if not isinstance(cfg, Mapping):
         return cfg
-    keywords = {**defaults, **dict(cfg.items())}
+    keywords = dict(cfg.items())
     type_, scope = keywords.pop("type"), keywords.pop("_scope_", None)
     manager = init()
     if isinstance(type_, str) and manager.owns(type_):
-        return _construct(manager.find(type_, kind, where=where).load(), type_, keywords, where)
+        return _construct(manager.find(type_, kind, where=where).load(), type_, keywords, offered, where)
     # not a plugin's: mmengine's own rules, and its default scope also for what the constructor builds
     with root_registry(kind).switch_scope_and_registry(scope) as registry:
         target = _from_mmengine(kind, type_, registry, where) if isinstance(type_, str) else type_
-        return _construct(target, type_, keywords, where)
+        return _construct(target, type_, keywords, offered, where)
 
 
 def _from_mmengine(kind: str, type_: str, registry: Registry, where: str | None) -> Any:
@@ -109,12 +109,16 @@ def _import_problem(path: str) -> tuple[str | None, tuple[str, ...]]:
     return None, ()
 
 
-def _construct(target: Any, type_: Any, keywords: Mapping[str, Any], where: str | None) -> Any:
+def _construct(target: Any, type_: Any, keywords: dict[str, Any], offered: Mapping[str, Any], where: str | None) -> Any:
     if not callable(target):
         raise UsageError("bad type", where=where, expected="a name or a class", got=repr(type_))
-    _check_keywords(
-        target, type_ if isinstance(type_, str) else getattr(type_, "__qualname__", repr(type_)), keywords, where
-    )
+    name = type_ if isinstance(type_, str) else getattr(type_, "__qualname__", repr(type_))
+    try:
+        parameters = tuple(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return target(**keywords)
+    keywords |= {one.name: offered[one.name] for one in parameters if one.name in offered}
+    _check_keywords(target, parameters, name, keywords, where)
     return target(**keywords)
 
 
@@ -125,12 +129,14 @@ def _really_taken(target: Any) -> Iterable[inspect.Parameter]:
     return inspect.signature(target.__init__, follow_wrapped=False).parameters.values()
 
 
-def _check_keywords(target: Any, name: str, keywords: Mapping[str, Any], where: str | None) -> None:
+def _check_keywords(
+    target: Any,
+    parameters: Sequence[inspect.Parameter],
+    name: str,
+    keywords: Mapping[str, Any],
+    where: str | None,
+) -> None:
     """Refuse keywords that do not fit, before the call: a TypeError from inside a constructor then stays what it is."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):  # some built-in callables have no signature
-        return
     named = {one.name: one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
     takes_any = any(one.kind is one.VAR_KEYWORD for one in (*parameters, *_really_taken(target)))
     wrong = [] if takes_any else [key for key in keywords if key not in named]

@@ -19,6 +19,10 @@ ROOT_OF_KIND = {
     "optim_wrapper": "OPTIM_WRAPPERS",
     "schedule": "TASK_UTILS",
     "index": "TASK_UTILS",
+    "transform": "TRANSFORMS",
+    "sampler": "DATA_SAMPLERS",
+    "constructor": "OPTIM_WRAPPER_CONSTRUCTORS",
+    "job": "FUNCTIONS",
 }
 """Kind to the name of a root in ``mmengine.registry``."""
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         assert_loss_contract,
         assert_plugin_contract,
         assert_schedule_contract,
+        assert_teacher_contract,
     )
     from kdhub.testing.distributions import fake_distribution, write_distribution
     from kdhub.testing.isolation import isolated_plugins
@@ -24,6 +25,7 @@ _ON_FIRST_USE = {
     "assert_plugin_contract": "kdhub.testing.contracts",
     "assert_resume_exact": "kdhub.testing.resume",
     "assert_schedule_contract": "kdhub.testing.contracts",
+    "assert_teacher_contract": "kdhub.testing.contracts",
     "fake_distribution": "kdhub.testing.distributions",
     "isolated_plugins": "kdhub.testing.isolation",
     "write_distribution": "kdhub.testing.distributions",
@@ -35,6 +37,7 @@ __all__ = [
     "assert_plugin_contract",
     "assert_resume_exact",
     "assert_schedule_contract",
+    "assert_teacher_contract",
     "fake_distribution",
     "isolated_plugins",
     "write_distribution",

@@ -17,5 +17,12 @@ from kdhub.testing.adapter_contract import assert_adapter_contract
 from kdhub.testing.loss_contract import assert_loss_contract
 from kdhub.testing.plugin_contract import assert_plugin_contract
 from kdhub.testing.schedule_contract import assert_schedule_contract
+from kdhub.testing.teacher_contract import assert_teacher_contract
 
-__all__ = ["assert_adapter_contract", "assert_loss_contract", "assert_plugin_contract", "assert_schedule_contract"]
+__all__ = [
+    "assert_adapter_contract",
+    "assert_loss_contract",
+    "assert_plugin_contract",
+    "assert_schedule_contract",
+    "assert_teacher_contract",
+]

@@ -102,9 +102,39 @@ def test_an_override_may_change_a_type(override):
     assert cfg.model.objectives.logits.adapter == {"type": "kdhub.Conv1x1"}
 
 
+LOSS = "model.objectives.logits.loss"
+
+
+@pytest.mark.parametrize(
+    ("options", "path", "left"),
+    [
+        (("X.type=kdhub.SmoothL1", "X.beta=2"), LOSS, {"type": "kdhub.SmoothL1", "beta": 2}),
+        (("X.beta=2", "X.type=kdhub.SmoothL1"), LOSS, {"type": "kdhub.SmoothL1", "beta": 2}),
+        (("X.lr=1", "X._delete_=True", "X.type=SGD"), "optim_wrapper.optimizer", {"type": "SGD", "lr": 1}),
+        (("X._delete_=True",), "model.objectives.logits", {}),
+        (("X._delete_=False",), LOSS, {"type": "kdhub.TemperatureKL"}),
+        (("X={}", "X.only.weight=2"), "model.objectives", {"only": {"weight": 2}}),
+    ],
+)
+def test_overrides_hold_together(override, options, path, left):
+    """As mmengine reads them: a new type with its keys was refused, and so was `_delete_`, since each was judged alone."""
+    found = override(*(option.replace("X", path) for option in options))
+    for key in path.split("."):
+        found = found[key]
+    assert found == left
+
+
+def test_a_key_of_the_former_type_is_judged_by_the_new_one(override):
+    """A temperature that no optimizer step ever reads was accepted beside the type that replaces its owner."""
+    with pytest.raises(UsageError, match=r"did you mean 'model\.objectives\.logits\.loss\.beta'"):
+        override(f"{LOSS}.type=kdhub.SmoothL1", f"{LOSS}.betta=2")
+
+
 def test_overrides_that_contradict_each_other_are_told(override):
     """One of the two would be lost, by their order."""
-    with pytest.raises(UsageError, match=r"--cfg-options model\.student\.width: there is no 'width' in None"):
+    with pytest.raises(
+        UsageError, match=r"--cfg-options model\.student\.width: model\.student is None, which has no keys"
+    ):
         override("model.student=None", "model.student.width=3")
 
 

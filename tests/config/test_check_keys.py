@@ -154,6 +154,23 @@ def test_a_plain_value_is_no_component(findings, valid, path):
     assert findings(valid)[path].message == "not a component"
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("log_processor", {"window_size": 5.5}, "int"),
+        ("visualizer", {"vis_backends": {"0": {"type": "LocalVisBackend"}}}, "list | None"),
+    ],
+)
+def test_what_mmengine_takes_without_a_look_is_checked(findings, valid, path, value, expected):
+    """A fraction of a window or a dict of backends ended in a traceback of mmengine, the first one after many iterations."""
+    valid[path] = value
+    finding = findings(valid)[f"{path}.{next(iter(value))}"]
+    assert (finding.level, finding.message, finding.expected) == ("error", "a value of another type", expected)
+    valid["log_processor"] = {"window_size": 5}
+    valid["visualizer"] = {"vis_backends": [{"type": "LocalVisBackend"}]}
+    assert findings(valid) == {}
+
+
 def test_a_schedule_may_stand_for_any_number(findings, valid):
     """Schedules are usable wherever a scalar stands, so the checker must not insist on a number."""
     valid["model"]["objectives"]["logits"]["loss"]["temperature"] = {"type": "kdhub.ConstantSchedule", "value": 2.0}

@@ -131,6 +131,15 @@ def test_a_broken_json_config_is_told(manager, write):
     assert load_config(write("a.json", json.dumps({"a": 1})), manager=manager).a == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.json", "[1]"), ("a.yaml", "- a: 1"), ("b.yaml", "text"), ("c.yaml", "")]
+)
+def test_a_config_that_is_no_dict_is_told(manager, write, name, text):
+    """All that was said was: 'list' object has no attribute 'get'."""
+    with pytest.raises(UsageError, match=rf"{name}: the config is no dict \(expected keys"):
+        load_config(write(name, text), manager=manager)
+
+
 def test_a_config_that_is_no_text_is_told(manager, tmp_path):
     """Bytes that are not UTF-8 must not end in a UnicodeDecodeError."""
     path = tmp_path / "a.py"

@@ -116,3 +116,20 @@ def test_a_bare_name_may_come_from_custom_imports(findings, valid):
     assert list(findings(valid)) == ["custom_hooks.0.type"]
     valid["custom_imports"] = {"imports": ["anything"]}
     assert findings(valid) == {}
+
+
+@pytest.mark.parametrize("spec", [{"imports": ["json", "mmengine"]}, {"imports": "json"}, ["json"], {}])
+def test_custom_imports_that_have_run_have_said_all_names(findings, valid, spec):
+    """A misspelt type passed the check of every config with custom imports, and failed once the data were loaded."""
+    from mmengine.registry import HOOKS
+
+    HOOKS.register_module(name="FromCustomImports", module=type("Hook", (), {}), force=True)
+    valid["custom_imports"] = spec
+    valid["optim_wrapper"]["optimizer"]["type"] = "AdamWW"
+    valid["custom_hooks"] = [{"type": "FromCustomImports"}]
+    try:
+        found = findings(valid)
+    finally:
+        HOOKS.module_dict.pop("FromCustomImports")
+    assert "AdamW" in found.pop("optim_wrapper.optimizer.type").near
+    assert set(found) <= {"custom_imports"}

@@ -42,6 +42,55 @@ class OneTermDetaches(Squares):
         return {"good": super().forward(student, teacher), "bad": super().forward(student.detach(), teacher)}
 
 
+class OneTermHears(OneTermDetaches):
+    """Its dead term trains nothing, and differs with the student: a `.detach()` too many."""
+
+    def forward(self, student, teacher):
+        terms = super().forward(student, teacher)
+        return {**terms, "regulariser": torch.ones((), requires_grad=True)}
+
+
+class Regularised(Squares):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, student, teacher):
+        terms = {"regulariser": self.scale.square(), "constant": torch.ones(())}
+        return terms | {"teaches": super().forward(self.scale * student, teacher)}
+
+
+class Adversarial(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.critic = nn.Conv2d(16, 1, 1)
+
+    def forward(self, student, teacher):
+        critic = self.critic(student.detach()).mean() - self.critic(teacher).mean()
+        return {"critic": critic, "student": -self.critic(student).mean()}
+
+
+class RegularisesOnly(DetachingLossThatLearns):
+    def forward(self, student, teacher):
+        return {"dead": super().forward(student, teacher), "regulariser": self.scale.square()}
+
+
+class Hinge(nn.Module):
+    """Pulls once the student is far from the teacher, which it is not yet."""
+
+    def __init__(self, margin=100.0):
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, student, teacher):
+        return {"hinge": torch.relu((student - teacher).sum() - self.margin), "teaches": student.mean()}
+
+
+class NothingCounts(nn.Module):
+    def forward(self, student, teacher):
+        return {"masked": ((student - teacher) * torch.zeros(1)).square().mean(), "teaches": student.mean()}
+
+
 class RoundingLoss(Squares):
     def forward(self, student, teacher):
         return super().forward(student.round(), teacher)
@@ -130,6 +179,9 @@ def steps(model, count=1, **options):
         ),
         ({"loss": DetachingLossThatLearns}, r"feature\.loss: .*the loss \(DetachingLossThatLearns\)"),
         ({"loss": OneTermDetaches}, r"loss_feature_bad teaches the student nothing: the loss"),
+        ({"loss": OneTermHears}, r"loss_feature_bad teaches the student nothing: the loss"),
+        ({"loss": RegularisesOnly}, r"loss_feature_dead teaches the student nothing: the loss"),
+        ({"loss": Regularised, "adapter": DetachingAdapter}, r"feature\.adapter: .*adapter's result"),
         (
             {"adapter": DetachingAdapter},
             r"feature\.adapter: .*adapter's result \(DetachingAdapter\).*adapter would learn",
@@ -166,11 +218,36 @@ def test_a_gradient_that_stays_zero_is_found_in_the_third_step():
         steps(model)
 
 
-@pytest.mark.parametrize("options", [{}, {"adapter": BeginsAtZero}, {"loss": TinyLoss}, {"adapter": RandomAdapter}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"adapter": BeginsAtZero},
+        {"loss": TinyLoss},
+        {"adapter": RandomAdapter},
+        {"loss": Regularised},
+        {"loss": Adversarial},
+    ],
+)
 def test_sound_parts_pass(options):
     """A guard that stops a sound run is switched off by its user, and then guards nothing."""
     steps(model_of(**options), 5)
     steps(model_of(**options), 4, accumulative_counts=2)
+
+
+def test_a_hinge_that_is_satisfied_is_named_once(monkeypatch):
+    """A sound hinge was refused, and its user turned the guard off for all terms, the dead ones too."""
+    said = []
+    monkeypatch.setattr("kdhub.distill.guards.print_log", lambda text, *_: said.append(text))
+    steps(model_of(loss=Hinge), 5)
+    assert len(said) == 1
+    assert "loss_feature_hinge was exactly 0 in each of the first 3 steps" in said[0]
+
+
+def test_a_zero_that_no_values_of_the_student_would_move_is_refused():
+    """An empty mask is 0 for ever; only a hinge may wait."""
+    with pytest.raises(GuardError, match="loss_feature_masked was exactly 0 in each of the first 3 steps"):
+        steps(model_of(loss=NothingCounts), 3)
 
 
 def test_a_gradient_too_small_for_half_precision_is_one():

@@ -38,6 +38,8 @@ def put(cfg: Any, path: str, value: Any) -> None:
         ("optim_wrapper.type", "OptimWrappper", "unknown type 'OptimWrappper'; did you mean"),
         ("optim_wrapper.optimizer.betas", 3, "betas"),
         ("param_scheduler", [{"type": "LinearLR", "start_factor": -1}], "ValueError"),
+        ("val_dataloader.dataset.size", 0, "the data are empty (expected at least one sample"),
+        ("default_hooks.checkpoint.intervla", 2, "takes no 'intervla'; did you mean 'interval'"),
         ("randomness.seed", 10**15, "ValueError"),
         ("custom_hooks", [{"type": "EMAHook", "momentum": 7}], "AssertionError"),
         ("custom_hooks", [{"type": "EMAHook", "priority": "LOWW"}], "LOWW"),

@@ -112,7 +112,7 @@ ENDLESS = tiny.config("")["train_dataloader"]
         ({"train_dataloader": {**ENDLESS, "sampler": {"type": "TinyNothing"}}}, "give no batch"),
         (
             {"train_dataloader": {**ENDLESS, "dataset": {"type": "TinyPoints", "size": 0}}},
-            "the training data are empty",
+            "the data are empty",
         ),
         (tiny.by_epoch(train_dataloader={**LOADER, "dataset": {"type": "TinyPoints", "size": 0}}), "data are empty"),
         ({"train_cfg": {"by_epoch": False, "max_iters": 0}}, "train_cfg.max_iters: nothing would be trained"),

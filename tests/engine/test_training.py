@@ -286,7 +286,7 @@ def test_a_resumed_run_keeps_the_precision_that_was_decided(tmp_path: Path, monk
         cfg.train_cfg.max_iters = iterations
         train(cfg, resume=resume)
         checkpoint = read_checkpoint((tmp_path / "run/last_checkpoint").read_text())
-        decided.append(checkpoint["meta"]["kdhub"]["states"]["teacher"])
+        decided.append(checkpoint["kdhub"]["teachers"]["teacher"])
     assert decided[0]["batches"] == 3
     assert decided[0]["errors"]
     assert decided[1] == decided[0]

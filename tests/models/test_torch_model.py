@@ -201,6 +201,10 @@ def test_probe_shows_the_paths_of_the_net():
         ({"net": {"type": "plain_nets.Perceptrom"}}, r"did you mean 'plain_nets.Perceptron'"),
         ({"net": {"type": "plain_nets.Perceptron", "widht": 3}}, r"takes no 'widht'.*did you mean 'width'"),
         ({"net": {"type": "collections.OrderedDict"}}, r"TorchModel\.net: not a module .*got OrderedDict"),
+        (
+            {"net": {"type": "torchvision.models.detection.ssdlite320_mobilenet_v3_large", "weights_backbone": None}},
+            r"TorchModel\.net: a detection net .*got SSD.* -> write a mmengine\.model\.BaseModel",
+        ),
         ({"net": {"type": "torch.nn.ReLU"}, "init_cfg": {"type": "Xavier"}}, r"TorchModel\.init_cfg"),
         ({"net": {"type": "torch.nn.ReLU"}, "criterion": {"type": "torch.nn.CrossEntropyLos"}}, "CrossEntropyLoss"),
     ],

@@ -24,7 +24,7 @@ SAMPLES, DRAWS = 64, 6
 
 _CONFIG = """
 custom_imports = dict(imports=["firing.config"])
-loader = dict(batch_size={batch}, num_workers=1, collate_fn=dict(type="default_collate"))
+loader = dict(batch_size={batch}, num_workers=1, persistent_workers=True, collate_fn=dict(type="default_collate"))
 model = dict(
     type="kdhub.Distiller",
     student=dict(type="ToySegmentor", width=24, dropout=0.2),
@@ -34,27 +34,25 @@ model = dict(
         weight=dict(type="kdhub.LinearSchedule", start=1.0, end=0.1, steps=20))),
 )
 train_dataloader = dict(sampler=dict(type={sampler!r}, shuffle=True), dataset=dict(type="NoisyImages", size={size}), **loader)
-val_dataloader = dict(sampler=dict(type="DefaultSampler", shuffle=False), dataset=dict(type="NoisyImages", noise=0), **loader)
-val_evaluator = dict(type="PixelAccuracy")
-val_cfg = dict()
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.1, momentum=0.9))
 param_scheduler = dict(type="PolyLR", eta_min=0.001, by_epoch=False, begin=0, end=24)
 randomness = dict(seed=3)
 train_cfg = {train}
-default_hooks = dict(checkpoint=dict(interval={interval}, by_epoch={by_epoch}))
+default_hooks = dict(checkpoint=dict(interval={interval}, by_epoch=False))
+"""
+_EVALUATION = """
+val_dataloader = dict(sampler=dict(type="DefaultSampler", shuffle=False), dataset=dict(type="NoisyImages", noise=0), **loader)
+val_evaluator = dict(type="PixelAccuracy")
+val_cfg = dict()
 """
 LOOPS: dict[str, dict[str, Any]] = {
     "iterations": {
         "sampler": "InfiniteSampler",
         "train": {"by_epoch": False, "max_iters": 24, "val_interval": 8},
-        "interval": 3,
-        "by_epoch": False,
     },
     "epochs": {
         "sampler": "DefaultSampler",
         "train": {"by_epoch": True, "max_epochs": 6, "val_interval": 2},
-        "interval": 3,
-        "by_epoch": False,
     },
 }
 
@@ -65,13 +63,14 @@ def config_text(loop: str, processes: int = 1, store: Path | None = None) -> str
     Args:
         loop: Which of `LOOPS`.
         processes: How many train with a live teacher.
-        store: Where a stored teacher has its answers, with which one process trains.
+        store: Where a stored teacher has its answers, with which one process trains. As it is the store that gets into
+            trouble, that training saves its end alone and evaluates nothing.
     """
     live = {"type": "kdhub.ModelTeacher", "model": {"type": "SteadySegmentor", "width": 32}}
     if store is None:
-        return _CONFIG.format(**LOOPS[loop], teacher=live, size=16 * processes, batch=4)
+        return (_CONFIG + _EVALUATION).format(**LOOPS[loop], teacher=live, size=16 * processes, batch=4, interval=3)
     stored = {"type": "kdhub.StoredTeacher", "store": str(store), "draws": DRAWS, "teacher": live}
-    return _CONFIG.format(**LOOPS[loop], teacher=stored, size=SAMPLES, batch=SAMPLES // 4)
+    return _CONFIG.format(**LOOPS[loop], teacher=stored, size=SAMPLES, batch=SAMPLES // 4, interval=ITERATIONS)
 
 
 class _OneByOne(nn.Sequential):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import sys
 from collections.abc import Callable
 
 import torch
+from mmengine.utils.dl_utils import collect_env
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import kdhub.caching.fill  # before the first fork
 import kdhub.engine.train  # noqa: F401
 from kdhub.cli.main import main
+
+collect_env()  # imports torchvision, which would take each training two seconds
+gc.freeze()  # otherwise each process copies the memory that its garbage collector looks through
 
 
 def run_kdhub(arguments: list[str], file_limit: int | None, before: Callable[[], None] | None) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kdhub.config.check.components import ComponentCheck
@@ -12,10 +14,13 @@ from kdhub.config.check.missing_files import warn_of_missing_files, warn_of_miss
 from kdhub.config.check.numbers import check_numbers
 from kdhub.config.check.plain_values import fits, plain_types
 from kdhub.config.check.top_level import check_top_level
+from kdhub.config.read.predecessors import KEY as PREDECESSORS
+from kdhub.config.read.predecessors import predecessors, with_folders
 from kdhub.config.read.writable import check_writable
 from kdhub.config.types.places import ROOT, Place, Spot
 from kdhub.config.types.resolve import Resolver, SourceResolver
-from kdhub.findings import Report
+from kdhub.errors import UsageError
+from kdhub.findings import Finding, Report
 from kdhub.plugins import PluginManager
 from kdhub.plugins.classes import with_names
 
@@ -44,18 +49,41 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     check_numbers(tree, report)
     check_writable(tree, "", report)
     manager.check_config(tree, report)
+    if tree.get(PREDECESSORS):
+        _check_predecessors(cfg, manager, deep, report)
     return report
+
+
+def _check_predecessors(cfg: Any, manager: PluginManager, deep: bool, report: Report) -> None:
+    """Check the configs that have to run first; the path of a finding then begins with ``NAME:``, as an override's does."""
+    try:
+        before = predecessors(cfg)
+        with_folders(cfg, {name: own.work_dir for name, own in before.items()})
+    except UsageError as error:
+        report.add(Finding.of(error, error.where or PREDECESSORS))
+        return
+    for name, own in before.items():
+        for finding in check_config(own, manager, deep=deep).findings:
+            report.add(replace(finding, path=f"{name}:{finding.path}"))
 
 
 def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Resolver:
     default_scope = str(tree.get("default_scope") or "mmengine")
     inherited = sorted(set(_scopes(tree)))
-    source = SourceResolver(manager, default_scope, custom_imports="custom_imports" in tree, inherited=inherited)
-    if not deep:
+    pending = _pending(tree.get("custom_imports"))
+    source = SourceResolver(manager, default_scope, custom_imports=pending, inherited=inherited)
+    if not deep or pending:  # a predecessor's modules have not run: the registries do not know their names yet
         return source
     from kdhub.config.check.deep import ImportResolver
 
     return ImportResolver(source, default_scope)
+
+
+def _pending(spec: Any) -> bool:
+    """Whether modules that may register anything are yet to be imported; once they are, the registries know the names."""
+    names = spec.get("imports") if isinstance(spec, Mapping) else spec
+    names = names if isinstance(names, list | tuple) else [names] if names else []
+    return any(str(name) not in sys.modules for name in names)
 
 
 def _scopes(value: Any) -> Iterator[str]:

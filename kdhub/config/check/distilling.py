@@ -13,6 +13,7 @@ from kdhub.config.objectives import (
     name_problem,
     spread,
     spread_problems,
+    teacher_name_problem,
     teacher_problems,
     unaugmented_problem,
 )
@@ -70,8 +71,8 @@ def _teachers(model: Mapping[str, Any], path: str, report: Report) -> tuple[str,
         report.error(f"{path}.teachers", "not a dict of name to teacher", got=repr(several))
         return ()
     for name in several or ():
-        if ":" in name or "." in name:
-            report.error(f"{path}.teachers.{name}", "a teacher's name may hold neither ':' nor '.'")
+        if problem := teacher_name_problem(name, f"{path}.teachers.{name}"):
+            _add([problem], report)
     return tuple(several) if several is not None else ("teacher",) if single is not None else ()
 
 

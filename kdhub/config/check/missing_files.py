@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.config.read.load import load_config
+from kdhub.config.read.predecessors import is_reference
 from kdhub.config.types.places import Place
 from kdhub.errors import KdhubError, near_matches
 from kdhub.findings import Report
@@ -62,6 +63,8 @@ def how_to_train(file: Path, manager: PluginManager) -> str | None:
 
 
 def _is_there(text: str) -> bool:
+    if is_reference(text):  # a predecessor will write it
+        return True
     try:
         return Path(text).expanduser().exists()
     except OSError:  # a name too long for a file

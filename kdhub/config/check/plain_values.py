@@ -14,6 +14,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str": (str,),
     "dict": (Mapping,),
+    "list": (list, tuple),
     "None": (type(None),),
     "Tensor": (),  # as in ``lr: float | Tensor``: no config can hold one
 }

@@ -56,7 +56,7 @@ def check_top_level(
         The keys that are read, which are to be checked further.
     """
     read = tuple(key for key in tree if key in TOP_LEVEL_KEYS)
-    if tree.get("model") is None:
+    if tree.get("model") is None and tree.get("job") is None:
         report.error("model", "the config has no model", expected="model=dict(type=...)")
     scope = str(tree.get("default_scope") or "")
     if manager.owns(f"{scope}.Name"):

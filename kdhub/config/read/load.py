@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdhub.config.read.files import base_files, parse, require_config
-from kdhub.config.read.options import apply_options, parse_options, require_accepted
+from kdhub.config.read.options import apply_options, in_order, parse_options, require_accepted
 from kdhub.config.read.packages import mmengine_finds_named_configs, named_config
+from kdhub.config.read.predecessors import addressed, override_predecessors
 from kdhub.config.read.variables import refuse_variables
 from kdhub.errors import UsageError, in_short
 from kdhub.plugins import PluginManager
@@ -35,7 +36,7 @@ def load_config(
 
     Args:
         source: Path of a config, ``"scope:recipe"``, or ``"package::path"`` such as ``"mmseg::pspnet/....py"``.
-        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed.
+        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed; ``NAME:key.path`` is one of a predecessor.
         manager: Knows recipes and signatures; ``None`` takes the plugins in force.
         custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
 
@@ -53,8 +54,11 @@ def load_config(
         path = named_config(str(source), manager=manager) or path
     require_config(path)
     options = cfg_options if isinstance(cfg_options, Mapping) else parse_options(cfg_options)
+    options, others = addressed(options)
+    options = in_order(options)
     with _READING:
         cfg = _read(path)
+        override_predecessors(cfg, others)
         if options:
             require_accepted(cfg, options, manager)
             refuse_variables(cfg, options)
@@ -76,6 +80,12 @@ def _read(path: Path) -> Config:
     except UsageError:
         raise
     except Exception as error:  # a config is a program: it may raise anything
+        if path.suffix != ".py" and isinstance(
+            error, AttributeError
+        ):  # mmengine asks anything that it holds for _base_
+            raise UsageError(
+                "the config is no dict", where=str(path), expected="keys such as 'model' at the top level"
+            ) from error
         raise UsageError(
             f"the config cannot be read: {in_short(error)}", where=_where(error, files) or str(path), fix=_fix(error)
         ) from error

@@ -79,6 +79,22 @@ def _between_commas(text: str) -> list[str]:
     return items
 
 
+def in_order(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Order overrides as mmengine means them together: first what leaves nothing, then the types, which decide on the keys.
+
+    ``a.loss._delete_=True`` becomes ``a.loss={}``.
+    """
+    emptied: dict[str, Any] = {
+        path.rpartition(".")[0]: {} for path, value in options.items() if _deletes(path) and value
+    }
+    rest = {path: value for path, value in options.items() if not _deletes(path)}
+    return emptied | dict(sorted(rest.items(), key=lambda one: (one[1] != {}, not one[0].endswith(".type"))))
+
+
+def _deletes(path: str) -> bool:
+    return path.endswith("._delete_")
+
+
 def require_accepted(cfg: Config, options: Mapping[str, Any], manager: PluginManager) -> None:
     """See that all overrides are of keys that exist, or that the component they are given to accepts.
 
@@ -86,8 +102,9 @@ def require_accepted(cfg: Config, options: Mapping[str, Any], manager: PluginMan
         UsageError: For the first that does neither, with the nearest key path.
     """
     accepts = _Accepted(cfg.to_dict(), manager)
-    for path in options:
+    for path, value in options.items():
         accepts.require(path)
+        accepts.apply({path: value})
 
 
 def apply_options(tree: MutableMapping[str, Any], options: Mapping[str, Any]) -> None:
@@ -149,10 +166,14 @@ class _Known(NamedTuple):
 class _Accepted:
     """Which key paths a config has or takes."""
 
-    def __init__(self, tree: Mapping[str, Any], manager: PluginManager) -> None:
+    def __init__(self, tree: dict[str, Any], manager: PluginManager) -> None:
         self._tree = tree
         scope = str(tree.get("default_scope") or "mmengine")
         self._resolver = SourceResolver(manager, scope, custom_imports=True)
+
+    def apply(self, options: Mapping[str, Any]) -> None:
+        """Let the next key paths be judged by the config with these overrides."""
+        apply_options(self._tree, options)
 
     def require(self, path: str) -> None:
         """Raise unless ``path`` exists, or the dict that would get its first new key takes that key."""
@@ -176,7 +197,7 @@ class _Accepted:
 
     def _known(self, value: Mapping[str, Any], spot: Spot) -> _Known:
         place = spot.place
-        own = frozenset(map(str, value))
+        own = frozenset(map(str, value)).union(("type",) if place.known else ())
         if spot is ROOT:
             return _Known(own.union(TOP_LEVEL_KEYS), all=True)
         if place.keys:

@@ -47,7 +47,7 @@ class Place:
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
-        return replace(self, typed=True, many=False) if self.known else self
+        return replace(self, typed=True, many=False, plain="") if self.known else self
 
     @property
     def known(self) -> bool:
@@ -59,14 +59,19 @@ ANYWHERE = Place()
 OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
 
 _MODEL = Place(kinds=("model",), roots=("MODELS",), typed=True)
-_TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True)
+_TEACHER = Place(kinds=("teacher",), roots=("MODELS",), typed=True, provided=("student",))
 _TAP = Place(kinds=("tap",), scalar=True)
 _ADAPTER = Place(kinds=("adapter",), many=True)
 _PART_OF_MODEL = Place(roots=("MODELS",), guess=True)  # backbone, head, neck: built by the model's own code
 _SCHEDULE = Place(kinds=("schedule",), typed=True, scalar=True)
 _DATASET = Place(kinds=("dataset",), roots=("DATASETS",))
-_SAMPLER = Place(roots=("DATA_SAMPLERS",), provided=("dataset", "seed", "sampler", "batch_size"), typed=True)
-_TRANSFORM = Place(roots=("TRANSFORMS",), many=True)
+_SAMPLER = Place(
+    kinds=("sampler",),
+    roots=("DATA_SAMPLERS",),
+    provided=("dataset", "seed", "sampler", "batch_size"),
+    typed=True,
+)
+_TRANSFORM = Place(kinds=("transform",), roots=("TRANSFORMS",), many=True)
 _METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator", many=True)
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
 _DATALOADER = {
@@ -120,9 +125,10 @@ _TOP_LEVEL = {
     "launcher": Place(plain="str | None"),
     "env_cfg": Place(keys=("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")),
     "log_processor": Place(roots=("LOG_PROCESSORS",), implicit="mmengine.runner:LogProcessor"),
+    "log_processor.window_size": Place(plain="int"),
     "log_level": Place(plain="str | int | None"),
     "visualizer": Place(roots=("VISUALIZERS",), implicit="mmengine.visualization:Visualizer"),
-    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",), many=True),
+    "visualizer.vis_backends": Place(roots=("VISBACKENDS",), provided=("save_dir",), many=True, plain="list | None"),
     "default_scope": Place(plain="str | None"),
     "randomness": Place(keys=("seed", "diff_rank_seed", "deterministic")),
     "experiment_name": Place(plain="str | None"),
@@ -138,6 +144,10 @@ _TOP_LEVEL = {
     "custom_imports": Place(keys=("imports", "allow_failed_imports")),
     "tta_model": Place(roots=("MODELS",), provided=("module",)),
     "tta_pipeline": _TRANSFORM,
+    # read by kdhub
+    "predecessors": Place(plain="dict | None"),
+    "after": ANYWHERE,
+    "job": Place(kinds=("job",), roots=("FUNCTIONS",), typed=True, provided=("folder",)),
 }
 
 TOP_LEVEL_KEYS = tuple(key for key in _TOP_LEVEL if "." not in key)

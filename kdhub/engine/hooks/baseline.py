@@ -49,8 +49,9 @@ class BaselineHook(Hook):
 def _metrics(runner: Any, name: str, teacher: Any) -> dict[str, Any] | None:
     if isinstance(teacher, StoredTeacher):
         return _recorded(runner, name, teacher)
-    if teacher.model is None:
-        runner.logger.info(f"teacher {name!r} is not evaluated: it has no live model")
+    if teacher.model is None or not teacher.frozen:
+        why = "it has no live model" if teacher.frozen else "it begins as the student"
+        runner.logger.info(f"teacher {name!r} is not evaluated: {why}")
         return None
     runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
     return evaluate_teacher(runner, name, teacher, student_of(runner.model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ class CheckpointHook(MMEngineCheckpointHook):
     _state: dict[str, Any] | None = None
     _waiting = False
     """Whether a checkpoint is due as soon as accumulated gradients are applied."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for name in self.args:  # mmengine hands them to save_checkpoint, which takes none of them
+            known = inspect.signature(MMEngineCheckpointHook).parameters
+            raise UsageError(f"CheckpointHook takes no {name!r}", near=near_matches(name, known))
 
     def before_train(self, runner: Any) -> None:
         """Find the folder, which checkpoints are there, and whether what they will hold can be read again.
@@ -113,7 +120,6 @@ class CheckpointHook(MMEngineCheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args,
         )
         self._state = None
         if is_main_process():

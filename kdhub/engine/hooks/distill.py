@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dist import get_world_size
@@ -15,6 +14,7 @@ from kdhub.distill.split import split_warning
 from kdhub.distill.teachers import CONFIG_MARKER
 from kdhub.engine.models import student_of, teachers_of, unwrapped
 from kdhub.engine.resume.saving import metainfo_of
+from kdhub.engine.resume.state import accumulating
 from kdhub.errors import UsageError
 
 _META = "kdhub"
@@ -42,6 +42,8 @@ class DistillHook(Hook):
         if warning := split_warning(model, accumulated, get_world_size()):
             runner.logger.warning(warning)
         _warn_of_twins(runner)
+        for teacher in teachers_of(model).values():
+            teacher.begin(student_of(model))
         position = getattr(model, "position", None)
         if position is not None:
             position.move_to(runner.iter)
@@ -50,16 +52,21 @@ class DistillHook(Hook):
         if check is not None and classes is not None:
             check(tuple(classes))
 
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Let teachers follow the student, once its weights have changed."""
+        following = [one for one in teachers_of(runner.model).values() if not one.frozen]
+        if following and not accumulating(runner.optim_wrapper):
+            step: int = unwrapped(runner.model).position.step  # type: ignore[union-attr, assignment]
+            for teacher in following:
+                teacher.after_step(student_of(runner.model), step)
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Write the teachers' fingerprints, and what was decided about their precision."""
-        teachers = teachers_of(runner.model)
-        checkpoint["meta"][_META] = {
-            "teachers": {name: one.fingerprint() for name, one in teachers.items()},
-            "states": {name: one.state() for name, one in _deciding(teachers).items()},
-        }
+        """Write the teachers' fingerprints."""
+        fingerprints = {name: one.fingerprint() for name, one in teachers_of(runner.model).items()}
+        checkpoint["meta"][_META] = {"teachers": fingerprints}
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with a teacher that answers differently; let none decide anew how precisely it does.
+        """Refuse to go on with a teacher that answers differently.
 
         Raises:
             UsageError: Naming the teachers that differ.
@@ -78,8 +85,6 @@ class DistillHook(Hook):
                 got=", ".join(f"{name}={present.get(name, 'none')}" for name in changed),
                 fix="give back the teacher's former weights and config, or start a new run in another --work-dir",
             )
-        for name, state in recorded.get("states", {}).items():
-            _deciding(teachers)[name].load_state(state)
 
 
 def _warn_of_twins(runner: Any) -> None:
@@ -88,9 +93,10 @@ def _warn_of_twins(runner: Any) -> None:
         return
     student = student_of(runner.model)
     for name, teacher in teachers_of(runner.model).items():
-        live = getattr(teacher, "model", None)
-        if live is not None:
-            equal = same_weights(student, live)
+        if not teacher.frozen:
+            continue
+        if teacher.model is not None:
+            equal = same_weights(student, teacher.model)
         else:  # a stored one, whose fingerprint holds that of its weights
             equal = f"weights-{weights_fingerprint(student)[:16]}{CONFIG_MARKER}" in teacher.fingerprint()
         if equal:
@@ -113,8 +119,3 @@ def _require_one_optimizer(runner: Any) -> None:
             got=", ".join(runner.optim_wrapper.keys()),
             fix="use a plain OptimWrapper; paramwise_cfg gives parts of the model learning rates of their own",
         )
-
-
-def _deciding(teachers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the teachers that decide something on the way; a stored one answers what was decided when it was written."""
-    return {name: one for name, one in teachers.items() if hasattr(one, "load_state")}

@@ -103,22 +103,14 @@ def _no_batch() -> UsageError:
     )
 
 
-def _require_samples(dataset: Any) -> None:
-    """See that there is a sample, as an endless sampler of none would be asked for ever; and a length, which hooks ask for."""
+def _require_length(dataset: Any) -> None:
+    """See that the data have a length, which hooks ask for."""
     if not hasattr(dataset, "__len__"):
         raise UsageError(
             "the training data have no length, which mmengine's hooks ask for",
             where="train_dataloader.dataset",
             got=type(dataset).__name__,
             fix="give it a __len__: of a stream, how many samples one pass gives",
-        )
-    if len(dataset) == 0:
-        raise UsageError(
-            "the training data are empty, so nothing would be trained",
-            where="train_dataloader.dataset",
-            expected="at least one sample",
-            got=f"{type(dataset).__name__} of 0 samples",
-            fix="see its paths and what it leaves out (filter_cfg, indices)",
         )
 
 
@@ -204,7 +196,7 @@ class KdhubIterLoop(Resumable, IterBasedTrainLoop):
     counts = "iterations"
 
     def __init__(self, runner: Any, dataloader: DataLoader[Any], *arguments: Any, **options: Any) -> None:
-        _require_samples(dataloader.dataset)
+        _require_length(dataloader.dataset)
         IterBasedTrainLoop.__init__(self, runner, dataloader, *arguments, **options)
         _require_training("max_iters", self._max_iters)
         # in place of mmengine's, which older versions set to work at once
@@ -239,7 +231,7 @@ class KdhubEpochLoop(Resumable, EpochBasedTrainLoop):
     counts = "epochs"
 
     def __init__(self, runner: Any, dataloader: DataLoader[Any], *arguments: Any, **options: Any) -> None:
-        _require_samples(dataloader.dataset)
+        _require_length(dataloader.dataset)
         EpochBasedTrainLoop.__init__(self, runner, dataloader, *arguments, **options)
         _require_training("max_epochs", self._max_epochs)
         if len(self.dataloader) == 0:

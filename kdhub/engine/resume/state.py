@@ -9,8 +9,7 @@ from typing import Any
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from torch import Tensor, nn
 
-from kdhub.distill.distiller import Distiller
-from kdhub.engine.models import unwrapped
+from kdhub.engine.models import teachers_of, unwrapped
 from kdhub.engine.resume.buffers import buffer_checksums, restore_buffers, unsaved_buffers
 from kdhub.engine.resume.comparison import same
 from kdhub.engine.resume.fitness import left_out, named_wrappers, optimizer_types, require_resumable
@@ -29,7 +28,7 @@ def collect_state(runner: Any) -> dict[str, Any]:
 
     Returns:
         Plain values and tensors: ``data`` (position, seeds, and what would change it), ``evaluated_at``,
-        ``optimizers`` (their classes), ``backward_passes`` of each, and for each process under ``processes`` its generators, its guards, and
+        ``optimizers`` (their classes), ``backward_passes`` of each, ``teachers`` (what they decided or learned), and for each process under ``processes`` its generators, its guards, and
         the buffers in which its model differs from the main process's or which training changed and no state dict holds.
         Without a loop of kdhub's, ``data`` and ``evaluated_at`` are missing.
     """
@@ -38,6 +37,7 @@ def collect_state(runner: Any) -> dict[str, Any]:
     if isinstance(loop, Resumable):
         state["evaluated_at"] = loop.evaluated_at
         state["data"] = {"passes": loop.batches.passes, "done": loop.batches.done, **_data_facts(loop)}
+    state["teachers"] = {name: own for name, one in teachers_of(runner.model).items() if (own := one.state())}
     state["optimizers"] = optimizer_types(runner.optim_wrapper)
     state["backward_passes"] = [wrapper._inner_count for _, wrapper in named_wrappers(runner.optim_wrapper)]
     return state
@@ -67,6 +67,8 @@ def restore_state(runner: Any, state: Mapping[str, Any] | None) -> None:
         runner: The runner, with its train loop built and epoch and iteration restored.
         state: What `collect_state` gave; ``None`` for a checkpoint that has none.
     """
+    for name, own in (state or {}).get("teachers", {}).items():
+        teachers_of(runner.model)[name].load_state(own)
     loop = runner.train_loop
     if not isinstance(loop, Resumable):
         _warn(runner, f"{type(loop).__name__} is not a loop of kdhub's: where it stood in its data is not known")
@@ -112,8 +114,8 @@ def _state_of_process(runner: Any) -> dict[str, Any]:
     # a checkpoint written within an evaluation must not hold what that drew
     generators = getattr(runner.train_loop, "left_generators", None) or generator_states()
     state: dict[str, Any] = {"generators": generators}
-    if isinstance(model, Distiller):
-        state["guards"] = model.guard_state()
+    if guards := getattr(model, "guard_state", None):
+        state["guards"] = guards()
     state["buffers"] = {name: buffer.detach().cpu() for name, buffer in _buffers_to_save(model, runner).items()}
     return state
 
@@ -135,8 +137,8 @@ def _buffers_to_save(model: nn.Module, runner: Any) -> dict[str, Tensor]:
 
 def _restore_model(runner: Any, own: Mapping[str, Any]) -> None:
     model = unwrapped(runner.model)
-    if "guards" in own and isinstance(model, Distiller):
-        model.load_guard_state(own["guards"])
+    if "guards" in own and (load := getattr(model, "load_guard_state", None)):
+        load(own["guards"])
     for name in restore_buffers(model, own.get("buffers", {})):
         _warn(runner, f"the buffer {name} has another shape now, so it begins anew")
 

@@ -9,7 +9,12 @@ from typing import Any
 
 from kdhub.fingerprints import json_fallback
 
+AFTER = "after"
+"""Where a config says which results of its predecessors it goes on from, once they have run."""
+
 _PARTS = (
+    AFTER,
+    "job",
     "model",
     "data_preprocessor",
     "train_dataloader",

@@ -31,6 +31,7 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
         cfg: The resolved config; one whose student is no segmentor of mmseg is left alone.
         report: Gathers findings.
     """
+    cfg = _with_names(cfg)
     model = cfg.get("model")
     if not isinstance(model, Mapping):
         return
@@ -67,7 +68,7 @@ def _read(file: str, where: str, report: Report) -> Any:
     from kdhub.config import load_config
 
     try:
-        return student_as_it_stands(load_config(file, custom_imports=False))["model"]
+        return _with_names(student_as_it_stands(load_config(file, custom_imports=False))["model"])
     except UsageError as error:
         report.error(
             where, error.what, expected=error.expected, got=error.got, near=error.near, fix=error.fix, plugin="kdseg"
@@ -200,6 +201,15 @@ def _channels(segmentor: Mapping[str, Any], path: str) -> int | None:
     node = dict(_heads(segmentor)).get(head) if layer == "conv_seg" else None
     count = node.get("out_channels") or node.get("num_classes") if node else None
     return count if isinstance(count, int) else None
+
+
+def _with_names(value: Any) -> Any:
+    """Write for each class what a config of names would say: ``"mmseg.FCNHead"``."""
+    if isinstance(value, Mapping):
+        return {key: _with_names(child) for key, child in value.items()}
+    if isinstance(value, list) or type(value) is tuple:
+        return type(value)(map(_with_names, value))
+    return f"{value.__module__.partition('.')[0]}.{value.__name__}" if isinstance(value, type) else value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -21,7 +21,8 @@ class LabelCheckHook(Hook):
 
     Raises:
         UsageError: Before training, if the student is no segmentor of mmseg; in training, for a label that is neither a
-            class of its decode head nor what that ignores, and for a label map of another size than its image.
+            class of its decode head nor what that ignores, and for a label map that is missing or of another size than its
+            image.
     """
 
     priority = "VERY_HIGH"
@@ -34,8 +35,14 @@ class LabelCheckHook(Hook):
         """Look at one batch as it comes from the data loader."""
         num_classes, ignore_index = _known_labels(student_of(runner.model))
         for image, sample in zip(data_batch["inputs"], data_batch["data_samples"], strict=True):
-            labels = sample.gt_sem_seg.data
             with placed(str(sample.get("seg_map_path") or sample.get("img_path") or "training data")):
+                if "gt_sem_seg" not in sample:
+                    raise UsageError(
+                        "the sample has no label map (gt_sem_seg)",
+                        fix="dict(type='LoadAnnotations') in train_dataloader.dataset.pipeline, before PackSegInputs;"
+                        " without labels, leave LabelCheckHook out",
+                    )
+                labels = sample.gt_sem_seg.data
                 if labels.shape[-2:] != image.shape[-2:]:
                     raise UsageError(
                         "masks of another size than the image",

@@ -221,6 +221,28 @@ def test_a_training_pipeline_loads_labels():
     assert found(cfg) == {}
 
 
+def test_types_may_be_classes():
+    """Rules that ask for a name found nothing in a new-style config, and the same mistake cost a start of the run."""
+    from mmseg.datasets import CityscapesDataset
+    from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
+    from mmseg.models import FCNHead, STDCHead
+
+    class LoadLabels(LoadAnnotations):
+        """Somebody's own transform may load them under any name."""
+
+    cfg = config(student=segmentor(classes=18, head=FCNHead), teacher=segmentor(classes=18, head=STDCHead))
+    dataset = cfg["train_dataloader"]["dataset"]
+    dataset["type"] = CityscapesDataset
+    dataset["pipeline"] = [{"type": PackSegInputs}]
+    places = {("model.student.decode_head.num_classes", "error")}
+    assert set(found(cfg)) == {*places, ("train_dataloader.dataset.pipeline", "error")}
+    for loads in (LoadAnnotations, LoadLabels):
+        dataset["pipeline"] = [{"type": loads}, {"type": PackSegInputs}]
+        assert set(found(cfg)) == places
+    cfg["model"]["student"]["decode_head"]["type"] = STDCHead
+    assert found(cfg) == {}
+
+
 @pytest.mark.parametrize("wrapper", ["MultiImageMixDataset", "RepeatDataset"])
 def test_the_data_set_inside_another_loads_labels(wrapper):
     """A mosaic has a pipeline of its own, after the labels were loaded; it was refused."""

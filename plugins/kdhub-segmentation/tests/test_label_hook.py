@@ -48,6 +48,14 @@ def test_masks_of_another_size_are_told():
         LabelCheckHook().before_train_iter(runner(decode_head=head(3)), 0, batch(labels))
 
 
+def test_a_sample_without_labels_is_told():
+    """A pipeline that loads no labels ended in an AttributeError of mmseg's data sample."""
+    without = batch(torch.zeros(4, 6, dtype=torch.long))
+    del without["data_samples"][0].gt_sem_seg
+    with pytest.raises(UsageError, match=r"a_labels\.png: the sample has no label map .*LoadAnnotations"):
+        LabelCheckHook().before_train_iter(runner(decode_head=head(3)), 0, without)
+
+
 @pytest.mark.parametrize("decode_head", [head(3), nn.ModuleList([head(2), head(3)]), head(3, ignore_index=-1)])
 def test_right_labels_pass(decode_head):
     """Every class and void; of a cascade the last head decides, and a head may ignore another number."""

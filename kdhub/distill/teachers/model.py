@@ -1,4 +1,4 @@
-"""Teachers: frozen models that answer with the values their taps read."""
+"""`ModelTeacher`: a live, frozen model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from kdhub.checkpoint import load_weights, safe_loading
@@ -26,44 +25,12 @@ from kdhub.distill.arguments import choice, number, require
 from kdhub.distill.knowledge import drawn_at_random, weights_fingerprint
 from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
+from kdhub.distill.teachers.base import CONFIG_MARKER, Teacher
 from kdhub.errors import GuardError, UsageError
 from kdhub.fingerprints import json_fallback
 
-CONFIG_MARKER = ".config-"
-"""Where the second part of a `ModelTeacher`'s fingerprint begins, which needs no weights."""
 
-
-class Teacher(Protocol):
-    """What the `Distiller` asks of a teacher, live or stored.
-
-    Attributes:
-        model: The live model that tap paths are resolved on, or ``None``.
-        batch: What it is asked with: ``"raw"`` if it preprocesses the collated batch itself, ``"student"`` if it takes
-            the student's preprocessed batch, ``"keys"`` if the keys of the samples are all it needs (a stored teacher).
-        class_names: Names of its classes in order, if it has classes.
-    """
-
-    model: nn.Module | None
-    batch: str
-    class_names: tuple[str, ...] | None
-
-    def preprocess(self, raw: Any, training: bool) -> Any:
-        """Turn the collated batch into this teacher's input; not called if ``batch`` is ``"student"``.
-
-        With ``"keys"``, ``raw`` is a list of `kdhub.engine.resume.sampling.SampleKey`, or ``None`` for a batch without them.
-        """
-
-    def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
-        """Run once, so that afterwards each tap that fired can be read."""
-
-    def fingerprint(self) -> str:
-        """Identify weights and configuration; two teachers that answer differently must differ here."""
-
-    def to(self, device: torch.device) -> None:
-        """Move to the student's device."""
-
-
-class ModelTeacher:
+class ModelTeacher(Teacher):
     """A live teacher: any mmengine model, frozen, always in eval mode, outside optimizer and checkpoint.
 
     Args:
@@ -91,6 +58,8 @@ class ModelTeacher:
     Raises:
         UsageError: For a model that is not a `BaseModel`, weights that do not fit it, or ``own_weights`` beside a checkpoint.
     """
+
+    model: BaseModel
 
     def __init__(
         self,
@@ -231,10 +200,6 @@ class ModelTeacher:
     def to(self, device: torch.device) -> None:
         """Move to the student's device; the dtype stays the teacher's own."""
         self.model.to(device)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ModelTeacher:
-        """Stay one object: an averaged copy of the student needs no second teacher in memory."""
-        return self
 
     def _built_again(self) -> BaseModel:
         model: BaseModel = MODELS.build(copy.deepcopy(self._config))
