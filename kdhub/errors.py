@@ -16,6 +16,23 @@ def near_matches(word: str, choices: Iterable[str], limit: int = 3) -> tuple[str
     return tuple(difflib.get_close_matches(word, sorted(set(choices)), n=limit, cutoff=0.6))
 
 
+_LETTERS = 2
+"""By how many a mistyped name may differ: ``train_dataloder`` does by one, the helper ``train_dataset`` by more."""
+
+
+def slip_of(word: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of which ``word`` is almost certainly a typing error, best first.
+
+    Stricter than `near_matches`, for where an unknown name may well be meant as it is.
+    """
+    return tuple(name for name in near_matches(word, names) if _letters_apart(word, name) <= _LETTERS)
+
+
+def _letters_apart(one: str, other: str) -> int:
+    changes = difflib.SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    return sum(max(i2 - i1, j2 - j1) for tag, i1, i2, j1, j2 in changes if tag != "equal")
+
+
 def did_you_mean(near: Iterable[str]) -> str:
     """Ask for the nearest names; empty if there are none."""
     meant = " or ".join(map(repr, near))
@@ -84,7 +101,7 @@ class UsageError(KdhubError):
     def __str__(self) -> str:
         return str(self.args[0])
 
-    def advise(self, fix: str) -> None:
+    def replace_fix(self, fix: str) -> None:
         """Change what to do about it, for who knows more than the code that raised it."""
         self.fix = fix
         self.args = (self._line(),)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from kdhub.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,16 @@ class Finding:
         return asdict(self)
 
 
+class _Details(TypedDict, total=False):
+    """What a finding may say besides; see `Finding`."""
+
+    expected: str | None
+    got: str | None
+    near: tuple[str, ...]
+    fix: str | None
+    plugin: str
+
+
 class Report:
     """Collects findings, so that all are shown at once; `kdhub_check_config` gets one."""
 
@@ -59,33 +71,13 @@ class Report:
         if finding not in self._findings:
             self._findings.append(finding)
 
-    def error(
-        self,
-        path: str,
-        message: str,
-        *,
-        expected: str | None = None,
-        got: str | None = None,
-        near: Iterable[str] = (),
-        fix: str | None = None,
-        plugin: str = "",
-    ) -> None:
+    def error(self, path: str, message: str, **details: Unpack[_Details]) -> None:
         """Report something that would stop or spoil the run; arguments as in `Finding`."""
-        self.add(Finding("error", path, message, expected, got, tuple(near), fix, plugin))
+        self.add(Finding("error", path, message, **details))
 
-    def warn(
-        self,
-        path: str,
-        message: str,
-        *,
-        expected: str | None = None,
-        got: str | None = None,
-        near: Iterable[str] = (),
-        fix: str | None = None,
-        plugin: str = "",
-    ) -> None:
+    def warn(self, path: str, message: str, **details: Unpack[_Details]) -> None:
         """Report something that may be meant but rarely is; arguments as in `Finding`."""
-        self.add(Finding("warning", path, message, expected, got, tuple(near), fix, plugin))
+        self.add(Finding("warning", path, message, **details))
 
     @property
     def findings(self) -> tuple[Finding, ...]:

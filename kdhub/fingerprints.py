@@ -26,8 +26,8 @@ _NO_CONTENT = (TypeError, ValueError, AttributeError, NotImplementedError, Runti
 """What Python and its libraries raise for a value that cannot be pickled."""
 
 
-def described(value: Any) -> Any:
-    """Write for JSON what it has no form for, as ``json.dumps(..., default=described)``.
+def json_fallback(value: Any) -> Any:
+    """Write for JSON what it has no form for, as ``json.dumps(..., default=json_fallback)``.
 
     Returns:
         The content of the value, in plain values without addresses:
@@ -41,12 +41,12 @@ def described(value: Any) -> Any:
           everything. A warning names it.
     """
     try:
-        return _described(value, ())
+        return _content(value, ())
     except RecursionError as error:
         return _unlike_any(value, error)
 
 
-def _described(value: Any, within: tuple[Any, ...]) -> Any:
+def _content(value: Any, within: tuple[Any, ...]) -> Any:
     """Describe a value, given the values that it is part of."""
     if isinstance(value, _PLAIN):
         return value
@@ -56,16 +56,16 @@ def _described(value: Any, within: tuple[Any, ...]) -> Any:
     if isinstance(value, Mapping):
         return _mapping(value, within)
     if isinstance(value, (list, tuple)):
-        return [_described(entry, within) for entry in value]
+        return [_content(entry, within) for entry in value]
     if isinstance(value, (set, frozenset)):
         # a set comes in another order in each process
-        return [_name(type(value)), sorted((_described(entry, within) for entry in value), key=json.dumps)]
+        return [_name(type(value)), sorted((_content(entry, within) for entry in value), key=json.dumps)]
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return [str(value.dtype), *value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, np.ndarray | np.generic):
-        return _described(value.tolist(), within)
+        return _content(value.tolist(), within)
     if isinstance(value, torch.nn.Module):
         return [_name(type(value)), _ADDRESS.sub("", repr(value))]
     if isinstance(value, type) or (isinstance(value, _NAMED) and _can_be_imported(value)):
@@ -74,7 +74,7 @@ def _described(value: Any, within: tuple[Any, ...]) -> Any:
         parts = _parts(value)
     except _NO_CONTENT as error:
         return _unlike_any(value, error)
-    return [_described(part, within) for part in parts]
+    return [_content(part, within) for part in parts]
 
 
 def _unlike_any(value: Any, error: Exception) -> str:
@@ -88,8 +88,8 @@ def _unlike_any(value: Any, error: Exception) -> str:
 
 def _mapping(value: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
     if all(isinstance(key, str) for key in value):
-        return {key: _described(entry, within) for key, entry in value.items()}
-    return [[_described(key, within), _described(entry, within)] for key, entry in value.items()]
+        return {key: _content(entry, within) for key, entry in value.items()}
+    return [[_content(key, within), _content(entry, within)] for key, entry in value.items()]
 
 
 def _parts(value: Any) -> list[Any]:

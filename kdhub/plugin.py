@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,58 +20,41 @@ def kdhub_plugin_info() -> PluginInfo:
         summary="Distiller, taps, adapters, losses and schedules that know no task",
         api_level=API_LEVEL,
         tasks=("any",),
-        extras={},
     )
+
+
+def _offer(*rows: tuple[str, str, str]) -> Iterator[Component]:
+    for kind, target, summary in rows:
+        yield Component(kind=kind, target=f"kdhub.{target}", summary=summary)
 
 
 @hookimpl
 def kdhub_teacher_hooks() -> Iterable[Component]:
     """Offer the taps and the teachers, live and stored."""
-    module = "kdhub.distill.taps.module"
-    yield Component(kind="tap", name="ModuleOutput", target=f"{module}:ModuleOutput", summary="What a module returns")
-    yield Component(kind="tap", name="ModuleInput", target=f"{module}:ModuleInput", summary="What a module is given")
-    yield Component(
-        kind="tap",
-        name="MethodOutput",
-        target="kdhub.distill.taps.method:MethodOutput",
-        summary="What a method of a module returns",
+    yield from _offer(
+        ("tap", "distill.taps.module:ModuleOutput", "What a module returns"),
+        ("tap", "distill.taps.module:ModuleInput", "What a module is given"),
+        ("tap", "distill.taps.method:MethodOutput", "What a method of a module returns"),
+        ("teacher", "distill.teachers:ModelTeacher", "Any registered model, frozen and run beside the student"),
+        ("teacher", "caching.stored:StoredTeacher", "A teacher whose answers `kdhub cache` wrote to disk"),
     )
     yield Component(
         kind="teacher",
-        name="ModelTeacher",
-        target="kdhub.distill.teachers:ModelTeacher",
-        summary="Any registered model, frozen and run beside the student",
-    )
-    yield Component(
-        kind="teacher",
-        name="EMATeacher",
         target="kdhub.distill.teachers:EMATeacher",
         summary="The student's own weights, averaged over the steps (mean teacher)",
         paper="Tarvainen and Valpola, NeurIPS 2017, arXiv 1703.01780",
-    )
-    yield Component(
-        kind="teacher",
-        name="StoredTeacher",
-        target="kdhub.caching.stored:StoredTeacher",
-        summary="A teacher whose answers `kdhub cache` wrote to disk",
     )
 
 
 @hookimpl
 def kdhub_adapters() -> Iterable[Component]:
     """Offer the adapters between plain tensor shapes."""
-    for name, summary in (
-        ("Linear", "Projects the last axis to the teacher's width"),
-        ("Conv1x1", "Projects the channels of a feature map to the teacher's"),
-        ("SpatialResize", "Resizes a feature map to the teacher's height and width"),
-        ("TokenPool", "Pools a sequence of tokens to the teacher's length"),
-    ):
-        yield Component(kind="adapter", name=name, target=f"kdhub.distill.adapters:{name}", summary=summary)
-    yield Component(
-        kind="adapter",
-        name="EachLevel",
-        target="kdhub.distill.levels:EachLevel",
-        summary="Adapts each level of a feature pyramid by adapters of its own",
+    return _offer(
+        ("adapter", "distill.adapters:Linear", "Projects the last axis to the teacher's width"),
+        ("adapter", "distill.adapters:Conv1x1", "Projects the channels of a feature map to the teacher's"),
+        ("adapter", "distill.adapters:SpatialResize", "Resizes a feature map to the teacher's height and width"),
+        ("adapter", "distill.adapters:TokenPool", "Pools a sequence of tokens to the teacher's length"),
+        ("adapter", "distill.levels:EachLevel", "Adapts each level of a feature pyramid by adapters of its own"),
     )
 
 
@@ -79,7 +62,6 @@ def kdhub_adapters() -> Iterable[Component]:
 def kdhub_losses() -> Iterable[LossSpec]:
     """Offer the losses that need nothing but two tensors."""
     yield LossSpec(
-        name="TemperatureKL",
         target="kdhub.distill.losses.temperature_kl:TemperatureKL",
         summary="Kullback-Leibler divergence of softened class distributions",
         paper="Hinton, Vinyals, Dean 2015, Distilling the Knowledge in a Neural Network",
@@ -94,11 +76,8 @@ def kdhub_losses() -> Iterable[LossSpec]:
         ("SmoothL1", "smooth_l1", "Squared difference near zero, absolute beyond"),
     ):
         target = f"kdhub.distill.losses.{module}:{name}"
-        yield LossSpec(
-            name=name, target=target, summary=summary, optional=("mask",), tags=("feature",), unaugmented=True
-        )
+        yield LossSpec(target=target, summary=summary, optional=("mask",), tags=("feature",), unaugmented=True)
     yield LossSpec(
-        name="Relational",
         target="kdhub.distill.losses.relational:Relational",
         summary="Difference of the two similarity matrices within the batch",
         optional=("mask",),
@@ -110,43 +89,39 @@ def kdhub_losses() -> Iterable[LossSpec]:
 @hookimpl
 def kdhub_components() -> Iterable[Component]:
     """Offer the distiller, what makes plain torch code a part of a run, the schedules and the runner's parts."""
-    yield Component(
-        kind="distiller",
-        name="Distiller",
-        target="kdhub.distill.distiller:Distiller",
-        summary="Trains a student on its own losses and on objectives read from a teacher",
+    trains = "Trains a student on its own losses and on objectives read from a teacher"
+    return _offer(
+        ("distiller", "distill.distiller:Distiller", trains),
+        ("model", "models.torch_model:TorchModel", "Any nn.Module: torchvision's, timm's, transformers', one's own"),
+        ("dataset", "models.torch_dataset:TorchDataset", "Any map-style data set that can be imported"),
+        ("metric", "models.accuracy:Accuracy", "In how many samples the right class is among the k best scores"),
+        ("schedule", "distill.schedules:ConstantSchedule", "One value throughout"),
+        ("schedule", "distill.schedules:LinearSchedule", "Straight line from one value to another"),
+        ("schedule", "distill.schedules:CosineSchedule", "Half a cosine from one value to another"),
+        ("schedule", "distill.schedules:StepSchedule", "A factor at each milestone"),
+        ("schedule", "distill.schedules:WarmupSchedule", "Rises to its value, then holds it"),
+        ("schedule", "distill.schedules:ChainedSchedule", "One schedule after another"),
+        (
+            "optim_wrapper",
+            "engine.amp:CPUAmpOptimWrapper",
+            "bfloat16 on the CPU, which mmengine's AmpOptimWrapper refuses",
+        ),
+        ("runner_hook", "engine.hooks.progress:ProgressHook", "Progress bar with the time that is left"),
+        ("runner_hook", "engine.hooks.run_card:RunCardHook", "Writes run.json: what was run, where, and what came out"),
+        (
+            "runner_hook",
+            "engine.hooks.export_student:ExportStudentHook",
+            "Writes the student in its own library's format",
+        ),
+        ("runner_hook", "engine.hooks.interrupt:InterruptHook", "Saves on Ctrl-C and says how to resume"),
+        ("runner_hook", "engine.hooks.baseline:BaselineHook", "Evaluates teacher and student before training"),
+        ("runner_hook", "engine.hooks.distill:DistillHook", "Tells the distiller where training stands"),
+        (
+            "runner_hook",
+            "engine.hooks.checkpoint:CheckpointHook",
+            "Saves so that a full disk cannot damage the last checkpoint",
+        ),
     )
-    for kind, name, module, summary in (
-        ("model", "TorchModel", "torch_model", "Any nn.Module: torchvision's, timm's, transformers', one's own"),
-        ("dataset", "TorchDataset", "torch_dataset", "Any map-style data set that can be imported"),
-        ("metric", "Accuracy", "accuracy", "In how many samples the right class is among the k best scores"),
-    ):
-        yield Component(kind=kind, name=name, target=f"kdhub.models.{module}:{name}", summary=summary)
-    for name, summary in (
-        ("ConstantSchedule", "One value throughout"),
-        ("LinearSchedule", "Straight line from one value to another"),
-        ("CosineSchedule", "Half a cosine from one value to another"),
-        ("StepSchedule", "A factor at each milestone"),
-        ("WarmupSchedule", "Rises to its value, then holds it"),
-        ("ChainedSchedule", "One schedule after another"),
-    ):
-        yield Component(kind="schedule", name=name, target=f"kdhub.distill.schedules:{name}", summary=summary)
-    yield Component(
-        kind="optim_wrapper",
-        name="CPUAmpOptimWrapper",
-        target="kdhub.engine.amp:CPUAmpOptimWrapper",
-        summary="bfloat16 on the CPU, which mmengine's AmpOptimWrapper refuses",
-    )
-    for name, module, summary in (
-        ("ProgressHook", "progress", "Progress bar with the time that is left"),
-        ("RunCardHook", "run_card", "Writes run.json: what was run, where, and what came out"),
-        ("ExportStudentHook", "export_student", "Writes the student in its own library's format"),
-        ("InterruptHook", "interrupt", "Saves on Ctrl-C and says how to resume"),
-        ("BaselineHook", "baseline", "Evaluates teacher and student before training"),
-        ("DistillHook", "distill", "Tells the distiller where training stands"),
-        ("CheckpointHook", "checkpoint", "Saves so that a full disk cannot damage the last checkpoint"),
-    ):
-        yield Component(kind="runner_hook", name=name, target=f"kdhub.engine.hooks.{module}:{name}", summary=summary)
 
 
 @hookimpl

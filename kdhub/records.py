@@ -29,7 +29,6 @@ KINDS = (
     "metric",
     "dataset",
     "collate",
-    "loop",
     "runner_hook",
     "index",
     "transform",
@@ -60,16 +59,12 @@ class PluginInfo:
         summary: One line for `kdhub plugins list`.
         api_level: The `API_LEVEL` that the plugin was written against.
         tasks: Short task names, such as ``retrieval-dense``.
-        paper: Paper that the plugin reproduces, if it is one.
-        docs_url: Where its documentation is.
-        extras: Extra of the distribution to the import names that it must provide.
+        extras: Extra of the distribution to the import names that it provides, for the message when one is missing.
     """
 
     summary: str
     api_level: int
     tasks: tuple[str, ...] = ()
-    paper: str = ""
-    docs_url: str = ""
     extras: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -83,29 +78,24 @@ class Component:
 
     Attributes:
         kind: One of `KINDS`.
-        name: Name within the plugin's scope.
         target: Where it is, as ``"package.module:attribute"``; the module must lie inside the plugin's package.
         summary: One line for `kdhub list`.
-        needs: Extras (keys of `PluginInfo.extras`) without which the target cannot be imported.
+        name: Name within the plugin's scope; by default that of the target's attribute.
         paper: Where it comes from, as a person would cite it.
-        aliases: Other names it answers to.
-        deprecated: What to use instead; empty while it is current.
     """
 
     kind: str
-    name: str
     target: str
     summary: str
-    needs: tuple[str, ...] = ()
+    name: str = ""
     paper: str = ""
-    aliases: tuple[str, ...] = ()
-    deprecated: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.target.rpartition(":")[2])
         label = f"{type(self).__name__} {self.name!r}"
         _require(self.kind in KINDS, f"{label}: unknown kind {self.kind!r}; kinds are {', '.join(KINDS)}")
-        for name in (self.name, *self.aliases):
-            _require(bool(_NAME.fullmatch(name)), f"{label}: a name must be a plain identifier, got {name!r}")
+        _require(bool(_NAME.fullmatch(self.name)), f"{label}: a name must be a plain identifier, got {self.name!r}")
         _require_target(label, self.target)
         _require(bool(self.summary.strip()), f"{label}: summary is empty")
 

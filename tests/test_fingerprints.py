@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdhub.engine.workdir.identity import digest
-from kdhub.fingerprints import described
+from kdhub.engine.workdir.identity import config_fingerprint
+from kdhub.fingerprints import json_fallback
 
 
 class Thing:
@@ -106,7 +106,7 @@ def raised(function):
 )
 def test_what_differs_is_told_apart(one, other):
     """Two teachers or data sets with one fingerprint share a store, whose answers are wrong for one of them."""
-    texts = {json.dumps(value, default=described) for value in (one, other)}
+    texts = {json.dumps(value, default=json_fallback) for value in (one, other)}
     assert len(texts) == 2
 
 
@@ -138,15 +138,15 @@ def containing_itself():
 def test_what_is_equal_is_one(make):
     """An address in a fingerprint, or the layout of an array, would refuse each store in the next process."""
     first, second = make(), make()
-    assert described(first) == described(second)
-    assert digest({"part": first}) == digest({"part": second})
+    assert json_fallback(first) == json_fallback(second)
+    assert config_fingerprint({"part": first}) == config_fingerprint({"part": second})
 
 
 def test_the_order_of_a_set_does_not_count():
     """Python gives the texts of a set in another order in each process, so no store would fit the next one."""
     one, other = set([0, 8]), set([8, 0])  # noqa: C405 - 0 and 8 share a place, so that the first one comes first
     assert list(one) != list(other)
-    assert described(one) == described(other)
+    assert json_fallback(one) == json_fallback(other)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_has_no_content_differs_from_everything(make, monkeypatch):
     said = []
     monkeypatch.setattr("kdhub.fingerprints.print_log", lambda text, *_: said.append(text))
     value = make()
-    assert described(value) != described(value)
+    assert json_fallback(value) != json_fallback(value)
     assert all("cannot be compared with that of another run" in line for line in said)
     assert len(said) == 2
 
@@ -174,7 +174,7 @@ def test_what_is_nested_too_deep_differs_from_everything(monkeypatch):
     said = []
     monkeypatch.setattr("kdhub.fingerprints.print_log", lambda text, *_: said.append(text))
     value = nested(2000)
-    assert described(value) != described(value)
+    assert json_fallback(value) != json_fallback(value)
     assert len(said) == 2
     assert "Thing cannot be compared with that of another run" in said[0]
 
@@ -187,23 +187,26 @@ def test_a_mistake_of_our_own_is_not_taken_for_a_value_without_content(monkeypat
 
     monkeypatch.setattr("kdhub.fingerprints._mapping", broken)
     with pytest.raises(AttributeError, match="a bug of kdhub"):
-        described(Thing(1))
+        json_fallback(Thing(1))
 
 
 def test_plain_values_keep_their_fingerprint():
     """Stores and work_dirs of an older kdhub would be refused, with nothing changed in their configs."""
-    assert digest({"type": "A", "sizes": (1, 2.5, None), "labels": {1: True}, "num_workers": 4}) == "4764dd0f1a96"
-    assert digest({"path": Path("data"), "kind": dict, "call": len}) == "4aa336f92d72"
+    assert (
+        config_fingerprint({"type": "A", "sizes": (1, 2.5, None), "labels": {1: True}, "num_workers": 4})
+        == "4764dd0f1a96"
+    )
+    assert config_fingerprint({"path": Path("data"), "kind": dict, "call": len}) == "4aa336f92d72"
 
 
 def test_layout_does_not_count():
     """A transposed view and its copy hold the same values."""
     view = torch.arange(6.0).reshape(2, 3).T
-    assert described(view) == described(view.clone(memory_format=torch.contiguous_format))
-    assert described(view.numpy()) == described(view.numpy().copy())
+    assert json_fallback(view) == json_fallback(view.clone(memory_format=torch.contiguous_format))
+    assert json_fallback(view.numpy()) == json_fallback(view.numpy().copy())
 
 
 def test_a_function_counts_what_it_reads_of_its_module():
     """`lambda image: image * SCALE` of a config passed for the same pipeline whatever SCALE was."""
     one, other, same = (eval("lambda image: image * SCALE", {"SCALE": scale}) for scale in (2, 3, 2))
-    assert digest(one) == digest(same) != digest(other)
+    assert config_fingerprint(one) == config_fingerprint(same) != config_fingerprint(other)

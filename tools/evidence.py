@@ -33,7 +33,7 @@ from kdhub.config import check_config, load_config
 from kdhub.engine.defaults import completed
 from kdhub.engine.evaluation import PARTS
 from kdhub.engine.libraries import import_library
-from kdhub.engine.workdir.identity import differences, digest, experiment
+from kdhub.engine.workdir.identity import config_fingerprint, differences, experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import KdhubError, UsageError
 from kdhub.files import file_sha256
@@ -240,7 +240,7 @@ def _tested(run: Run) -> dict[str, Any]:
     checkpoint = Path((run.work_dir / "last_checkpoint").read_text(encoding="utf-8").strip())
     identity = {
         **run.experiment,
-        "test": digest([run.cfg.get(part) for part in PARTS["test"]]),
+        "test": config_fingerprint([run.cfg.get(part) for part in PARTS["test"]]),
         "checkpoint": file_sha256(checkpoint),
     }
     results, of = run.work_dir / "test.json", run.work_dir / "test.identity.json"

@@ -18,7 +18,7 @@ from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.resume.comparison import same
 from kdhub.engine.resume.replay import some_indices
 from kdhub.engine.workdir.data_identity import data_fingerprint, described_dataset
-from kdhub.engine.workdir.identity import digest
+from kdhub.engine.workdir.identity import config_fingerprint
 from kdhub.errors import UsageError
 from kdhub.rng import preserved_randomness
 
@@ -67,7 +67,7 @@ class TeacherData:
         return data_fingerprint(self.dataset)
 
     def preprocessing(self, cfg: Mapping[str, Any], student: nn.Module | None) -> str:
-        """Digest everything between the samples and the teacher that their fingerprint does not cover, part by part.
+        """Fingerprint everything between the samples and the teacher that their fingerprint does not cover, part by part.
 
         Args:
             cfg: The run's config.
@@ -80,7 +80,7 @@ class TeacherData:
         }
         if student is not None:
             parts["student"] = [_described_module(name, one) for name, one in student.named_modules()]
-        return ".".join(f"{name}-{digest(part)}" for name, part in parts.items())
+        return ".".join(f"{name}-{config_fingerprint(part)}" for name, part in parts.items())
 
 
 _NO_SETTINGS = frozenset({*vars(nn.Module()), "_device"})

@@ -225,7 +225,7 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
         present = Manifest.read(folder)
         if present is not None and (shortcomings := manifest.shortcomings(present)):
             raise other_store_error(folder, shortcomings)
-        wanted = manifest if present is None else manifest.widened(present)
+        wanted = manifest if present is None else manifest.with_taps_of(present)
         StoreWriter.open(folder, wanted)
         return wanted, lines
 

@@ -18,7 +18,7 @@ from kdhub.engine.evaluation import PARTS, evaluate_teacher, keep_only
 from kdhub.engine.report.console import metrics_line
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.workdir.data_identity import data_fingerprint, described_dataset
-from kdhub.engine.workdir.identity import digest
+from kdhub.engine.workdir.identity import config_fingerprint
 from kdhub.engine.workdir.run_card import now
 from kdhub.files import plain
 from kdhub.rng import preserved_randomness
@@ -106,11 +106,11 @@ def _runner(cfg: Any, folder: str) -> KdhubRunner:
 
 
 def _validation(cfg: Mapping[str, Any], loader: DataLoader[Any]) -> str:
-    """Digest all that metrics depend on besides the model."""
+    """Fingerprint all that metrics depend on besides the model."""
     described = dict(cfg["val_dataloader"]) | {
         "dataset": described_dataset(cfg["val_dataloader"]["dataset"], loader.dataset)
     }
-    return digest([described, cfg["val_evaluator"], cfg["val_cfg"], data_fingerprint(loader.dataset)])
+    return config_fingerprint([described, cfg["val_evaluator"], cfg["val_cfg"], data_fingerprint(loader.dataset)])
 
 
 def _add(stored: StoredTeacher, validation: str, entry: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from mmengine.logging import print_log
 
-from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.arguments import integer, number, optional, require
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import CONFIG_MARKER, ModelTeacher, Teacher
 from kdhub.errors import UsageError, near_matches
@@ -82,12 +82,11 @@ class StoredTeacher(Teacher):
             raise UsageError(
                 "StoredTeacher: bad teacher", expected="dict(type='kdhub.ModelTeacher', ...)", got=repr(teacher)
             )
-        if draws is not None:
-            require_count("StoredTeacher", "draws", draws, at_least=1)
+        require("StoredTeacher", optional(integer(1)), draws=draws)
         if unaugmented is not None:
             _require_changes(unaugmented, draws)
-        require_count("StoredTeacher", "verify", verify, at_least=0)
-        require_number("StoredTeacher", "max_error", max_error, above=0)
+        require("StoredTeacher", integer(0), verify=verify)
+        require("StoredTeacher", number(above=0), max_error=max_error)
         for form in precision.values() if isinstance(precision, Mapping) else (precision,):
             Precision.parse(form, "StoredTeacher.precision")
         _require_repeatable(teacher)
@@ -199,7 +198,7 @@ class StoredTeacher(Teacher):
             UsageError: If there is no store.
         """
         manifest = self.reader.manifest
-        return f"{manifest.teacher}.store-{manifest.identity}"
+        return f"{manifest.teacher}.store-{manifest.fingerprint}"
 
     def to(self, device: torch.device) -> None:
         """Answer on this device."""

@@ -73,20 +73,20 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
 
 def _fill(args: argparse.Namespace, switches: Switches) -> int:
     from kdhub.config import check_config, load_config
-    from kdhub.config.read.load import run_custom_imports
+    from kdhub.engine.libraries import import_library
     from kdhub.registry import init
 
     manager = init(switches)
     warn_of_plugins(manager)
-    cfg = load_config(args.what, args.cfg_options, manager=manager, custom_imports=False)
-    report = check_config(cfg, manager)
+    cfg = load_config(args.what, args.cfg_options, manager=manager)
+    import_library(cfg)
+    report = check_config(cfg, manager, deep=True)
     if is_main_process():
         # that the store is not there yet is why this command was typed
         warnings = [one for one in report.warnings if not one.path.endswith(".store")]
         print_findings([*report.errors, *warnings], sys.stderr)
     if not report.ok:
         return 2
-    run_custom_imports(cfg.get("custom_imports"))
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     from kdhub.caching.fill import cache_teachers

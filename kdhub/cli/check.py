@@ -50,6 +50,10 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
         # the config's own mistakes shall be told together with the wrong override
         refused = error
         cfg = load_config(args.config, manager=manager, custom_imports=args.deep)
+    if args.deep:
+        from kdhub.engine.libraries import import_library
+
+        import_library(cfg)
     report = check_config(cfg, manager, deep=args.deep)
     if refused is not None:
         report.add(Finding.of(refused, refused.where or "--cfg-options"))

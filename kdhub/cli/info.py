@@ -64,9 +64,6 @@ def _as_text(entry: Entry, found: Signature | None) -> str:
         "kind": component.kind,
         "from": f"{entry.source.dist} {entry.source.version}".strip(),
         "paper": component.paper,
-        "needs": ", ".join(f"pip install '{entry.source.dist}[{extra}]'" for extra in component.needs),
-        "also": ", ".join(f"{entry.scope}.{alias}" for alias in component.aliases),
-        "deprecated": component.deprecated,
         **(_loss_facts(component) if isinstance(component, LossSpec) else {}),
         "source": f"{found.file}:{found.line}" if found is not None else component.target,
     }

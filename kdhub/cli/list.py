@@ -108,7 +108,7 @@ def _rows(kind: str, manager: PluginManager, scope: str | None) -> Rows:
     return [
         {
             "name": entry.type,
-            "summary": entry.component.summary + (" (deprecated)" if entry.component.deprecated else ""),
+            "summary": entry.component.summary,
             "paper": entry.component.paper,
             "target": entry.component.target,
         }

@@ -26,7 +26,7 @@ def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
         PluginError: If the command cannot be imported.
     """
     manager = load_plugins(switches)
-    commands = {command.name: (source, command) for source, command in manager.commands()}
+    commands = {command.name: (row, command) for row in manager.plugins for command in row.commands}
     if name not in commands:
         known = (*COMMANDS, *commands)
         raise UsageError(
@@ -38,7 +38,8 @@ def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
     from kdhub.registry import activate  # here: an unknown command needs no mmengine
 
     activate(manager)
-    source, command = commands[name]
+    row, command = commands[name]
+    source = row.source
     module, _, attribute = command.target.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
@@ -49,6 +50,6 @@ def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
             plugin=source.plugin,
             dist=source.dist,
             version=source.version,
-            fix=install_missing(missing, module.partition(".")[0], source.dist, None) if missing else None,
+            fix=install_missing(missing, row.package, source.dist, row.extras) if missing else None,
         ) from error
     return int(function(argv))

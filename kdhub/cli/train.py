@@ -45,21 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, switches: Switches) -> int:
     """Check, then train."""
     from kdhub.config import check_config, load_config
-    from kdhub.config.read.load import run_custom_imports
+    from kdhub.engine.libraries import import_library
     from kdhub.registry import init
 
     manager = init(switches)
     warn_of_plugins(manager)
-    cfg = load_config(args.config, args.cfg_options, manager=manager, custom_imports=False)
+    cfg = load_config(args.config, args.cfg_options, manager=manager)
+    import_library(cfg)
     if not args.skip_check:
-        report = check_config(cfg, manager)
+        report = check_config(cfg, manager, deep=True)
         if is_main_process():
             print_findings(report.findings, sys.stderr)
         if not report.ok:
             if is_main_process():
                 print(f"kdhub: not training ({args.config}); --skip-check trains nevertheless", file=sys.stderr)
             return 2
-    run_custom_imports(cfg.get("custom_imports"))
     prepare_run(cfg, args)
     if args.alone:
         from kdhub.engine.alone import train_with_alone as train

@@ -18,7 +18,6 @@ _IN_CONFIG = {
     "metric": "val_evaluator = {component}",
     "dataset": "train_dataloader = dict(..., dataset={component})",
     "collate": "train_dataloader = dict(..., collate_fn={component})",
-    "loop": "train_cfg = {component}",
     "runner_hook": "custom_hooks = [{component}]",
     "transform": "train_dataloader = dict(..., dataset=dict(..., pipeline=[{component}]))",
     "sampler": "train_dataloader = dict(..., sampler={component})",
@@ -26,7 +25,6 @@ _IN_CONFIG = {
     "job": "job = {component}",
 }
 _PASSED_BY_BUILDER = {
-    "loop": ("runner", "dataloader", "evaluator"),
     "teacher": ("student",),
     "sampler": ("dataset", "seed"),
     "job": ("folder",),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_choice, require_count, require_flag, require_size
+from kdhub.distill.arguments import FLAG, SIZE, choice, integer, optional, require
 from kdhub.errors import UsageError
 from kdhub.values import to_float32
 
@@ -27,9 +27,8 @@ class Linear(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        require_count("Linear", "in_features", in_features, at_least=1)
-        require_count("Linear", "out_features", out_features, at_least=1)
-        require_flag("Linear", "bias", bias)
+        require("Linear", integer(1), in_features=in_features, out_features=out_features)
+        require("Linear", FLAG, bias=bias)
         self.in_features = in_features
         self.out_features = out_features
         self.bias = bias
@@ -56,9 +55,8 @@ class Conv1x1(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
-        require_count("Conv1x1", "in_channels", in_channels, at_least=1)
-        require_count("Conv1x1", "out_channels", out_channels, at_least=1)
-        require_flag("Conv1x1", "bias", bias)
+        require("Conv1x1", integer(1), in_channels=in_channels, out_channels=out_channels)
+        require("Conv1x1", FLAG, bias=bias)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.bias = bias
@@ -98,11 +96,9 @@ class SpatialResize(nn.Module):
         antialias: bool = True,
     ) -> None:
         super().__init__()
-        if size is not None:
-            require_size("SpatialResize", "size", size)
-        require_choice("SpatialResize", "mode", mode, ("bilinear", "bicubic", "nearest", "area"))
-        require_flag("SpatialResize", "align_corners", align_corners)
-        require_flag("SpatialResize", "antialias", antialias)
+        require("SpatialResize", optional(SIZE), size=size)
+        require("SpatialResize", choice(("bilinear", "bicubic", "nearest", "area")), mode=mode)
+        require("SpatialResize", FLAG, align_corners=align_corners, antialias=antialias)
         self.size = size
         self.mode = mode
         self.align_corners = align_corners
@@ -145,11 +141,9 @@ class TokenPool(nn.Module):
 
     def __init__(self, tokens: int | None = None, keep_prefix: int = 0, grid: tuple[int, int] | None = None) -> None:
         super().__init__()
-        require_count("TokenPool", "keep_prefix", keep_prefix, at_least=0)
-        if tokens is not None:
-            require_count("TokenPool", "tokens", tokens, at_least=keep_prefix + 1)
-        if grid is not None:
-            require_size("TokenPool", "grid", grid)
+        require("TokenPool", integer(0), keep_prefix=keep_prefix)
+        require("TokenPool", optional(integer(keep_prefix + 1)), tokens=tokens)
+        require("TokenPool", optional(SIZE), grid=grid)
         self.tokens = tokens
         self.keep_prefix = keep_prefix
         self.grid = grid

@@ -1,116 +1,80 @@
-"""Checks of constructor arguments, so that a wrong value stops at once and not after a day of training.
-
-``owner``, ``name`` and ``value`` are in all of them what they are in `require_number`.
-"""
+"""Checks of constructor arguments, so that a wrong value stops at once and not after a day of training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 from kdhub.errors import UsageError, near_matches
 
 
-def require_number(
-    owner: str, name: str, value: Any, *, above: float | None = None, at_least: float | None = None
-) -> None:
-    """See that a value is a finite number.
+class Kind(NamedTuple):
+    """What an argument may be.
+
+    Attributes:
+        expected: In words, for the error.
+        fits: Tells whether a value is such.
+        choices: The words of which it must be one, if it must.
+    """
+
+    expected: str
+    fits: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+
+
+def require(owner: str, kind: Kind, **arguments: Any) -> None:
+    """See that arguments are of a kind.
 
     Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given; a bool is no number.
-        above: What it must exceed.
-        at_least: Its lowest value.
+        owner: Class or function that takes them, for the error.
+        kind: What each of them may be.
+        **arguments: Their values, by name.
 
     Raises:
-        UsageError: If it is not.
+        UsageError: For the first that is not.
     """
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    if math.isfinite(number) and (above is None or number > above) and (at_least is None or number >= at_least):
-        return
-    bound = f" above {above:g}" if above is not None else f" from {at_least:g}" if at_least is not None else ""
-    raise UsageError(f"{owner}: bad {name}", expected=f"a finite number{bound}", got=repr(value))
+    for name, value in arguments.items():
+        if not kind.fits(value):
+            near = near_matches(str(value), kind.choices)
+            raise UsageError(f"{owner}: bad {name}", expected=kind.expected, got=repr(value), near=near)
 
 
-def require_count(owner: str, name: str, value: Any, *, at_least: int | None = None) -> None:
-    """See that a value is a whole number.
+def number(*, above: float = -math.inf, at_least: float = -math.inf) -> Kind:
+    """A finite number; a bool is none."""
+    bound = f" above {above:g}" if above > -math.inf else f" from {at_least:g}" if at_least > -math.inf else ""
 
-    Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given; a bool is no number.
-        at_least: Its lowest value.
+    def fits(value: Any) -> bool:
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and value > above and value >= at_least
 
-    Raises:
-        UsageError: If it is not.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and (at_least is None or value >= at_least):
-        return
-    bound = f" from {at_least}" if at_least is not None else ""
-    raise UsageError(f"{owner}: bad {name}", expected=f"a whole number{bound}", got=repr(value))
+    return Kind(f"a finite number{bound}", fits)
 
 
-def require_axis(owner: str, name: str, value: Any) -> None:
-    """See that a value is the number of an axis, or ``None``.
-
-    Raises:
-        UsageError: If it is not.
-    """
-    if value is not None:
-        require_count(owner, name, value)
+def integer(at_least: float = -math.inf) -> Kind:
+    """A whole number; a bool is none."""
+    bound = f" from {at_least}" if at_least > -math.inf else ""
+    return Kind(f"a whole number{bound}", lambda value: type(value) is int and value >= at_least)
 
 
-def require_flag(owner: str, name: str, value: Any) -> None:
-    """See that a value is ``True`` or ``False``: Python takes any other for one of them, and ``'False'`` for true.
-
-    Raises:
-        UsageError: If it is not.
-    """
-    if not isinstance(value, bool):
-        raise UsageError(f"{owner}: bad {name}", expected="True or False", got=repr(value))
+def choice(choices: Iterable[str]) -> Kind:
+    """One of a few words."""
+    words = tuple(choices)
+    return Kind(" or ".join(map(repr, words)), lambda value: isinstance(value, str) and value in words, words)
 
 
-def require_list(owner: str, name: str, value: Any) -> None:
-    """See that a value is a list or a tuple.
-
-    Raises:
-        UsageError: If it is not.
-    """
-    if not isinstance(value, list | tuple):
-        raise UsageError(f"{owner}: bad {name}", expected="a list", got=repr(value), fix=f"{name}=[...]")
+def optional(kind: Kind) -> Kind:
+    """What ``kind`` says, or ``None``."""
+    return kind._replace(expected=f"{kind.expected}, or None", fits=lambda value: value is None or kind.fits(value))
 
 
-def require_size(owner: str, name: str, value: Any) -> None:
-    """See that a value is a height and a width.
+FLAG = Kind("True or False", lambda value: isinstance(value, bool))
+"""Python takes any other value for one of them, and ``'False'`` for true."""
 
-    Raises:
-        UsageError: If it is not.
-    """
-    sides = value if isinstance(value, list | tuple) and len(value) == 2 else ()
-    if not sides or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 1 for one in sides):
-        raise UsageError(f"{owner}: bad {name}", expected="(height, width), whole numbers from 1", got=repr(value))
+LIST = Kind("a list, [...]", lambda value: isinstance(value, list | tuple))
 
-
-def require_choice(owner: str, name: str, value: Any, choices: Iterable[str]) -> None:
-    """See that a value is one of a few words.
-
-    Args:
-        owner: Class that takes it, for the error.
-        name: Name of the argument.
-        value: What was given.
-        choices: What it may be.
-
-    Raises:
-        UsageError: If it is not.
-    """
-    choices = tuple(choices)
-    if not isinstance(value, str) or value not in choices:
-        raise UsageError(
-            f"{owner}: bad {name}",
-            expected=" or ".join(map(repr, choices)),
-            got=repr(value),
-            near=near_matches(str(value), choices),
-        )
+SIZE = Kind(
+    "(height, width), whole numbers from 1",
+    lambda value: LIST.fits(value) and len(value) == 2 and all(map(integer(1).fits, value)),
+)

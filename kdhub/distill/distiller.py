@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import kdhub
 from kdhub.config.objectives import STUDENT, name_problem, teacher_name_problem
 from kdhub.config.standing import with_preprocessor
-from kdhub.distill.arguments import require_choice
+from kdhub.distill.arguments import choice, require
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
 from kdhub.distill.knowledge import require_apart
@@ -25,7 +25,6 @@ from kdhub.distill.preprocess import DistillPreprocessor
 from kdhub.distill.proof import held_at_zero, is_satisfied, prove, prove_shape_only
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.shape_probe import mismatches, require_all_samples, require_matching
-from kdhub.distill.split import split_warning
 from kdhub.distill.student_losses import require_mode, run_student, summed_losses
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import AfterStudent, Teacher
@@ -88,7 +87,7 @@ class Distiller(BaseModel):
         init_cfg: Any = None,
     ) -> None:
         kdhub.init()
-        require_choice("Distiller", "student_mode", student_mode, ("loss", "tensor"))
+        require("Distiller", choice(("loss", "tensor")), student_mode=student_mode)
         student = with_preprocessor(student, data_preprocessor)
         built_student = MODELS.build(student) if isinstance(student, Mapping) else student
         if not isinstance(built_student, BaseModel):
@@ -195,17 +194,17 @@ class Distiller(BaseModel):
         return [module for module in self.objectives.values() if isinstance(module, Objective)]
 
     def _distil(self, objectives: Sequence[Objective], batch: Any, step: int) -> dict[str, Tensor]:
-        heard = [o for o in objectives if self.guards.silent_tap or _all_fired(o.taps())]
+        active = [o for o in objectives if self.guards.silent_tap or _all_fired(o.taps())]
         fields = BatchFields(batch)
-        raw = {o.name: o.gather(fields) for o in heard}
+        raw = {o.name: o.gather(fields) for o in active}
         adapted = (
-            {o.name: o.adapt(raw[o.name]) for o in heard} if self._shapes_checked else self._first_adapt(heard, raw)
+            {o.name: o.adapt(raw[o.name]) for o in active} if self._shapes_checked else self._first_adapt(active, raw)
         )
         terms: dict[str, Tensor] = {}
         owners: dict[str, Objective] = {}
         weights: dict[str, float] = {}
         pulls: dict[str, Tensor] = {}
-        for objective in heard:
+        for objective in active:
             own = objective(adapted[objective.name], step)
             _merge(terms, own)
             owners |= dict.fromkeys(own, objective)
@@ -276,10 +275,6 @@ class Distiller(BaseModel):
             teacher = self._teachers.get(name)  # none for the student as its own teacher
             if teacher is not None and teacher.class_names is not None:
                 check_class_names(classes, teacher.class_names, name)
-
-    def split_warning(self, accumulated: int, processes: int) -> str | None:
-        """Say what `kdhub.distill.split.split_warning` says of the objectives."""
-        return split_warning(self._objectives(), accumulated, processes)
 
     def guard_state(self) -> dict[str, Any]:
         """Return what guards and taps remember of earlier steps, for a checkpoint."""

@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from kdhub.distill.arguments import require_count, require_flag
+from kdhub.distill.arguments import FLAG, integer, require
 from kdhub.errors import GuardError, UsageError, near_matches, placed
 from kdhub.values import tensors_in
 
@@ -64,10 +64,7 @@ class Guards:
                 near = near_matches(str(key), known)
                 raise UsageError(f"no guard {key!r}", where=where, expected=", ".join(known), near=near)
             with placed(where):
-                if key == "zero_term":
-                    require_count("Guards", key, value, at_least=0)
-                else:
-                    require_flag("Guards", key, value)
+                require("Guards", integer(0) if key == "zero_term" else FLAG, **{key: value})
         return cls(**options)
 
 

@@ -1,4 +1,4 @@
-"""What a teacher's weights are: their digest, whether anything was learned into them, and whether they are the student's."""
+"""What a teacher's weights are: their fingerprint, whether anything was learned into them, and whether they are the student's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdhub.errors import UsageError
-from kdhub.fingerprints import described
+from kdhub.fingerprints import json_fallback
 from kdhub.rng import seed_generators, untouched_generators
 
 _ANOTHER_SEED = 0x6B64687562
@@ -20,22 +20,22 @@ _TOO_LARGE = 2 << 30
 """Bytes of a model that is not built twice, because the second one might not fit into memory."""
 
 
-def weights_digest(model: nn.Module) -> str:
+def weights_fingerprint(model: nn.Module) -> str:
     """Return the SHA-256 of a model's state: every tensor, and what modules keep by ``get_extra_state``.
 
     Args:
-        model: The model, on any device. Two models with equal entries under equal names have one digest. An extra state that
-            is an object of a class counts as far as `kdhub.fingerprints.described` knows it.
+        model: The model, on any device. Two models with equal entries under equal names have one fingerprint. An extra state that
+            is an object of a class counts as far as `kdhub.fingerprints.json_fallback` knows it.
     """
-    digest = hashlib.sha256()
+    state = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         if isinstance(value, Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            state.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             dense = value.detach().cpu() if value.layout is torch.strided else value.detach().cpu().to_dense()
-            digest.update(dense.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            state.update(dense.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         else:
-            digest.update(f"{name} {json.dumps(_plain(value), default=described)}".encode())
-    return digest.hexdigest()
+            state.update(f"{name} {json.dumps(_plain(value), default=json_fallback)}".encode())
+    return state.hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(_plain(value), default=described)
+    return json.dumps(_plain(value), default=json_fallback)
 
 
 def drawn_at_random(model: nn.Module, again: Callable[[], nn.Module]) -> bool:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from numbers import Real
 from typing import Any
 
-from kdhub.distill.arguments import require_count, require_list, require_number
+from kdhub.distill.arguments import LIST, integer, number, require
 from kdhub.errors import UsageError
 from kdhub.registry import build
 
@@ -28,7 +28,7 @@ class ConstantSchedule:
     """
 
     def __init__(self, value: float) -> None:
-        require_number("ConstantSchedule", "value", value)
+        require("ConstantSchedule", number(), value=value)
         self.value = value
 
     def __call__(self, step: int) -> float:
@@ -91,8 +91,8 @@ class StepSchedule:
     """
 
     def __init__(self, value: float, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        require_number("StepSchedule", "value", value)
-        require_number("StepSchedule", "gamma", gamma, at_least=0)
+        require("StepSchedule", number(), value=value)
+        require("StepSchedule", number(at_least=0), gamma=gamma)
         self.value = value
         self.milestones = _milestones("StepSchedule", milestones)
         self.gamma = gamma
@@ -117,10 +117,10 @@ class WarmupSchedule:
     """
 
     def __init__(self, value: float, steps: int, power: float = 1, begin: int = 0) -> None:
-        require_number("WarmupSchedule", "value", value)
-        require_count("WarmupSchedule", "steps", steps, at_least=1)
-        require_number("WarmupSchedule", "power", power, above=0)
-        require_count("WarmupSchedule", "begin", begin)
+        require("WarmupSchedule", number(), value=value)
+        require("WarmupSchedule", integer(1), steps=steps)
+        require("WarmupSchedule", number(above=0), power=power)
+        require("WarmupSchedule", integer(), begin=begin)
         self.value = value
         self.steps = steps
         self.power = power
@@ -140,7 +140,7 @@ class ChainedSchedule:
     """
 
     def __init__(self, schedules: Sequence[Any], milestones: Sequence[int]) -> None:
-        require_list("ChainedSchedule", "schedules", schedules)
+        require("ChainedSchedule", LIST, schedules=schedules)
         self.schedules = [as_schedule(entry, f"ChainedSchedule.schedules[{i}]") for i, entry in enumerate(schedules)]
         self.milestones = _milestones("ChainedSchedule", milestones)
         if len(self.schedules) != len(self.milestones) + 1:
@@ -197,16 +197,15 @@ def _between(start: float, end: float, fraction: float) -> float:
 
 
 def _require_ramp(schedule: str, start: float, end: float, steps: int, begin: int) -> None:
-    require_number(schedule, "start", start)
-    require_number(schedule, "end", end)
-    require_count(schedule, "steps", steps, at_least=1)
-    require_count(schedule, "begin", begin)
+    require(schedule, number(), start=start, end=end)
+    require(schedule, integer(1), steps=steps)
+    require(schedule, integer(), begin=begin)
 
 
 def _milestones(schedule: str, milestones: Sequence[int]) -> tuple[int, ...]:
-    require_list(schedule, "milestones", milestones)
+    require(schedule, LIST, milestones=milestones)
     for step in milestones:
-        require_count(schedule, "milestones", step, at_least=1)
+        require(schedule, integer(1), milestones=step)
     if any(early >= late for early, late in pairwise(milestones)):
         raise UsageError(f"{schedule}: bad milestones", expected="increasing steps", got=repr(milestones))
     return tuple(milestones)

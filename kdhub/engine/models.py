@@ -18,7 +18,7 @@ from kdhub.records import LossSpec
 class Distilling(Protocol):
     """A model that distils: `kdhub.Distiller`, or a plugin's own; it is asked for these attributes, never for its class.
 
-    Beside them, `guard_state`, `load_guard_state`, `check_class_names` and `split_warning` are used if it has them.
+    Beside them, `guard_state`, `load_guard_state` and `check_class_names` are used if it has them.
 
     Attributes:
         student: What is trained, evaluated and exported.

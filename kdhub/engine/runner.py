@@ -27,7 +27,7 @@ from kdhub.engine.batch_size import batch_line
 from kdhub.engine.defaults import HOOKS
 from kdhub.engine.models import student_of
 from kdhub.engine.report.console import talk_on_console
-from kdhub.engine.resume.buffers import buffer_digests, unsaved_buffers
+from kdhub.engine.resume.buffers import buffer_checksums, unsaved_buffers
 from kdhub.engine.resume.loops import KdhubEpochLoop, KdhubIterLoop
 from kdhub.engine.resume.sampling import keyed_loader
 from kdhub.engine.resume.saving import collect_checkpoint, write_checkpoint
@@ -185,7 +185,7 @@ class KdhubRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Load weights or go on from a checkpoint, as the config says."""
-        self.first_buffers = buffer_digests(unsaved_buffers(unwrapped(self.model)))
+        self.first_buffers = buffer_checksums(unsaved_buffers(unwrapped(self.model)))
         super().load_or_resume()
 
     def resume(

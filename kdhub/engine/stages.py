@@ -16,7 +16,7 @@ from kdhub.config.read.predecessors import KEY, predecessors, specs, with_folder
 from kdhub.engine.defaults import add_common_defaults, completed
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.report.console import say
-from kdhub.engine.workdir.identity import AFTER, differences, digest, experiment
+from kdhub.engine.workdir.identity import AFTER, config_fingerprint, differences, experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.engine.workdir.work_dir import latest_checkpoint
 from kdhub.errors import UsageError, placed
@@ -87,4 +87,4 @@ def _identity(cfg: Config) -> str:
     """Tell one result of a predecessor from the next: by its experiment, and when it ended."""
     card = RunCard.read(Path(cfg.work_dir))
     content: Mapping[str, Any] = {} if card is None else card.content
-    return digest([content.get("experiment"), content.get("ended")])
+    return config_fingerprint([content.get("experiment"), content.get("ended")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,7 +39,7 @@ class Entry:
         return f"{self.scope}.{self.component.name}"
 
     def load(self) -> Any:
-        """Import and return the class or function; a deprecated one warns the first time.
+        """Import and return the class or function.
 
         Raises:
             PluginError: If its module cannot be imported or does not have it; names distribution, version, target, the
@@ -61,11 +60,6 @@ class Entry:
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise self._failure(f"target {self.component.target!r} has no attribute {name!r}{hint}")
             found = getattr(found, name)
-        if self.component.deprecated:
-            # not DeprecationWarning: Python hides that one from the people who wrote the config
-            warnings.warn(
-                f"{self.type} is deprecated and will go: {self.component.deprecated}", FutureWarning, stacklevel=4
-            )
         return found
 
     def _import_failure(self, error: Exception) -> PluginError:
@@ -74,13 +68,8 @@ class Entry:
         fix = None
         if missing:
             package = self.component.target.partition(":")[0].partition(".")[0]
-            fix = install_missing(missing, package, self.source.dist, self._extra_with(missing.partition(".")[0]))
+            fix = install_missing(missing, package, self.source.dist, self.extras)
         return self._failure(what, fix)
-
-    def _extra_with(self, module: str) -> str | None:
-        extras = {name: modules for name, modules in self.extras.items() if module in modules}
-        needed = [name for name in self.component.needs if name in extras]
-        return next(iter((*needed, *extras)), None)
 
     def _failure(self, what: str, fix: str | None = None) -> PluginError:
         dist = self.source.dist or BUILTIN

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from kdhub.errors import did_you_mean, near_matches
 from kdhub.plugins.load import Loaded
-from kdhub.plugins.modules import bound_names, find_module, install_missing, module_file, near_modules, origin
+from kdhub.plugins.modules import (
+    find_module,
+    install_missing,
+    module_file,
+    names_in,
+    near_modules,
+    origin,
+    parse,
+)
 from kdhub.plugins.names import BUILTIN, HEAVY, PLUGIN_NAME, entry_line
 from kdhub.records import Command, Component, Diagnostic
 
@@ -23,25 +30,25 @@ def faults(row: Loaded) -> tuple[Diagnostic, ...]:
         row: The plugin; the built-in one and one that is not ``ok`` have no faults of this kind.
 
     Returns:
-        ``fail`` for a target, own import or recipe file that is not there, ``warn`` for a heavy manifest or a scope that
-        is not the name of the package.
+        ``fail`` for a target, import or recipe file that is not there, ``warn`` for a heavy manifest or a scope that is not
+        the name of the package. A module that an extra provides may be absent: the user chooses the extras.
     """
     if row.status != "ok" or row.source.plugin == BUILTIN:
         return ()
-    sources = _Sources(row.package)
     title = f"plugin {row.scope!r} ({row.source.dist} {row.source.version})"
-    found = [*_naming(row), *_weight(row, sources)]
+    found = [*_naming(row), *_weight(row)]
     offered: tuple[Component | Command, ...] = (*row.components, *row.commands)
+    optional = {module for modules in row.extras.values() for module in modules}
     for named in offered:
         label = f"{row.scope}.{named.name}" if isinstance(named, Component) else f"command {named.name!r}"
-        found += [("fail", f"{label}: {what}", fix) for what, fix in _unusable(named, row, sources)]
+        found += [("fail", f"{label}: {what}", fix) for what, fix in _unusable(named, row, optional)]
     found += [("fail", what, fix) for what, fix in _recipes(row)]
     return tuple(Diagnostic(level, title, detail, fix) for level, detail, fix in dict.fromkeys(found))
 
 
 def unusable(row: Loaded, named: Component) -> tuple[tuple[str, str], ...]:
     """Find why a component of a loaded plugin cannot be imported: what is wrong, and what to do, for each reason."""
-    return () if row.source.plugin == BUILTIN else tuple(_unusable(named, row, _Sources(row.package)))
+    return () if row.source.plugin == BUILTIN else tuple(_unusable(named, row, ()))
 
 
 def package_folder(row: Loaded) -> Path:
@@ -51,56 +58,37 @@ def package_folder(row: Loaded) -> Path:
     return Path(locations[0]) if locations else Path(row.path).parent
 
 
-class _Sources:
-    """The modules of one package as their source tells; each is looked up and parsed once."""
+def _imported(module: str) -> Iterator[tuple[str, str]]:
+    """Yield each module that importing a plugin's ``module`` surely imports, with the plugin's own module that does so."""
+    parts = module.split(".")
+    waiting = [".".join(parts[: end + 1]) for end in range(len(parts))]
+    seen = set()
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for name in _imports_of(one):
+            yield name, one
+            if _is_own(name, module):
+                waiting.append(name)
 
-    def __init__(self, package: str) -> None:
-        self.package = package
-        self.found = cache(find_module)
-        self.tree = cache(self._tree)
-        self._imported = cache(self._read_imports)
 
-    def own(self, module: str) -> bool:
-        """Whether a module is one of the package's."""
-        return module.partition(".")[0] == self.package
+def _imports_of(module: str) -> Iterator[str]:
+    """Yield what is imported whenever the module is: an import inside ``try`` or ``if`` may be meant to fail."""
+    file = module_file(module)
+    for node in parse(file).body if file is not None else ():
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and file is not None:
+            source = origin(module, file, node)
+            yield source
+            inner = (f"{source}.{alias.name}" for alias in node.names if _is_own(source, module))
+            yield from (name for name in inner if find_module(name) is not None)
 
-    def imports(self, module: str) -> Iterator[tuple[str, str]]:
-        """Yield each module that importing ``module`` surely imports, with the own module that does so."""
-        parts = module.split(".")
-        waiting = [".".join(parts[: end + 1]) for end in range(len(parts))]
-        seen = set()
-        while waiting:
-            one = waiting.pop()
-            if one in seen:
-                continue
-            seen.add(one)
-            for name in self._imported(one):
-                yield name, one
-                if self.own(name):
-                    waiting.append(name)
 
-    def _tree(self, module: str) -> ast.Module | None:
-        file = module_file(module)
-        try:
-            return ast.parse(file.read_bytes()) if file is not None else None
-        except (OSError, SyntaxError, ValueError):
-            return None
-
-    def _read_imports(self, module: str) -> tuple[str, ...]:
-        """Return what is imported whenever the module is: an import inside ``try`` or ``if`` may be meant to fail."""
-        tree, file = self.tree(module), module_file(module)
-        if tree is None or file is None:
-            return ()
-        names: list[str] = []
-        for node in tree.body:
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                source = origin(module, file, node)
-                names.append(source)
-                inner = [f"{source}.{alias.name}" for alias in node.names] if self.own(source) else []
-                names += [name for name in inner if self.found(name) is not None]
-        return tuple(names)
+def _is_own(name: str, module: str) -> bool:
+    return name.partition(".")[0] == module.partition(".")[0]
 
 
 def _naming(row: Loaded) -> Iterator[tuple[str, str, str]]:
@@ -109,38 +97,28 @@ def _naming(row: Loaded) -> Iterator[tuple[str, str, str]]:
         yield "warn", detail, entry_line(row.scope, row.module)
 
 
-def _weight(row: Loaded, sources: _Sources) -> Iterator[tuple[str, str, str]]:
+def _weight(row: Loaded) -> Iterator[tuple[str, str, str]]:
     if not row.source.version:  # a one-off plugin is loaded only when it is asked for
         return
-    imported = {name for name, _ in sources.imports(row.module)}
+    imported = {name for name, _ in _imported(row.module)}
     heavy = {one for one in HEAVY if any(f"{name}.".startswith(f"{one}.") for name in imported)} | {*row.heavy}
     if heavy:
         detail = f"its manifest imports {', '.join(sorted(heavy))}, so every kdhub command of every user waits for it"
         yield "warn", detail, "name targets as 'module:attribute', and import them nowhere in the manifest"
 
 
-def _unusable(named: Component | Command, row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:
-    optional = set()
-    if isinstance(named, Component) and row.info is not None:
-        optional = {module for extra in named.needs for module in row.info.extras[extra]}
-    return _target(named.target, optional, row, sources)
-
-
-def _target(target: str, optional: set[str], row: Loaded, sources: _Sources) -> Iterator[tuple[str, str]]:
-    module, _, attribute = target.partition(":")
-    if sources.found(module) is None:
-        yield f"target {target!r}: no module {module!r}", _correct(near_modules(module))
+def _unusable(named: Component | Command, row: Loaded, optional: Collection[str]) -> Iterator[tuple[str, str]]:
+    module, _, attribute = named.target.partition(":")
+    if find_module(module) is None:
+        yield f"target {named.target!r}: no module {module!r}", _correct(near_modules(module))
         return
-    tree = sources.tree(module)
-    names = _defined(tree) if tree is not None else None
-    if names is not None and (head := attribute.partition(".")[0]) not in names:
-        yield f"target {target!r}: {module} defines no {head!r}", _correct(near_matches(head, names))
-    extras = row.info.extras if row.info is not None else {}
-    for name, importer in sources.imports(module):
+    names, head = names_in(module), attribute.partition(".")[0]
+    if names is not None and head not in names:
+        yield f"target {named.target!r}: {module} defines no {head!r}", _correct(near_matches(head, names))
+    for name, importer in _imported(module):
         head = name.partition(".")[0]
-        if sources.found(name if sources.own(name) else head) is None and head not in optional:
-            extra = next((extra for extra, modules in extras.items() if head in modules), None)
-            fix = install_missing(name, row.package, row.source.dist, extra)
+        if find_module(name if _is_own(name, module) else head) is None and head not in optional:
+            fix = install_missing(name, row.package, row.source.dist, row.extras)
             yield f"{importer} imports {name!r}, which is not there", fix
 
 
@@ -155,11 +133,3 @@ def _recipes(row: Loaded) -> Iterator[tuple[str, str]]:
 
 def _correct(near: Iterable[str]) -> str:
     return did_you_mean(near) or "correct its record in the manifest"
-
-
-def _defined(tree: ast.Module) -> set[str] | None:
-    """Return the names that a module binds; ``None`` if source alone does not tell."""
-    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    makes_names = any(isinstance(called, ast.Name) and called.id in ("globals", "exec") for called in calls)
-    names = bound_names(tree)
-    return None if makes_names or names & {"*", "__getattr__"} else names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -14,8 +15,7 @@ from kdhub.errors import PluginError, in_short
 from kdhub.plugins.calls import call_one
 from kdhub.plugins.manifest import ApiLevelError, ManifestError, check_hooks, read_manifest
 from kdhub.plugins.names import HEAVY
-from kdhub.plugins.one_off import make_importable
-from kdhub.plugins.scan import Found
+from kdhub.plugins.scan import Found, make_importable
 from kdhub.records import Command, Component, PluginInfo, Recipe, Source
 
 
@@ -57,6 +57,11 @@ class Loaded:
     def condition(self) -> str:
         """The status as it stands after "the plugin is"."""
         return "in conflict" if self.status == "conflict" else self.status
+
+    @property
+    def extras(self) -> Mapping[str, tuple[str, ...]]:
+        """Extras of its distribution and the import names each provides."""
+        return self.info.extras if self.info is not None else {}
 
     @property
     def scope(self) -> str:

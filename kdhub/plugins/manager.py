@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from kdhub.plugins.faults import faults, package_folder, unusable
 from kdhub.plugins.load import Loaded
 from kdhub.plugins.manifest import plugin_manager
 from kdhub.plugins.names import KNOWN_DISTRIBUTIONS, PLUGIN_NAME, RESERVED_SCOPES
-from kdhub.plugins.require import require
 from kdhub.plugins.rows import load_rows
 from kdhub.plugins.scan import Scan, scan
 from kdhub.plugins.switches import Switches
@@ -74,15 +73,11 @@ class PluginManager:
             if not PLUGIN_NAME.fullmatch(row.scope) and row.package not in RESERVED_SCOPES:
                 self._rows.setdefault(row.package, row)  # its users' configs can only name its package
         self._entries = tuple(
-            Entry(row.scope, component, row.source, row.info.extras)
-            for row in self.plugins
-            if row.info is not None
-            for component in row.components
+            Entry(row.scope, component, row.source, row.extras) for row in self.plugins for component in row.components
         )
         self._named: dict[str, dict[str, Entry]] = {row.scope: {} for row in self.plugins}
         for entry in self._entries:
-            for name in (entry.component.name, *entry.component.aliases):
-                self._named[entry.scope][name] = entry
+            self._named[entry.scope][entry.component.name] = entry
 
     # ------------------------------------------------------------ what there is
 
@@ -109,7 +104,7 @@ class PluginManager:
         """Return the component that ``type_`` names.
 
         Args:
-            type_: ``"scope.Name"``; an alias will do.
+            type_: ``"scope.Name"``.
             kind: Kind, or kinds, that have a place here; ``None`` takes any.
             where: Place in the config, for the message.
 
@@ -156,14 +151,6 @@ class PluginManager:
             what = f"recipe {name!r}: no file {path}"
             raise PluginError(what, plugin=scope, dist=source.dist, version=source.version)
         return path
-
-    def require(self, requirements: Iterable[str]) -> None:
-        """Check a config's ``kdhub.require``, a list such as ``['kdhub-segmentation>=0.2']``.
-
-        Raises:
-            UsageError: Names every requirement that is not met, why, and the ``pip install`` line.
-        """
-        require(requirements, self.plugins)
 
     def _row(self, scope: str, reference: str, where: str | None) -> Loaded:
         row = self._rows.get(scope)

@@ -127,15 +127,9 @@ def read_manifest(call: Callable[[str], list[Any]], package: str) -> Manifest:
             components.append(component)
     recipes = tuple(_records(call, "kdhub_recipes", Recipe))
     commands = tuple(_records(call, "kdhub_add_commands", Command))
-    _once("component", [name for component in components for name in (component.name, *component.aliases)])
+    _once("component", [component.name for component in components])
     _once("recipe", [recipe.name for recipe in recipes])
     _once("command", [command.name for command in commands])
-    for component in components:
-        unknown = [extra for extra in component.needs if extra not in info.extras]
-        if unknown:
-            raise ManifestError(
-                f"component {component.name!r} needs extra {unknown[0]!r}, which is not in PluginInfo.extras"
-            )
     for named in (*components, *commands):
         if named.target.partition(":")[0].partition(".")[0] != package:
             raise ManifestError(

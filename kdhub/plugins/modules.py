@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import importlib.util
 import pkgutil
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -51,7 +52,20 @@ def origin(module: str, file: Path, node: ast.ImportFrom) -> str:
     return ".".join((*base, *filter(None, [node.module])))
 
 
-def bound_names(tree: ast.Module) -> set[str]:
+def parse(file: Path) -> ast.Module:
+    """Parse a source file, once as long as it does not change; a file with a syntax error defines nothing."""
+    return _parse(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _parse(file: Path, changed: int) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _bound_names(tree: ast.Module) -> set[str]:
     """Return the names that source binds, wherever in it; ``*`` is among them if it imports so."""
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -62,6 +76,41 @@ def bound_names(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
     return names
+
+
+_AT_RUN_TIME = re.compile(r"\b(__getattr__|globals|setattr|exec|vars|modules\[|__dict__)")
+"""Names by which a module gives itself others while it is imported; of such a module nothing can be said."""
+
+
+def names_in(module: str, seen: set[str] | None = None) -> set[str] | None:
+    """Return every name that a module may have, and more rather than less; ``None`` if its source does not tell.
+
+    Args:
+        module: Its dotted name.
+        seen: Modules that were read on the way here by ``import *``, or before.
+    """
+    seen = set() if seen is None else seen
+    seen.add(module)
+    file = module_file(module)
+    if file is None:
+        return None
+    text = file.read_text(encoding="utf-8", errors="ignore")
+    if _AT_RUN_TIME.search(text):
+        return None
+    tree = parse(file)
+    if not tree.body and text.strip():  # a syntax error, which an import tells best
+        return None
+    found = _bound_names(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            source = origin(module, file, node)
+            more = set() if source in seen else names_in(source, seen)
+            if more is None:
+                return None
+            found |= more
+    if file.name == "__init__.py":
+        found |= {entry.name.partition(".")[0] for entry in file.parent.iterdir()}
+    return found
 
 
 def near_modules(name: str) -> tuple[str, ...]:
@@ -81,16 +130,19 @@ def _below(spec: ModuleSpec) -> Iterator[str]:
             yield from _below(inner)
 
 
-def install_missing(module: str, package: str, dist: str, extra: str | None) -> str:
+def install_missing(module: str, package: str, dist: str, extras: Mapping[str, tuple[str, ...]]) -> str:
     """Say what to do about a module that a plugin imports and that is not there.
 
     Args:
         module: Dotted name of the missing module.
         package: Top-level package of the plugin, whose own modules cannot be installed.
         dist: Distribution of the plugin.
-        extra: Extra of the distribution that provides the module, if one does.
+        extras: The distribution's extras and the import names each provides.
     """
-    if module.partition(".")[0] == package:
+    head = module.partition(".")[0]
+    if head == package:
         wrong = f"{module!r} would be the plugin's own module: its author must correct the name"
         return f"{did_you_mean(near_modules(module))} {wrong}".lstrip()
-    return f"pip install '{dist}[{extra}]'" if extra else f"install what provides module {module.partition('.')[0]!r}"
+    # the smallest extra that has it: another may install much more, as `all` does
+    extra = min((name for name in extras if head in extras[name]), key=lambda name: len(extras[name]), default=None)
+    return f"pip install '{dist}[{extra}]'" if extra else f"install what provides module {head!r}"

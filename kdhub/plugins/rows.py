@@ -1,21 +1,22 @@
-"""From what was found to the rows of ``kdhub plugins list``: the built-in plugin first, then the others by name."""
+"""From what was found to the rows of ``kdhub plugins list``: each plugin is judged by its metadata, and loaded if it may be."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from types import ModuleType
 
 import pluggy
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from kdhub.errors import PluginError
 from kdhub.plugins.load import Loaded, load, refuse
-from kdhub.plugins.names import BUILTIN, BUILTIN_COMMANDS
-from kdhub.plugins.one_off import one_off
-from kdhub.plugins.scan import Found
+from kdhub.plugins.names import BUILTIN, BUILTIN_COMMANDS, PLUGIN_NAME, RESERVED_SCOPES, entry_line
+from kdhub.plugins.scan import Found, one_off
 from kdhub.plugins.switches import Switches
-from kdhub.plugins.verdict import verdict
 
 
 def load_rows(
@@ -44,7 +45,7 @@ def load_rows(
     commands = dict.fromkeys(BUILTIN_COMMANDS, BUILTIN)
     for name in sorted(by_name):
         for one in by_name[name]:
-            refusal = verdict(one, by_name[name], switches, version)
+            refusal = _verdict(one, by_name[name], switches, version)
             row = refuse(one, *refusal) if refusal else _load(one, switches, hooks, modules.get(name), commands)
             if switches.raise_errors and row.status not in ("ok", "disabled"):
                 raise PluginError(row.reason, plugin=name, dist=one.dist, version=one.version, fix=row.fix)
@@ -75,3 +76,81 @@ def _load(
             reason = f"its command {command.name!r} is already one of plugin {owner!r}"
             return refuse(found, "broken", reason, "rename the command", path=row.path)
     return row
+
+
+_Refusal = tuple[str, str, str]
+"""Status, reason, and what to do about it."""
+
+
+def _verdict(found: Found, same_name: Sequence[Found], switches: Switches, core_version: str) -> _Refusal | None:
+    """Return why a found plugin is not loaded; ``None`` means that it may be.
+
+    Args:
+        found: The plugin to judge.
+        same_name: Every found plugin of that name, ``found`` among them.
+        switches: The user's choice.
+        core_version: Version of kdhub that is running; empty if unknown, which skips the check.
+    """
+    disabled = switches.why_disabled(found.name)
+    if disabled:
+        return "disabled", disabled, "leave out the switch that keeps it from loading"
+    spelling = entry_line(found.name, found.module)
+    if not PLUGIN_NAME.fullmatch(found.name):
+        reason = f"entry name {found.name!r} must be lower-case letters, digits and _, as it is a config scope"
+        return "broken", reason, spelling
+    if found.name in RESERVED_SCOPES:
+        return "broken", f"the scope {found.name!r} is reserved for the package of that name", spelling
+    return (
+        _conflict(found, same_name)
+        or _not_a_module(found, spelling)
+        or _core_requirement(found.requires, found.dist, core_version)
+    )
+
+
+def _conflict(found: Found, same_name: Sequence[Found]) -> _Refusal | None:
+    """Refuse all plugins of one name but the one whose package bears it, if exactly one does."""
+    if len(same_name) == 1:
+        return None
+    owners = [one for one in same_name if one.package == found.name]
+    if len(owners) != 1:
+        both = " and ".join(f"{one.dist} {one.version}".strip() for one in same_name)
+        return "conflict", f"{both} both provide a plugin named {found.name!r}; neither is loaded", "uninstall one"
+    if owners[0] is found:
+        return None
+    reason = f"the name {found.name!r} belongs to {owners[0].dist}, whose package bears it"
+    return "conflict", reason, entry_line(found.name, found.module)
+
+
+def _not_a_module(found: Found, spelling: str) -> _Refusal | None:
+    if ":" not in found.module:
+        return None
+    return "broken", f"the entry point must name a module, got {found.module!r}", spelling
+
+
+def _core_requirement(requires: Iterable[str], dist: str, core_version: str) -> _Refusal | None:
+    # pip enforces this when it installs the plugin, but not when it changes kdhub afterwards
+    for line in requires:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if canonicalize_name(requirement.name) != BUILTIN or not applies or not core_version:
+            continue
+        if not requirement.specifier.contains(core_version, prereleases=True):
+            newer = BUILTIN if _wants_newer(requirement, core_version) else dist
+            reason = f"it requires {BUILTIN}{requirement.specifier}, and this is {BUILTIN} {core_version}"
+            return "incompatible", reason, f"install a newer {newer}"
+    return None
+
+
+def _wants_newer(requirement: Requirement, core_version: str) -> bool:
+    for one in requirement.specifier:
+        try:
+            if one.operator in (">=", ">", "~=", "==") and Version(one.version.removesuffix(".*")) > Version(
+                core_version
+            ):
+                return True
+        except InvalidVersion:
+            continue
+    return False

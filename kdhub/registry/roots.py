@@ -16,7 +16,6 @@ ROOT_OF_KIND = {
     "runner_hook": "HOOKS",
     "dataset": "DATASETS",
     "collate": "FUNCTIONS",
-    "loop": "LOOPS",
     "optim_wrapper": "OPTIM_WRAPPERS",
     "schedule": "TASK_UTILS",
     "index": "TASK_UTILS",

@@ -60,7 +60,7 @@ class PluginScope(Registry):
         names = [module_name or module.__name__] if isinstance(module_name, str | None) else module_name
         entries = self._manager.components(scope=self.scope)
         for name in names:
-            if any(name in (entry.component.name, *entry.component.aliases) for entry in entries):
+            if any(name == entry.component.name for entry in entries):
                 raise UsageError(
                     f"'{self.scope}.{name}' is already in the manifest of plugin {self.scope!r}",
                     got=f"{module.__module__}.{module.__qualname__}",

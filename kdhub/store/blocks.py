@@ -1,6 +1,6 @@
 """A block: the records that one commit made durable, as an immutable safetensors file.
 
-A block stands under its name completely or not at all, and is never written to again. Its name ends with a digest of its
+A block stands under its name completely or not at all, and is never written to again. Its name ends with a checksum of its
 head (keys, shapes, checksums, layout), and its head holds a checksum for each record, so nothing in it can change unnoticed.
 Records are kept by column, so those of one shape are gathered from the mapped file in a single copy.
 """
@@ -28,7 +28,7 @@ from kdhub.store.damage import DamagedStoreError
 from kdhub.store.manifest import FILE_NAME, WRITE_FIX
 from kdhub.store.tensor_file import Layout, begin
 
-_NAME = re.compile(r"shard-(?P<shard>\d+)-(?P<number>\d+)-(?P<digest>[0-9a-f]{16})\.safetensors")
+_NAME = re.compile(r"shard-(?P<shard>\d+)-(?P<number>\d+)-(?P<checksum>[0-9a-f]{16})\.safetensors")
 _KEYS, _CHECKS = "keys", "checks"
 
 RowNumbers = NDArray[np.int64]
@@ -75,7 +75,7 @@ class Block(Records):
 
     Args:
         path: The file.
-        identity: `Manifest.identity` of the store that it must belong to.
+        fingerprint: `Manifest.fingerprint` of the store that it must belong to.
 
     Attributes:
         size: Bytes on disk.
@@ -86,7 +86,7 @@ class Block(Records):
         UsageError: If it belongs to another store.
     """
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, fingerprint: str) -> None:
         try:
             # the library sees to it that the file is as long as its header says, before it is mapped
             with safetensors.safe_open(path, "pt") as file:
@@ -101,9 +101,9 @@ class Block(Records):
             raise DamagedStoreError(path, str(error)) from error
         layout = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         head = {name: tensor.numpy() for name, tensor in tensors.items() if _in_head(name)}
-        if _NAME.fullmatch(path.name)["digest"] != _digest(layout, head, metadata):  # type: ignore[index]
+        if _NAME.fullmatch(path.name)["checksum"] != _checksum(layout, head, metadata):  # type: ignore[index]
             raise DamagedStoreError(path, "a head that does not match its checksum")
-        if metadata["identity"] != identity:
+        if metadata["identity"] != fingerprint:
             raise UsageError(
                 f"{path.name} was written for another teacher, tap or data set than the manifest says",
                 where=str(path.parent),
@@ -118,7 +118,7 @@ class Block(Records):
 
 
 def write_block(
-    folder: Path, shard: int, number: int, identity: str, sources: Sequence[tuple[Records, RowNumbers]]
+    folder: Path, shard: int, number: int, fingerprint: str, sources: Sequence[tuple[Records, RowNumbers]]
 ) -> Path:
     """Write records as a block, one after the other and checked on the way. When this returns they are on the disk.
 
@@ -126,7 +126,7 @@ def write_block(
         folder: The store.
         shard: Process that the block counts for.
         number: `next_number` of this shard.
-        identity: `Manifest.identity` of the store.
+        fingerprint: `Manifest.fingerprint` of the store.
         sources: What to write: records that wait in memory, or those of other blocks of the same store.
 
     Raises:
@@ -146,8 +146,8 @@ def write_block(
             head[name + SHAPES] = shapes
             layout[name + FLAT] = (first.dtype, (int(shapes.prod(axis=1).sum()),))
     layout.update({name: (torch.int64, values.shape) for name, values in head.items()})
-    metadata = {"identity": identity}
-    path = folder / f"shard-{shard:04d}-{number:06d}-{_digest(layout, head, metadata)}.safetensors"
+    metadata = {"identity": fingerprint}
+    path = folder / f"shard-{shard:04d}-{number:06d}-{_checksum(layout, head, metadata)}.safetensors"
     with atomic_file(path, WRITE_FIX) as stream:
         starts = begin(stream, layout, metadata)
         for name, values in head.items():
@@ -182,10 +182,10 @@ def _in_head(name: str) -> bool:
     return name in (_KEYS, _CHECKS) or name.endswith(SHAPES)
 
 
-def _digest(layout: Layout, head: Mapping[str, NDArray[np.int64]], metadata: Mapping[str, str]) -> str:
+def _checksum(layout: Layout, head: Mapping[str, NDArray[np.int64]], metadata: Mapping[str, str]) -> str:
     """Sum up all of a block but its values, which have checksums of their own."""
     described = {name: [str(dtype), *shape] for name, (dtype, shape) in layout.items()}
-    digest = hashlib.sha256(json.dumps([described, dict(metadata)], sort_keys=True).encode())
+    state = hashlib.sha256(json.dumps([described, dict(metadata)], sort_keys=True).encode())
     for name in sorted(head):
-        digest.update(head[name].tobytes())
-    return digest.hexdigest()[:16]
+        state.update(head[name].tobytes())
+    return state.hexdigest()[:16]

@@ -41,7 +41,7 @@ def taker(columns: Sequence[Stacked | Varying], bases: NDArray[np.int64], record
     return _Windows(stacked, starts).take
 
 
-def requirer(records: int) -> Take:
+def constant_column(records: int) -> Take:
     """Return what stands for the columns of a value that has none, as it is the same for all samples."""
 
     def require(spots: NDArray[np.int64]) -> Column:
@@ -91,7 +91,7 @@ class _Pieces:
     def __init__(self, columns: Sequence[Stacked | Varying], bases: NDArray[np.int64], records: int) -> None:
         self._columns = columns
         self._bases = bases
-        self._require = requirer(records)
+        self._require = constant_column(records)
 
     def take(self, spots: NDArray[np.int64]) -> Column:
         self._require(spots)

@@ -11,7 +11,7 @@ from kdhub.errors import UsageError
 from kdhub.store.blocks import Block
 from kdhub.store.manifest import Manifest
 
-ABSENT = 2**62
+MISSING_ROW = 2**62
 """Stands behind the end of every column, so that nothing can be taken from there: numpy raises `IndexError`."""
 
 INT64 = np.dtype(np.int64)
@@ -28,7 +28,7 @@ class Index:
     Attributes:
         bases: For each block how many records the blocks before it have, ``(blocks,)``.
         records: How many records all blocks have together.
-        table: For each code how many records stand before its own, or `ABSENT`, ``(samples * draws,)``. Codes count the
+        table: For each code how many records stand before its own, or `MISSING_ROW`, ``(samples * draws,)``. Codes count the
             samples of one draw after the other, as `kdhub cache` computes them.
         ordered: Whether the store is complete and its records lie in the order of their codes, so that the table says nothing.
     """
@@ -38,14 +38,14 @@ class Index:
         lengths = np.array([len(block) for block in blocks], np.int64)
         self.bases: NDArray[np.int64] = np.cumsum(lengths) - lengths
         self.records = int(lengths.sum())
-        self.table: NDArray[np.int64] = np.full(self._samples * self._draws, ABSENT, np.int64)
+        self.table: NDArray[np.int64] = np.full(self._samples * self._draws, MISSING_ROW, np.int64)
         for block, base in reversed(list(zip(blocks, self.bases, strict=True))):
             codes = block.keys[:, 1] * self._samples + block.keys[:, 0]
             self.table[codes] = np.arange(base, base + len(block))
         self.ordered = bool((self.table == np.arange(len(self.table))).all())
 
     def __len__(self) -> int:
-        return int((self.table != ABSENT).sum())
+        return int((self.table != MISSING_ROW).sum())
 
     def codes(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """Return the place of each key in the table; behind its end for samples that the store cannot have.
@@ -64,7 +64,7 @@ class Index:
             raise self._out_of_range(keys) from None
 
     def look_up(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-        """Return for each key how many records stand before its own, or `ABSENT`.
+        """Return for each key how many records stand before its own, or `MISSING_ROW`.
 
         Raises:
             UsageError: For a sample or draw that the store cannot have.
@@ -95,4 +95,4 @@ class Index:
 
     def missing(self, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the keys that have no record."""
-        return [key for key, spot in zip(keys, self.look_up(keys).tolist(), strict=True) if spot == ABSENT]
+        return [key for key, spot in zip(keys, self.look_up(keys).tolist(), strict=True) if spot == MISSING_ROW]

@@ -36,15 +36,15 @@ class Manifest:
         seed: Seed that the augmentations are replayed from, if they are.
         samples: Samples of the data set; the store is complete with ``samples * draws`` records.
         data: Fingerprint of the data set.
-        preprocessing: Digest of everything between the data set and the teacher.
+        preprocessing: Fingerprint of everything between the data set and the teacher.
         precision: In what form the floats of each tap are kept; see `Precision`.
         trees: What the value of each tap is made of; empty until the teacher has run.
-        errors: What the form of each tap costs; see `measured_errors`. No part of the identity.
-        class_names: The teacher's classes in order, if it has classes. No part of the identity.
-        batch_size: Samples of a batch in which the teacher ran when the store was begun. No part of the identity.
-        model: ``type`` and ``parameters`` of the teacher, if it is a module. No part of the identity.
+        errors: What the form of each tap costs; see `measured_errors`. No part of the fingerprint.
+        class_names: The teacher's classes in order, if it has classes. No part of the fingerprint.
+        batch_size: Samples of a batch in which the teacher ran when the store was begun. No part of the fingerprint.
+        model: ``type`` and ``parameters`` of the teacher, if it is a module. No part of the fingerprint.
         metrics: What the teacher reached on validation data, by what the validation depends on: ``metrics``, ``data`` and
-            ``recorded``, the time. No part of the identity.
+            ``recorded``, the time. No part of the fingerprint.
         format: Version of the format on disk.
     """
 
@@ -88,7 +88,7 @@ class Manifest:
                 found.append(f"{entry.name}: {mine!r}, not {theirs!r}")
         return found
 
-    def widened(self, store: Manifest) -> Manifest:
+    def with_taps_of(self, store: Manifest) -> Manifest:
         """Return this with the taps that a store holds, in its order: a store of several taps serves whoever reads some."""
         return replace(
             self,
@@ -101,11 +101,11 @@ class Manifest:
         """Name what keeps a store from serving this: taps that it lacks, and what differs besides its further taps."""
         lacking = [tap for tap in self.taps if tap not in store.taps]
         said = [f"no values of {', '.join(map(repr, lacking))}, only of {', '.join(map(repr, store.taps))}"]
-        return [*(said if lacking else ()), *self.widened(store).differences(store)]
+        return [*(said if lacking else ()), *self.with_taps_of(store).differences(store)]
 
     @property
-    def identity(self) -> str:
-        """Digest of all that the values depend on; each block of the store carries it."""
+    def fingerprint(self) -> str:
+        """Fingerprint of all that the values depend on; each block of the store carries it."""
         content = {name: value for name, value in plain(asdict(self)).items() if name not in _NOTES}
         return checksum(content)[:16]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kdhub.files import FullDiskError, storage_error
 from kdhub.store.blocks import Block, RowNumbers, block_files, next_number, place, write_block
-from kdhub.store.index import ABSENT, Index
+from kdhub.store.index import MISSING_ROW, Index
 from kdhub.store.manifest import WRITE_FIX, Manifest
 
 REWRITTEN = 8
@@ -53,9 +53,9 @@ def _merge(folder: Path, shard: int, files: Sequence[Path], manifest: Manifest) 
         return
     try:
         # a record that two blocks have is taken from the larger one
-        blocks = sorted([Block(path, manifest.identity) for path in files], key=len, reverse=True)
+        blocks = sorted([Block(path, manifest.fingerprint) for path in files], key=len, reverse=True)
         index = Index(blocks, manifest)
-        spots = index.table[index.table != ABSENT]
+        spots = index.table[index.table != MISSING_ROW]
         places = index.places(spots)
         used = [blocks[place] for place in np.unique(places).tolist()]
         _remove_doubles(blocks, used)
@@ -65,8 +65,8 @@ def _merge(folder: Path, shard: int, files: Sequence[Path], manifest: Manifest) 
             return
         chosen = np.isin(places, [blocks.index(block) for block in small])
         sources = _runs(blocks, index, spots[chosen], places[chosen])
-        merged = write_block(folder, shard, next_number(folder, shard), manifest.identity, sources)
-        _require_sound(Block(merged, manifest.identity))
+        merged = write_block(folder, shard, next_number(folder, shard), manifest.fingerprint, sources)
+        _require_sound(Block(merged, manifest.fingerprint))
         for block in small:
             block.path.unlink()
     except FullDiskError:

@@ -13,8 +13,8 @@ from kdhub.errors import UsageError
 from kdhub.store.blocks import Block, block_files
 from kdhub.store.columns import tap_of
 from kdhub.store.damage import DamagedStoreError
-from kdhub.store.gather import Take, requirer, taker
-from kdhub.store.index import ABSENT, Index
+from kdhub.store.gather import Take, constant_column, taker
+from kdhub.store.index import MISSING_ROW, Index
 from kdhub.store.manifest import Manifest
 from kdhub.store.tree import Node
 
@@ -29,7 +29,7 @@ def open_blocks(folder: Path, manifest: Manifest) -> list[Block]:
     blocks = []
     for path in block_files(folder):
         try:
-            blocks.append(Block(path, manifest.identity))
+            blocks.append(Block(path, manifest.fingerprint))
         except FileNotFoundError as error:
             if path in block_files(folder):
                 raise DamagedStoreError(path, "a link to nothing") from error
@@ -60,14 +60,14 @@ class StoreReader:
         self.manifest = manifest = Manifest.require(self.path)
         self.blocks = open_blocks(self.path, manifest)
         self._index = Index(self.blocks, manifest)
-        self._known = np.full_like(self._index.table, ABSENT)  # its table, of records that were found sound
+        self._known = np.full_like(self._index.table, MISSING_ROW)  # its table, of records that were found sound
         self._unknown = len(self._index)
         self._spots = self._known_spots
         takers: dict[str, list[Take]] = {tap: [] for tap in manifest.taps}
         for name in sorted(self.blocks[0].columns) if self.blocks else ():
             columns = [block.columns[name] for block in self.blocks]
             takers[manifest.taps[tap_of(name)]].append(taker(columns, self._index.bases, self._index.records))
-        nothing = [requirer(self._index.records)]
+        nothing = [constant_column(self._index.records)]
         self._values = {tap: _value_of(node, takers[tap] or nothing) for tap, node in manifest.nodes().items()}
 
     def __len__(self) -> int:
@@ -121,10 +121,10 @@ class StoreReader:
     def _check(self, keys: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """See that records are there and sound, and remember it."""
         spots = self._index.look_up(keys)
-        if ABSENT in spots.tolist():
+        if MISSING_ROW in spots.tolist():
             raise self._missing(self.missing(keys))
         codes = self._index.codes(keys)
-        new = self._known[codes] == ABSENT
+        new = self._known[codes] == MISSING_ROW
         places = self._index.places(spots[new])
         rows = spots[new] - self._index.bases[places]
         for position, row in zip(places.tolist(), rows.tolist(), strict=True):

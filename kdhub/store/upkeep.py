@@ -115,7 +115,7 @@ def repair(path: str | Path, manifest: Manifest, progress: Progress | None = Non
                 sound = np.array([row for row in range(len(block)) if block.sound(row)], np.int64)
                 if len(sound):
                     number = next_number(folder, block.shard)
-                    write_block(folder, block.shard, number, manifest.identity, [(block, sound)])
+                    write_block(folder, block.shard, number, manifest.fingerprint, [(block, sound)])
             if errors:
                 file.unlink()
             damage += errors
@@ -168,7 +168,7 @@ def _opened(folder: Path, manifest: Manifest) -> list[tuple[Path, Block | None, 
     found: list[tuple[Path, Block | None, list[DamagedStoreError]]] = []
     for file in block_files(folder):
         try:
-            found.append((file, Block(file, manifest.identity), []))
+            found.append((file, Block(file, manifest.fingerprint), []))
         except DamagedStoreError as error:
             found.append((file, None, [error]))
         except FileNotFoundError:

@@ -127,7 +127,7 @@ class StoreWriter:
         """
         if self._waiting:
             everything = [(records, np.arange(len(records))) for records in self._waiting]
-            write_block(self.path, self.rank, self._number, self.manifest.identity, everything)
+            write_block(self.path, self.rank, self._number, self.manifest.fingerprint, everything)
             self._number += 1
         self._clear()
 

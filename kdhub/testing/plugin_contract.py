@@ -31,7 +31,6 @@ BASES = {
     "optim_wrapper": "mmengine.optim:OptimWrapper",
     "metric": "mmengine.evaluator:BaseMetric",
     "dataset": "torch.utils.data:Dataset",
-    "loop": "mmengine.runner:BaseLoop",
     "runner_hook": "mmengine.hooks:Hook",
 }
 """Kind of component to what its class derives from; the other kinds need only be callable."""

@@ -30,12 +30,24 @@ def test_check_tells_all_findings_and_its_verdict(kdhub, toy_config):
 
 def test_check_in_depth_runs_custom_imports(kdhub, toy_config):
     """Types that the config's own modules register are known only then."""
-    assert kdhub("check", toy_config, "--deep").code == 0
-    toy_config.write_text(toy_config.read_text().replace("'ToyImages'", "'ToyImage'"))
+    right = toy_config.read_text()
+    toy_config.write_text(right.replace("'ToyImages'", "'ToyImage'"))
     assert kdhub("check", toy_config).code == 0
     outcome = kdhub("check", toy_config, "--deep")
     assert outcome.code == 1
     assert "did you mean 'ToyImages'" in outcome.out
+    toy_config.write_text(right)
+    assert kdhub("check", toy_config, "--deep").code == 0
+
+
+def test_training_checks_in_depth(kdhub, toy_config):
+    """The data set would be built after the teacher was loaded, and of two mistakes only the first would be told."""
+    text = toy_config.read_text().replace("'ToyImages'", "'ToyImage'").replace("max_epochs", "max_epoch")
+    toy_config.write_text(text)
+    outcome = kdhub("train", toy_config)
+    assert outcome.code == 2
+    assert "did you mean 'ToyImages'" in outcome.err
+    assert "train_cfg.max_epoch: unknown key" in outcome.err
 
 
 def test_check_takes_overrides(kdhub, toy_config):

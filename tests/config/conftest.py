@@ -32,8 +32,6 @@ MANIFEST = """
         yield Component(kind="model", name="Student", target="kdcheck.parts:Student", summary="A student")
         yield Component(kind="dataset", name="Points", target="kdcheck.parts:Points", summary="Data")
         yield Component(kind="metric", name="Error", target="kdcheck.parts:Error", summary="A metric")
-        yield Component(kind="schedule", name="Old", target="kdcheck.parts:Old", summary="Old",
-                        deprecated="use kdhub.LinearSchedule")
         yield Component(kind="model", name="Unimportable", target="kdcheck.heavy:Unimportable", summary="Needs too much")
 
 
@@ -46,8 +44,6 @@ MANIFEST = """
 """
 
 PARTS = """
-    from dataclasses import dataclass
-
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
     from torch import nn
@@ -73,11 +69,6 @@ PARTS = """
 
     class Error(BaseMetric):
         pass
-
-
-    @dataclass
-    class Old:
-        value: float = 1.0
 """
 
 
@@ -154,7 +145,6 @@ VALID = {
     },
     "custom_hooks": [{"type": "kdhub.InterruptHook", "priority": "LOW"}],
     "randomness": {"seed": 0},
-    "kdhub": {"require": ["kdhub"]},
 }
 
 

@@ -46,7 +46,6 @@ def put(cfg, path, value):
         ("default_hooks.logger.interwal", "interval"),
         ("custom_hooks.0.priorty", "priority"),
         ("randomness.sed", "seed"),
-        ("kdhub.requires", "require"),
     ],
 )
 def test_an_unknown_key_is_found_at_its_path(findings, valid, path, near):
@@ -185,13 +184,6 @@ def test_an_import_path_past_a_plugins_components_is_a_warning(findings, valid):
     finding = findings(valid)["model.objectives.triplet.loss.type"]
     assert finding.level == "warning"
     assert finding.fix == "write 'kdcheck.Triplet'"
-
-
-def test_a_deprecated_component_is_a_warning(findings, valid):
-    """What to use instead must be read before it is gone."""
-    valid["model"]["task_weight"] = {"type": "kdcheck.Old"}
-    finding = findings(valid)["model.task_weight.type"]
-    assert (finding.level, finding.fix) == ("warning", "use kdhub.LinearSchedule")
 
 
 def test_iterations_instead_of_epochs_are_the_other_loop(findings, valid):

@@ -68,12 +68,6 @@ def test_a_plugin_as_default_scope_is_an_error(findings, valid):
     assert "'kdcheck.Name'" in findings(valid)["default_scope"].fix
 
 
-def test_requirements_are_checked(findings, valid):
-    """A config that needs a plugin must give the line to type."""
-    valid["kdhub"] = {"require": ["kdhub-segmentation>=0.2"]}
-    assert "pip install" in findings(valid)["kdhub.require"].fix
-
-
 def test_plugins_add_findings(findings, valid):
     """Rules that no signature expresses belong to the plugin that knows them."""
     valid["experiment_name"] = "forbidden"

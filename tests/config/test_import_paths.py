@@ -8,7 +8,7 @@ import pytest
 import kdhub
 from kdhub.config import check_config
 from kdhub.config.types import source
-from kdhub.config.types.module_names import missing_name
+from kdhub.config.types.names import missing_name
 from kdhub.config.types.signature import signature
 from kdhub.plugins import modules
 

@@ -38,7 +38,7 @@ def manager(install_fake):
 def outcome(mutant, manager, former, folder):
     """Check and train one mutant; return what became of it, and the words for it."""
     try:
-        report = check_config(Config(mutant.cfg), manager)
+        report = check_config(Config(mutant.cfg), manager, deep=True)  # as `kdhub train` does
     except Exception as error:  # noqa: BLE001 - a traceback is what is counted
         return "traceback", f"the check itself: {error!r}"
     if not report.ok:
@@ -69,7 +69,7 @@ def seeds():
 def test_no_mutant_is_wrong_in_silence_and_few_end_in_a_traceback(manager, tmp_path):
     """47 of 120 configs with one mistake passed the check and ended in a traceback, and some trained without what was meant."""
     originals = bases()
-    former = {name: check_config(Config(cfg), manager).findings for name, cfg in originals.items()}
+    former = {name: check_config(Config(cfg), manager, deep=True).findings for name, cfg in originals.items()}
     assert all(found == () for found in former.values()), former
     bad, counts = {"traceback": [], "wrong in silence": []}, Counter()
     for seed in seeds():

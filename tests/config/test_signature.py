@@ -7,8 +7,7 @@ import textwrap
 
 import pytest
 
-from kdhub.config.types.bound import bound
-from kdhub.config.types.signature import signature
+from kdhub.config.types.signature import bound, signature
 from kdhub.config.types.source import locate
 from kdhub.plugins.modules import module_file
 

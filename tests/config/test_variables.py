@@ -1,7 +1,5 @@
 """Overrides of variables: mmengine changes the top-level key alone, and trains on the old data without a word."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 from mmengine.config import Config
 
@@ -31,141 +29,91 @@ def resolved(write):
     return Config.fromfile(write("base.py", BASE)).pretty_text
 
 
-def test_a_variable_holds_wherever_it_is_used(read):
-    """Data sets that keep the old folder are what nobody notices; a path made from it is found by no search."""
-    cfg = read(BASE, "data_root=/elsewhere", "crop_size=(256,128)")
-    assert cfg.data_root == "/elsewhere"
-    assert cfg.train_dataloader.dataset.data_root == cfg.val_dataloader.dataset.data_root == "/elsewhere"
-    assert cfg.train_dataloader.dataset.lists == "/elsewhere/lists"
-    assert cfg.train_dataloader.dataset.pipeline[1]["size"] == (256, 128)
-    assert cfg.model.width == 256
-
-
-def test_a_part_of_a_variable_holds_too(read):
-    """`norm_cfg.type=BN` is how SyncBN is taken out of mmseg's configs."""
-    cfg = read(BASE, "norm_cfg.type=BN", "pipeline.1.size=(8,8)", "model.width=3")
-    assert cfg.model == {"width": 3, "norm_cfg": {"type": "BN", "requires_grad": True}}
-    assert cfg.train_dataloader.dataset.pipeline[1] == {"type": "Crop", "size": (8, 8)}
-
-
-def test_a_variable_of_a_base_holds_in_base_and_heir(read, write):
-    """Most configs say `data_root` in a file that others inherit."""
-    write("base.py", BASE)
-    heir = """
-        _base_ = './base.py'
-        root = {{_base_.data_root}}
-        test_dataloader = dict(dataset=dict(data_root=root, other=_base_.data_root, norm_cfg={{_base_.norm_cfg}}))
-    """
-    cfg = read(heir, "data_root=/elsewhere", "norm_cfg.type=BN")
-    assert cfg.train_dataloader.dataset.data_root == "/elsewhere"
-    assert cfg.test_dataloader.dataset.data_root == cfg.test_dataloader.dataset.other == "/elsewhere"
-    assert cfg.test_dataloader.dataset.norm_cfg.type == "BN"
-
-
-def test_a_variable_set_by_base_and_heir_has_one_value(read, write):
-    """To mmengine they are two; whoever types the name once means both."""
-    write("base.py", BASE)
-    cfg = read("_base_ = './base.py'\ncrop_size = (64, 64)\ntest_cfg = dict(size=crop_size)\n", "crop_size=(8,8)")
-    assert cfg.model.width == 8
-    assert cfg.test_cfg.size == (8, 8)
-
-
-def test_a_part_is_overridden_where_it_is(read, write):
-    """A SyncBN of the base that gets the heir's num_groups is built by nobody, or worse, by somebody."""
-    write("base.py", "norm = dict(type='SyncBN')\nval_cfg = dict(norm=norm)\n")
-    heir = "_base_ = './base.py'\nnorm = dict(type='GN', num_groups=32)\ntest_cfg = dict(norm=norm)\n"
-    cfg = read(heir, "norm.num_groups=16")
-    assert cfg.val_cfg.norm == {"type": "SyncBN"}
-    assert cfg.norm == cfg.test_cfg.norm == {"type": "GN", "num_groups": 16}
-    new = read("norm = dict(type='UnknownNorm')\nmodel = dict(norm=norm)\n", "norm.eps=0.1")
-    assert new.model.norm == {"type": "UnknownNorm", "eps": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("text", "options"),
-    [
-        ("debug = False\nif not debug:\n    extra = 3\nmodel = dict(d=debug)\n", ["debug=True", "extra=5"]),
-        ("debug = False\nif not debug:\n    extra = 3\nmodel = dict(d=debug)\n", ["extra=5", "debug=True"]),
-        ("kind = 'a'\nmodel = dict(extra=1) if kind == 'a' else dict(b=2)\n", ["kind=b", "model.extra=5"]),
-    ],
-)
-def test_what_another_override_removes_cannot_be_overridden(read, text, options):
-    """A KeyError of ours, or a key that is created in silence."""
-    with pytest.raises(UsageError, match="with the other overrides, there is no 'extra'"):
+def refusal(read, text, *options):
+    """The error that these overrides give."""
+    with pytest.raises(UsageError) as caught:
         read(text, *options)
+    return str(caught.value)
 
 
-def test_a_variable_that_an_override_removes_is_told(read):
-    """The config may delete a variable by its value."""
-    with pytest.raises(UsageError, match="changes 'size' after it has set it"):
-        read("size = 3\nmodel = dict(width=size)\nif size != 3:\n    del size\n", "size=5")
-
-
-def test_a_declaration_sets_nothing(read):
-    """Set anew after it, the name would not be there yet."""
-    assert read("size: int\nsize = 3\nmodel = dict(width=size)\n", "size=9").model.width == 9
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("model = dict()\nfor size in (1, 2):\n    model[str(size)] = size\n", 2),
-        ("model = dict(width=(size := 3), depth=size * 2)\n", 1),
-    ],
-)
-def test_a_variable_that_cannot_be_set_anew_is_told(read, text, line):
-    """Its uses would keep the old value in silence."""
-    with pytest.raises(UsageError, match=rf"a\.py:{line}: 'size' cannot be overridden.*got --cfg-options size=9"):
-        read(text, "size=9")
-    text = "sizes = []\nfor one in (1, 2):\n    size = one\n    sizes.append(size)\nmodel = dict(sizes=sizes)\n"
-    assert read(text, "size=9").model.sizes == [9, 9]
-
-
-def test_a_config_of_the_new_style_is_run_again_too(read, write):
-    """Configs that import their bases are read by another part of mmengine."""
-    write("base.py", "size = 3\nval_cfg = dict(size=size)\n")
-    text = (
-        "from mmengine.config import read_base\nwith read_base():\n    from .base import *\nmodel = dict(width=size)\n"
+def test_a_variable_is_refused_with_what_to_type(read):
+    """Data sets that keep the old folder are what nobody notices; a path made from it is found by no search."""
+    text = refusal(read, BASE, "data_root=/else where")
+    assert text.startswith("--cfg-options 'data_root=/else where': 'data_root' is a variable of the config")
+    assert "a.py:6, " in text
+    assert text.endswith(
+        "a.py:7 -> override what these lines set: --cfg-options 'train_dataloader.dataset.data_root=/else where' "
+        "'train_dataloader.dataset.lists=/else where/lists' 'val_dataloader.dataset.data_root=/else where'"
     )
-    cfg = read(text, "size=7")
-    assert (cfg.size, cfg.val_cfg.size, cfg.model.width) == (7, 7, 7)
+
+
+def test_a_part_of_a_variable_is_refused_too(read):
+    """`norm_cfg.type=BN` is how SyncBN is taken out of mmseg's configs; the built model would keep it."""
+    text = refusal(read, BASE, "norm_cfg.type=BN", "model.width=3")
+    assert text.endswith("a.py:8 -> override what these lines set: --cfg-options model.norm_cfg.type=BN")
+
+
+def test_what_is_made_otherwise_is_told_by_its_line(read):
+    """`model.width` is 512 by the variable, and no comparison of values shows that."""
+    text = refusal(read, BASE, "crop_size=(256,128)")
+    assert "a.py:5, " in text
+    assert "a.py:8 -> " in text
+    assert text.endswith("--cfg-options 'train_dataloader.dataset.pipeline.1.size=(256,128)'")
+    text = refusal(read, "debug = False\nmodel = dict(width=1 if debug else 64)\n", "debug=True")
+    assert text.endswith("a.py:2 -> override what these lines set")
+
+
+def test_a_variable_that_base_or_heir_reads_is_refused(read, write):
+    """Most configs say `data_root` in a file that others inherit; to mmengine an heir's variable of that name is another."""
+    base = write("base.py", BASE)
+    heir = "_base_ = './base.py'\nroot = {{_base_.data_root}}\nval_cfg = dict(a=root, b=_base_.crop_size[1])\n"
+    text = refusal(read, heir, "data_root=/elsewhere")
+    assert f"a.py:2, {base}:6, {base}:7 -> " in text
+    assert "val_cfg.a=/elsewhere" in text
+    assert "a.py:3, " in refusal(read, heir, "crop_size=(1,2)")
+    assert f"{base}:6" in refusal(read, "_base_ = './base.py'\ndata_root = 'b'\n", "data_root=c")
+
+
+def test_a_config_that_imports_its_bases_takes_no_variable(read, write):
+    """Its bases are not looked at, so nobody can tell whether they use the variable."""
+    write("base.py", "size = 3\nval_cfg = dict(size=size)\n")
+    text = "from mmengine.config import read_base\nwith read_base():\n    from .base import *\nmodel = dict(width=3)\n"
+    assert "a.py -> override what these lines set: --cfg-options val_cfg.size=7" in refusal(read, text, "size=7")
+    assert read(text, "model.width=4").model.width == 4
 
 
 def test_a_saved_config_says_what_to_type(read, resolved):
     """In the config.py of a run the variable is still there, and nothing uses it any more."""
-    with pytest.raises(UsageError) as caught:
-        read(resolved, "data_root=/else where")
-    assert str(caught.value) == (
-        "--cfg-options 'data_root=/else where': nothing in the config uses 'data_root', and its value stands at "
+    assert refusal(read, resolved, "data_root=/elsewhere") == (
+        "--cfg-options data_root=/elsewhere: 'data_root' is a variable of the config, and what is made from it would keep "
+        "the old value: "
         "train_dataloader.dataset.data_root, train_dataloader.dataset.lists, val_dataloader.dataset.data_root "
-        "-> --cfg-options 'train_dataloader.dataset.data_root=/else where' "
-        "'train_dataloader.dataset.lists=/else where/lists' 'val_dataloader.dataset.data_root=/else where'"
+        "-> --cfg-options train_dataloader.dataset.data_root=/elsewhere "
+        "train_dataloader.dataset.lists=/elsewhere/lists val_dataloader.dataset.data_root=/elsewhere"
     )
-    with pytest.raises(UsageError, match=r"-> --cfg-options model\.norm_cfg\.type=BN$"):
-        read(resolved, "norm_cfg.type=BN")
+    assert refusal(read, resolved, "norm_cfg.type=BN").endswith("-> --cfg-options model.norm_cfg.type=BN")
 
 
 def test_what_it_says_is_accepted(read, resolved):
-    """An error whose remedy fails is worse than none, also when the variable is typed again."""
+    """An error whose remedy fails is worse than none."""
     said = [f"{split}_dataloader.dataset.data_root=/elsewhere" for split in ("train", "val")]
     said.append("train_dataloader.dataset.lists=/elsewhere/lists")
-    for options in (said, ["data_root=/elsewhere", *said]):
-        assert read(resolved, *options).val_dataloader.dataset.data_root == "/elsewhere"
+    for text in (BASE, resolved):
+        assert read(text, *said).val_dataloader.dataset.data_root == "/elsewhere"
 
 
 def test_a_path_in_a_stale_folder_is_told(read):
     """Annotations of the old data set beside images of the new one; a folder that only begins alike is another."""
     text = "data_root = 'data/a/'\nval_dataloader = dict(dataset=dict(ann_file='data/a/lists', img='data/ab/c'))\n"
-    with pytest.raises(UsageError, match=r"-> --cfg-options val_dataloader\.dataset\.ann_file=/b/lists$"):
-        read(text, "data_root=/b")
+    told = refusal(read, text, "data_root=/b")
+    assert told.endswith("-> --cfg-options val_dataloader.dataset.ann_file=/b/lists")
     assert read(text, "data_root=None").data_root is None  # there is no path in nothing
 
 
 def test_a_stale_float_is_told(read):
     """A learning rate typed in vain; a whole number stands in many places by chance."""
     text = "base_lr = 0.01\nscale = 1.0\noptim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=1.0))\n"
-    with pytest.raises(UsageError, match=r"-> --cfg-options optim_wrapper\.optimizer\.lr=0\.5$"):
-        read(text, "base_lr=0.5")
+    assert refusal(read, text, "base_lr=0.5").endswith("-> --cfg-options optim_wrapper.optimizer.lr=0.5")
     assert read(text, "scale=2.0").optim_wrapper.optimizer.momentum == 1.0
 
 
@@ -188,52 +136,6 @@ def test_a_key_that_somebody_reads_is_no_variable(read, option):
         train_dataloader = dict(batch_size=4, dataset=dict(data_root='data', checkpoint='a', scope='mmengine', random=False))
     """
     before = Config({"value": read(text).train_dataloader}).value
-    assert read(text, option).train_dataloader == before
-
-
-def test_a_variable_that_is_changed_later_is_not_misplaced(read):
-    """Position 1 of the finished list is another step than position 1 of the list at first."""
-    text = "steps = ['a', 'b']\nsteps.insert(0, 'first')\nmodel = dict(steps=steps)\n"
-    with pytest.raises(
-        UsageError, match="changes 'steps' after it has set it.* -> override what is made from it, in model"
-    ):
-        read(text, "steps.1=x")
-    cfg = read("root = 'a'\nroot += '/b'\nmodel = dict(root=root, low=root.lower())\n", "root=X")
-    assert cfg.model == {"root": "X", "low": "x"}
-
-
-def test_a_variable_inside_a_function_is_another(read):
-    """The config's own functions keep their names to themselves."""
-    text = "size = 3\ndef twice(x):\n    size = 2 * x\n    return size\nmodel = dict(width=twice(4), size=size)\n"
-    assert read(text, "size=5").model == {"width": 8, "size": 5}
-
-
-def test_a_value_with_which_the_config_cannot_run_is_told(read):
-    """The line of the config alone would send the user to a file that is in order."""
-    with pytest.raises(UsageError, match=r"a\.py:8: .*not subscriptable.*got --cfg-options crop_size=5"):
-        read(BASE, "crop_size=5")
-
-
-def test_mmengine_is_left_as_it_was(read):
-    """Other programs in the process read configs too."""
-    import mmengine.config.config as module
-
-    read(BASE, "data_root=/elsewhere")
-    assert "compile" not in vars(module)
-    with pytest.raises(UsageError, match="not subscriptable"):
-        read(BASE, "crop_size=5")
-    assert "compile" not in vars(module)
-    assert read(BASE).val_dataloader.dataset.data_root == "data/camvid"
-
-
-def test_threads_read_configs_without_harm(manager, write):
-    """One thread's override in another's config, or mmengine left changed for good."""
-    slow = "import time\nsize = 3\ntime.sleep(0.02)\nmodel = dict(width=size)\n"
-    paths = [write(f"{name}.py", slow) for name in "abc"]
-
-    def widths(index):
-        options = {"size": 100 + index} if index else {}
-        return [load_config(paths[index], options, manager=manager).model.width for _ in range(4)]
-
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(widths, range(3))) == [[3] * 4, [101] * 4, [102] * 4]
+    cfg = read(text, option)
+    assert cfg.train_dataloader == before
+    assert cfg.my_hooks_own == (9 if option == "my_hooks_own=9" else 4)

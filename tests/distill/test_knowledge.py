@@ -1,4 +1,4 @@
-"""What a teacher's weights are: their digest, whether they are random, and whether they are the student's."""
+"""What a teacher's weights are: their fingerprint, whether they are random, and whether they are the student's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from kdhub.distill.distiller import Distiller
-from kdhub.distill.knowledge import same_weights, weights_digest
+from kdhub.distill.knowledge import same_weights, weights_fingerprint
 from kdhub.distill.teachers import ModelTeacher
 from kdhub.errors import UsageError
 from kdhub.testing.toys import ToySegmentor
@@ -36,8 +36,8 @@ class Counting(nn.Module):
         return self.state
 
 
-def digest(state: Any) -> str:
-    return weights_digest(nn.Sequential(Counting(state)))
+def fingerprint(state: Any) -> str:
+    return weights_fingerprint(nn.Sequential(Counting(state)))
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,22 @@ def digest(state: Any) -> str:
 )
 def test_extra_state_counts(one: Any, other: Any) -> None:
     """A quantised model keeps its scales there: the fingerprint died, or took two teachers for one."""
-    assert digest(one) == digest(copy.deepcopy(one))
-    assert digest(one) != digest(other)
+    assert fingerprint(one) == fingerprint(copy.deepcopy(one))
+    assert fingerprint(one) != fingerprint(other)
 
 
 def test_the_order_of_keys_is_no_difference() -> None:
     """A dict that was filled in another order would refuse to resume with the same teacher."""
-    assert digest({"a": 1, "b": {2, 3}}) == digest({"b": {3, 2}, "a": 1})
+    assert fingerprint({"a": 1, "b": {2, 3}}) == fingerprint({"b": {3, 2}, "a": 1})
 
 
 def test_the_digest_of_tensors_is_the_one_that_stores_hold() -> None:
-    """Another digest of the same weights would refuse every teacher store that is there."""
+    """Another fingerprint of the same weights would refuse every teacher store that is there."""
     model = nn.Linear(2, 1)
     nn.init.ones_(model.weight)
     nn.init.zeros_(model.bias)
     # sha256 of "bias torch.float32 (1,)", 4 bytes of 0, "weight torch.float32 (1, 2)", 2 times 0000803f
-    assert weights_digest(model).startswith("a872cb8f2de5de66")
+    assert weights_fingerprint(model).startswith("a872cb8f2de5de66")
 
 
 def test_a_sparse_entry_counts() -> None:
@@ -81,7 +81,7 @@ def test_a_sparse_entry_counts() -> None:
     model, other = nn.Module(), nn.Module()
     model.register_buffer("graph", torch.eye(3).to_sparse())
     other.register_buffer("graph", torch.ones(3, 3).to_sparse())
-    assert weights_digest(model) != weights_digest(other)
+    assert weights_fingerprint(model) != weights_fingerprint(other)
 
 
 @pytest.fixture

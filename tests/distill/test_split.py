@@ -12,6 +12,7 @@ from kdhub.distill.losses.cosine import Cosine
 from kdhub.distill.losses.mse import MSE
 from kdhub.distill.losses.smooth_l1 import SmoothL1
 from kdhub.distill.losses.temperature_kl import TemperatureKL
+from kdhub.distill.split import split_warning
 from kdhub.distill.teachers import ModelTeacher
 from kdhub.testing.toys import ToyEncoder
 
@@ -96,7 +97,7 @@ def test_samples_by_hand(loss):
 def warning(loss, accumulated, processes, **options):
     objective = {"loss": loss, "student": "embed", "teacher": "embed", **options}
     model = Distiller(ToyEncoder(), {"one": objective}, teacher=ModelTeacher(ToyEncoder()))
-    return model.split_warning(accumulated, processes)
+    return split_warning(model, accumulated, processes)
 
 
 MASKED = {"batch": {"mask": "mask"}}
@@ -133,3 +134,25 @@ def test_a_run_says_which_losses_depend_on_the_split(loss, accumulated, processe
     """The same config on two GPUs trains another student; a warning in every run would be read by nobody."""
     found = warning(loss, accumulated, processes, **options)
     assert (found is None) if expected is None else re.search(expected, found)
+
+
+def test_a_student_with_a_loss_of_its_own_and_a_loss_that_depends_on_the_tap_say_so_too():
+    """A run without a teacher, or a loss whose lists are the batch, would train another student on two GPUs in silence."""
+    objective = {"loss": {"type": OnTap}, "student": "embed", "teacher": "embed"}
+    student = ToyEncoder()
+    model = Distiller(student, {"one": objective}, teacher=ModelTeacher(ToyEncoder()))
+    assert re.search("for model.objectives.one.loss .OnTap compares only", split_warning(model, 1, 2))
+    student.depends_on_split = "samples"
+    assert "for model.student (ToyEncoder compares only" in split_warning(model, 1, 2)
+    assert "for model (ToyEncoder compares only" in split_warning(student, 2, 1)
+    assert split_warning(student, 1, 1) is None
+
+
+class OnTap(torch.nn.Module):
+    """Compares samples if the student's tap says so."""
+
+    def depends_on_split(self, taps):
+        return "samples" if "embed" in taps else ""
+
+    def forward(self, student, teacher):
+        return (student - teacher).square().mean()

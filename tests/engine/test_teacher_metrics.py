@@ -161,5 +161,5 @@ def test_metrics_are_no_part_of_what_the_records_belong_to(cfg: Config) -> None:
     manifest = StoreReader(cfg.model.teacher.store).manifest
     bare = dataclasses.replace(manifest, metrics={})
     assert manifest.metrics
-    assert bare.identity == manifest.identity
+    assert bare.fingerprint == manifest.fingerprint
     assert bare.differences(manifest) == []

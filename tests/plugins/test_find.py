@@ -1,7 +1,6 @@
 """Looking up ``scope.Name``: each reason why it cannot be used has a message of its own."""
 
 import sys
-import warnings
 
 import pytest
 
@@ -11,16 +10,15 @@ from kdhub.plugins import names
 PARTS = """
     @hookimpl
     def kdhub_losses():
-        yield LossSpec(name="BPKDLoss", target="kdtoy.losses:BPKDLoss", summary="x", aliases=("BPKD",))
-        yield LossSpec(name="OldLoss", target="kdtoy.losses:OldLoss", summary="x", deprecated="use kdtoy.BPKDLoss")
+        yield LossSpec(name="BPKDLoss", target="kdtoy.losses:BPKDLoss", summary="x")
         yield LossSpec(name="LostLoss", target="kdtoy.losses:LostLos", summary="x")
-        yield LossSpec(name="FastLoss", target="kdtoy.fast:FastLoss", summary="x", needs=("fast",))
+        yield LossSpec(name="FastLoss", target="kdtoy.fast:FastLoss", summary="x")
         yield LossSpec(name="TornLoss", target="kdtoy.torn:TornLoss", summary="x")
         yield LossSpec(name="GoneLoss", target="kdtoy.loses:BPKDLoss", summary="x")
         yield LossSpec(name="BareLoss", target="kdtoy.bare:BareLoss", summary="x")
 """
 FILES = {
-    "losses.py": "class BPKDLoss: pass\nclass OldLoss: pass\nclass LostLoss: pass\n",
+    "losses.py": "class BPKDLoss: pass\nclass LostLoss: pass\n",
     "fast.py": "import quick_library.deep",
     "torn.py": "raise RuntimeError('no device')",
     "bare.py": "import absent_library.deep",
@@ -29,7 +27,7 @@ FILES = {
 
 @pytest.fixture
 def toy(install_plugin, load_fakes):
-    """A manager with one plugin whose components are sound, deprecated, lost, or without what they need."""
+    """A manager with one plugin whose components are sound, lost, or without what they need."""
     install_plugin("kdtoy", PARTS, files=FILES, version="0.2")
     return load_fakes()
 
@@ -43,10 +41,9 @@ def message(manager, *arguments, **keywords):
     return str(caught.value)
 
 
-def test_found_by_name_and_by_alias(toy):
-    """An alias that resolves to another record would load another class."""
-    assert toy.find("kdtoy.BPKDLoss") is toy.find("kdtoy.BPKD", "loss")
-    assert toy.find("kdtoy.BPKD").load() is sys.modules["kdtoy.losses"].BPKDLoss
+def test_found_by_name(toy):
+    """A name that resolves to another record would load another class."""
+    assert toy.find("kdtoy.BPKDLoss", "loss").load() is sys.modules["kdtoy.losses"].BPKDLoss
 
 
 @pytest.mark.parametrize("in_checkout", [True, False])
@@ -125,7 +122,7 @@ def test_no_such_name_offers_the_nearest_then_the_list(toy):
     """Cause three: the plugin is fine and the name is not."""
     text = message(toy, "kdtoy.BPKDLos", "loss")
     assert "plugin 'kdtoy' has no loss 'BPKDLos'" in text
-    assert "expected one of BPKDLoss, BPKD, OldLoss" in text
+    assert "expected one of BPKDLoss, LostLoss" in text
     assert "did you mean 'kdtoy.BPKDLoss'" in text
 
 
@@ -158,7 +155,7 @@ def test_whose_a_type_is(toy, type_, owned):
 
 
 def test_a_missing_module_names_the_extra_that_provides_it(toy):
-    """The import error alone names a module of which the user has never heard."""
+    """The import error alone names a module of which the user has never heard; and the extra `all` would install too much."""
     with pytest.raises(PluginError) as caught:
         toy.find("kdtoy.FastLoss").load()
     text = str(caught.value)
@@ -190,12 +187,3 @@ def test_a_target_that_is_not_in_its_module_offers_the_nearest(toy):
     """The author's typing error must not read as the user's."""
     with pytest.raises(PluginError, match="no attribute 'LostLos'; did you mean 'LostLoss'"):
         toy.find("kdtoy.LostLoss").load()
-
-
-def test_a_deprecated_component_warns_once(toy):
-    """One warning tells; one a batch is noise, and a hidden DeprecationWarning tells nobody."""
-    with pytest.warns(FutureWarning, match="kdtoy.OldLoss is deprecated and will go: use kdtoy.BPKDLoss"):
-        loaded = toy.find("kdtoy.OldLoss").load()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert toy.find("kdtoy.OldLoss").load() is loaded

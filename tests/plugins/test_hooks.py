@@ -55,6 +55,15 @@ def test_hook_plugin_info(install_plugin, row_of):
     assert info.extras["fast"] == ("quick_library",)
 
 
+def test_a_component_is_called_as_its_target(install_plugin, load_fakes):
+    """A name said twice is a name that differs one day, and then no class is found under the one that users read."""
+    record = "Component(kind='tap', target='kdtoy.parts:Toy', summary='x')"
+    install_plugin(
+        "kdtoy", f"@hookimpl\ndef kdhub_teacher_hooks():\n    return [{record}, {record[:-1]}, name='Other')]\n"
+    )
+    assert [entry.type for entry in load_fakes().components(scope="kdtoy")] == ["kdtoy.Toy", "kdtoy.Other"]
+
+
 @pytest.mark.parametrize("kind", ["tap", "teacher"])
 @pytest.mark.parametrize("form", FORMS)
 def test_hook_teacher_hooks(collected, form, kind):

@@ -10,7 +10,7 @@ from kdhub.records import API_LEVEL
 LOSS = """
     @hookimpl
     def kdhub_losses():
-        yield LossSpec(name="Toy", target="{name}.losses:Toy", summary="A loss", aliases=("Old",))
+        yield LossSpec(name="Toy", target="{name}.losses:Toy", summary="A loss")
 """
 
 

@@ -48,7 +48,7 @@ def kdhub_losses():
     return [LossSpec(name='A', target='{p}.a:A', summary='x')]
 @hookimpl
 def kdhub_adapters():
-    return [Component(kind='adapter', name='B', target='{p}.a:B', summary='x', aliases=('A',))]
+    return [Component(kind='adapter', name='A', target='{p}.a:A', summary='x')]
 """,
         "component 'A' is there twice",
     ),
@@ -63,10 +63,6 @@ def kdhub_recipes():
     "command twice": (
         "@hookimpl\ndef kdhub_add_commands():\n    return [Command(name='go', summary='x', target='{p}.a:main')] * 2",
         "command 'go' is there twice",
-    ),
-    "unknown extra": (
-        "@hookimpl\ndef kdhub_losses():\n    return [LossSpec(name='A', target='{p}.a:A', summary='x', needs=('gpu',))]",
-        "component 'A' needs extra 'gpu', which is not in PluginInfo.extras",
     ),
     "target outside": (
         "@hookimpl\ndef kdhub_losses():\n    return [LossSpec(name='A', target='torch.nn:MSELoss', summary='x')]",

@@ -17,7 +17,7 @@ def kdhub_plugin_info():
 
 @hookimpl
 def kdhub_losses():
-    return [LossSpec(name="ToyLoss", target="kdtoy.parts:ToyLoss", summary="x", aliases=("Toy",))]
+    return [LossSpec(name="ToyLoss", target="kdtoy.parts:ToyLoss", summary="x")]
 
 
 @hookimpl

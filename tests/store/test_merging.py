@@ -267,11 +267,11 @@ def test_a_merge_at_work_is_no_damage(
 
     merged: list[bool] = []
 
-    def late(path: Path, identity: str) -> Block:
+    def late(path: Path, fingerprint: str) -> Block:
         if not merged:
             merged.append(True)
             merge_store(store, MANIFEST)
-        return Block(path, identity)
+        return Block(path, fingerprint)
 
     for module in (reader, upkeep):
         monkeypatch.setattr(module, "Block", late)

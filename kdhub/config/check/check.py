@@ -48,7 +48,6 @@ def check_config(cfg: Any, manager: PluginManager, deep: bool = False) -> Report
     warn_of_missing_weights(tree.get("load_from"), "load_from", manager, report)
     check_numbers(tree, report)
     check_writable(tree, "", report)
-    _check_requirements(tree, manager, report)
     manager.check_config(tree, report)
     if tree.get(PREDECESSORS):
         _check_predecessors(cfg, manager, deep, report)
@@ -71,10 +70,9 @@ def _check_predecessors(cfg: Any, manager: PluginManager, deep: bool, report: Re
 def _resolver(tree: Mapping[str, Any], manager: PluginManager, deep: bool) -> Resolver:
     default_scope = str(tree.get("default_scope") or "mmengine")
     inherited = sorted(set(_scopes(tree)))
-    source = SourceResolver(
-        manager, default_scope, custom_imports=_pending(tree.get("custom_imports")), inherited=inherited
-    )
-    if not deep:
+    pending = _pending(tree.get("custom_imports"))
+    source = SourceResolver(manager, default_scope, custom_imports=pending, inherited=inherited)
+    if not deep or pending:  # a predecessor's modules have not run: the registries do not know their names yet
         return source
     from kdhub.config.check.deep import ImportResolver
 
@@ -99,18 +97,6 @@ def _scopes(value: Any) -> Iterator[str]:
             yield from _scopes(child)
 
 
-def _check_requirements(tree: Mapping[str, Any], manager: PluginManager, report: Report) -> None:
-    settings = tree.get("kdhub")
-    required = settings.get("require", []) if isinstance(settings, Mapping) else []
-    if not (isinstance(required, list | tuple) and all(isinstance(text, str) for text in required)):
-        report.error("kdhub.require", "not a list of requirements", expected="['NAME>=VERSION']", got=repr(required))
-        return
-    try:
-        manager.require(required)
-    except UsageError as error:
-        report.add(Finding.of(error, "kdhub.require"))
-
-
 class _Walk:
     """Goes through a config and hands each dict to what knows its place."""
 
@@ -129,7 +115,8 @@ class _Walk:
             owner: Kind of the component that it is an argument of.
         """
         if wanted := _wanted(value, spot.place):
-            self._report.error(path, **wanted, got=repr(value)[:80])
+            message, expected = wanted
+            self._report.error(path, message, expected=expected, got=repr(value)[:80])
         elif isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 self.visit(item, f"{path}.{index}", spot.item(), owner)
@@ -152,17 +139,17 @@ class _Walk:
                     self.visit(child, f"{path}.{key}", inside.child(str(key)), kind)
 
 
-def _wanted(value: Any, place: Place) -> dict[str, str] | None:
-    """Return what is wrong with a value whose kind, a dict, a list or a plain value, has no place here."""
+def _wanted(value: Any, place: Place) -> tuple[str, str] | None:
+    """Return what is wrong with a value whose kind, a dict, a list or a plain value, has no place here, and what is expected."""
     if not isinstance(value, Mapping | list | tuple | str | int | float):
         return None
     if place.plain:
         fitting = any(fits(value, name) for name in plain_types(place.plain))
-        return None if fitting else {"message": "a value of another type", "expected": place.plain}
+        return None if fitting else ("a value of another type", place.plain)
     if not (place.known or place.keys) or isinstance(value, Mapping):
         return None
     if isinstance(value, list | tuple):
-        return None if place.many else {"message": "a list stands where one dict belongs", "expected": "a dict"}
+        return None if place.many else ("a list stands where one dict belongs", "a dict")
     if place.scalar:
         return None
-    return {"message": "not a component", "expected": "a dict with 'type'" if place.typed or place.kinds else "a dict"}
+    return "not a component", "a dict with 'type'" if place.typed or place.kinds else "a dict"

@@ -11,8 +11,7 @@ from kdhub.config.default_hooks import without_type
 from kdhub.config.types.places import Place
 from kdhub.config.types.resolve import Resolved, Resolver
 from kdhub.config.types.signature import Signature, signature
-from kdhub.config.types.slips import slip_of
-from kdhub.errors import PluginError, UsageError, near_matches
+from kdhub.errors import PluginError, UsageError, near_matches, slip_of
 from kdhub.findings import Finding, Report
 from kdhub.plugins import Entry, PluginManager
 from kdhub.plugins.unknown import a_kind
@@ -95,8 +94,6 @@ class ComponentCheck:
         if entry is not None:
             for what, fix in self._manager.unusable(entry):
                 self._report.error(f"{path}.type", f"{entry.type}: {what}", fix=fix)
-            if entry.component.deprecated:
-                self._report.warn(f"{path}.type", f"{entry.type} is deprecated", fix=entry.component.deprecated)
         scope, _, rest = type_.partition(".") if isinstance(type_, str) else ("", "", "")
         if entry is None and self._manager.owns(f"{scope}.{rest.rpartition('.')[2]}"):
             entries = self._manager.components(scope=scope)

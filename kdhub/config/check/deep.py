@@ -9,9 +9,9 @@ import mmengine.registry
 import mmengine.runner  # registers all of mmengine's own parts, which the registries do not import by themselves
 from mmengine.registry import Registry
 
-from kdhub.config.types.bound import bound
 from kdhub.config.types.places import Place
 from kdhub.config.types.resolve import Resolved, SourceResolver
+from kdhub.config.types.signature import bound
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
 
 

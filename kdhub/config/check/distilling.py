@@ -46,7 +46,7 @@ def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager,
         return
     _check_stores(model, path, report)
     unaugmented = {name for name, teacher in _configs(model).items() if teacher.get("unaugmented") is not None}
-    heard: set[str] = set()
+    used: set[str] = set()
     for name, objective in objectives.items():
         where = f"{path}.objectives.{name}"
         if problem := name_problem(name, where):
@@ -54,10 +54,10 @@ def check_distiller(model: Mapping[str, Any], path: str, manager: PluginManager,
         if isinstance(objective, Mapping):
             own = _check_objective(objective, where, teachers, manager, report)
             _check_unaugmented(objective, where, own & unaugmented, manager, report)
-            heard |= own
+            used |= own
         else:
             report.error(where, "not an objective", expected="dict(loss=..., student=...)", got=repr(objective))
-    for name in sorted(set(teachers) - heard):
+    for name in sorted(set(teachers) - used):
         report.warn(f"{path}.teachers.{name}" if "teachers" in model else f"{path}.teacher", "no objective reads it")
 
 
@@ -128,14 +128,14 @@ def _check_objective(
         _add(spread_problems(adapter, inputs.student + inputs.teacher, f"{where}.adapter"), report)
     elif adapter is not None:
         _add(spread_problems(adapter, inputs.student, f"{where}.adapter"), report)
-    heard: set[str] = set()
+    used: set[str] = set()
     for name in inputs.teacher:
         if name in bound:
             by_name = isinstance(objective["teacher"], Mapping) and "type" not in objective["teacher"]
             place = f"{where}.teacher.{name}" if by_name else f"{where}.teacher"
             _add(teacher_problems(bound[name], teachers, place), report)
-            heard.add(_teacher_of(bound[name]))
-    return heard if all(heard) else set(teachers)
+            used.add(_teacher_of(bound[name]))
+    return used if all(used) else set(teachers)
 
 
 def _check_forward(spec: LossSpec, where: str, report: Report) -> None:

@@ -78,7 +78,7 @@ def _warn(what: str, text: str, path: str, report: Report, fix: str | None = Non
     there: list[str] = []
     with suppress(OSError):  # a folder that nobody may look into
         there = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-    near = [str(file.with_name(name)) for name in near_matches(file.name, there)]
+    near = tuple(str(file.with_name(name)) for name in near_matches(file.name, there))
     report.warn(
         path, f"no such {what}", got=text if file.is_absolute() else f"{text}, from {Path.cwd()}", near=near, fix=fix
     )

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kdhub.config.check.helpers import unread_variables
+from kdhub.config.read.variables import unread_variables
 from kdhub.config.types.places import TOP_LEVEL_KEYS
-from kdhub.config.types.slips import slip_of
+from kdhub.errors import slip_of
 from kdhub.findings import Report
 from kdhub.plugins import PluginManager
 

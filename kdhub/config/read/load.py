@@ -14,7 +14,7 @@ from kdhub.config.read.files import base_files, parse, require_config
 from kdhub.config.read.options import apply_options, in_order, parse_options, require_accepted
 from kdhub.config.read.packages import mmengine_finds_named_configs, named_config
 from kdhub.config.read.predecessors import addressed, override_predecessors
-from kdhub.config.read.variables import override_variables
+from kdhub.config.read.variables import refuse_variables
 from kdhub.errors import UsageError, in_short
 from kdhub.plugins import PluginManager
 
@@ -36,15 +36,14 @@ def load_config(
 
     Args:
         source: Path of a config, ``"scope:recipe"``, or ``"package::path"`` such as ``"mmseg::pspnet/....py"``.
-        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed; ``NAME:key.path`` is one of a predecessor. An override of a variable of the
-            file holds wherever the file uses it; one of a key that the runner reads, such as ``train_cfg``, holds there alone.
+        cfg_options: Overrides: key path to value, or ``"key.path=value"`` as typed; ``NAME:key.path`` is one of a predecessor.
         manager: Knows recipes and signatures; ``None`` takes the plugins in force.
         custom_imports: Whether to run the config's ``custom_imports``: strictly, whatever the config says.
 
     Raises:
         UsageError: For a file or ``_base_`` that is not there, a syntax error, an exception while the config runs, an
-            override of a key that does not exist, or of a variable without effect whose old value stands elsewhere (unless
-            that is a whole number, a boolean or ``None``), or a custom import that fails; with file and line or key path.
+            override of a key that does not exist, or of a variable from which the file makes other values, or a custom import
+            that fails; with file and line or key path.
     """
     if manager is None:
         from kdhub.registry import init  # here, since it imports mmengine, and to list components one needs no mmengine
@@ -61,21 +60,11 @@ def load_config(
         cfg = _read(path)
         override_predecessors(cfg, others)
         if options:
-            cfg = _with_options(cfg, options, path, manager)
+            require_accepted(cfg, options, manager)
+            refuse_variables(cfg, options)
+            apply_options(cfg, options)
     if custom_imports:
         run_custom_imports(cfg.get("custom_imports"))
-    return cfg
-
-
-def _with_options(cfg: Config, options: Mapping[str, Any], path: Path, manager: PluginManager) -> Config:
-    require_accepted(cfg, options, manager)
-    cfg = override_variables(cfg, options, lambda: _read(path))
-    try:
-        require_accepted(cfg, options, manager)
-    except UsageError as error:  # a variable may decide which keys there are
-        what = f"with the other overrides, {error.what}"
-        raise UsageError(what, where=error.where, expected=error.expected, near=error.near) from error
-    apply_options(cfg, options)
     return cfg
 
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kdhub.config.types.places import ROOT, TOP_LEVEL_KEYS, Spot
 from kdhub.config.types.resolve import SourceResolver
 from kdhub.config.types.signature import signature
-from kdhub.config.types.slips import slip_of
-from kdhub.errors import UsageError, near_matches
+from kdhub.errors import UsageError, near_matches, slip_of
 from kdhub.plugins import PluginManager
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def apply_options(tree: MutableMapping[str, Any], options: Mapping[str, Any]) ->
             raise UsageError(str(error.args[0]), where=f"{WHERE} {path}") from error
 
 
-def put(value: Any, keys: Sequence[str], new: Any, *, create: bool = True) -> Any:
+def put(value: Any, keys: Sequence[str], new: Any) -> Any:
     """Return ``value`` with ``new`` at a key path below it.
 
     A dict is merged into a dict, unless it says ``_delete_`` or is empty: ``model.objectives={}`` leaves none.
@@ -133,7 +132,6 @@ def put(value: Any, keys: Sequence[str], new: Any, *, create: bool = True) -> An
         value: What is to be changed; it stays as it is.
         keys: The key path.
         new: What is to stand there.
-        create: Whether a dict gets a key of the path that it has not.
 
     Raises:
         LookupError: If the path leads nowhere.
@@ -146,15 +144,14 @@ def put(value: Any, keys: Sequence[str], new: Any, *, create: bool = True) -> An
             merged = merged if key == "_delete_" else put(merged, [key], part)
         return merged
     key, *rest = keys
-    if isinstance(value, dict) and (create or key in value):
+    if isinstance(value, dict):
         changed = copy.copy(value)
-        changed[key] = put(
-            dict.get(value, key, {}), rest, new, create=create
-        )  # in a new-style config, [] would import what is named
+        # in a new-style config, [] would import what is named
+        changed[key] = put(dict.get(value, key, {}), rest, new)
         return changed
     if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
         index = int(key)
-        return type(value)((*value[:index], put(value[index], rest, new, create=create), *value[index + 1 :]))
+        return type(value)((*value[:index], put(value[index], rest, new), *value[index + 1 :]))
     raise LookupError(f"there is no {key!r} in {value!r}")
 
 

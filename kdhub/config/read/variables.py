@@ -1,20 +1,15 @@
-"""Overrides of a config's variables: ``--cfg-options data_root=/elsewhere`` where ``data_root`` is used further below.
-
-mmengine runs a config first and puts overrides into the result, where nothing remembers that a value came from a
-variable: only the top-level key changes, and the data sets keep the old folder in silence. Here the file is run again, with
-the variable set anew after each statement that sets it, in the file and in each of its ``_base_``.
-"""
+"""Helper variables of a config, such as ``data_root``: the file itself reads them, or one that inherits it, while it runs."""
 
 from __future__ import annotations
 
 import ast
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from kdhub.config.read.options import WHERE, apply_options, paths_in, put
+from kdhub.config.read.files import base_files, parse
+from kdhub.config.read.options import WHERE, apply_options
 from kdhub.config.types.places import TOP_LEVEL_KEYS
 from kdhub.errors import UsageError
 
@@ -22,209 +17,63 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-class _Override(NamedTuple):
-    """A new value below a variable, and whether the finished variable had one there; if not, it is to be created."""
+def refuse_variables(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Refuse overrides of variables: a config runs before its overrides, and what it made from a variable keeps the old value.
 
-    keys: list[str]
-    new: Any
-    exists: bool
-
-
-_ACTIVE: ContextVar[Mapping[str, list[_Override]]] = ContextVar("overrides of variables")
-_SET_ANEW = "{0} = __import__('kdhub.config.read.variables', fromlist=['overridden']).overridden({0!r}, {0})"
-
-
-def override_variables(cfg: Config, options: Mapping[str, Any], read: Callable[[], Config]) -> Config:
-    """Return a config as it is when its variables have other values from the start.
-
-    Variables are the top-level keys that nobody reads as such. Overrides of other keys are left to the caller, and so is
-    what an earlier override has removed. What is not seen: uses of variables that a JSON or YAML ``_base_`` sets, or that a
-    function sets as ``global``; and a stale old value that is a whole number, a boolean or ``None``, which under
-    another key is equal by chance.
+    mmengine would change the top-level key alone, and train on the old data in silence.
 
     Args:
         cfg: The config without overrides.
         options: Key path to value; each path exists or is accepted.
-        read: Reads ``cfg`` once more.
 
     Raises:
-        UsageError: If nothing uses the variable and its old value stands elsewhere, as in a config that a run has saved;
-            if the file changes the variable in a way that an override does not survive, or sets it in a ``for`` or with
-            ``:=``; or if it cannot be run with the new value.
+        UsageError: If a line of the config reads the variable; or if its value stands in what is read, as in a config that
+            a run has saved. A whole number, a boolean or ``None`` stands there by chance.
     """
     before = cfg.to_dict()
-    overrides: dict[str, list[_Override]] = {}
-    for name, given in _by_variable(options).items():
-        if name not in before:
-            continue
-        existing = set(paths_in(before[name], name))
-        overrides[name] = [_Override(path.split(".")[1:], new, path in existing) for path, new in given.items()]
-        try:
-            with _running_with(overrides):
-                cfg = read()
-        except UsageError as error:
-            raise UsageError(error.what, where=error.where, got=f"{WHERE} {_typed(given)}", fix=error.fix) from error
-        after = cfg.to_dict()
-        changed = [key for key in {**before, **after} if key != name and not _same(before.get(key), after.get(key))]
-        if not changed:
-            _refuse_stale(name, before[name], given, _merged(after, options))
-        elif name not in after or not _same(after[name], _merged(before, given)[name]):
-            raise UsageError(
-                f"the config changes {name!r} after it has set it, and an override would be lost or misplaced",
-                where=f"{WHERE} {_typed(given)}",
-                fix=f"override what is made from it, in {', '.join(changed)}",
-            )
-        before = after
-    return cfg
-
-
-def overridden(name: str, value: Any) -> Any:
-    """Return what a variable is to be instead of ``value``; called by the config while it runs."""
-    for keys, new, exists in _ACTIVE.get()[name]:
-        # until the file has run, a name stands for a base's variable, which has the override; and of two variables with
-        # this name, in base and heir, one may lack the key: a SyncBN has no num_groups
-        with suppress(LookupError):
-            value = put(value, keys, new, create=not exists)
-    return value
-
-
-def _by_variable(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    variables: dict[str, dict[str, Any]] = {}
-    for path, value in options.items():
-        name = path.partition(".")[0]
-        if name not in TOP_LEVEL_KEYS:
-            variables.setdefault(name, {})[path] = value
-    return variables
-
-
-@contextmanager
-def _running_with(overrides: Mapping[str, list[_Override]]) -> Iterator[None]:
-    """Make mmengine run configs with these variables set anew, within the block."""
-    from mmengine.config import config as mmengine_config  # here, since to list components one needs no mmengine
-
-    def compile_with_overrides(source: Any, filename: Any, *arguments: Any, **options: Any) -> Any:
-        if isinstance(source, ast.Module):
-            source = _SettingAnew(overrides, str(filename)).visit(source)
-        return compile(source, filename, *arguments, **options)
-
-    token = _ACTIVE.set(overrides)
-    mmengine_config.compile = compile_with_overrides  # a global of the module goes before the built-in function
-    try:
-        yield
-    finally:
-        del mmengine_config.compile
-        _ACTIVE.reset(token)
-
-
-class _SettingAnew(ast.NodeTransformer):
-    """Adds after each statement that sets a variable, or a part of it, one that sets it anew."""
-
-    def __init__(self, names: Collection[str], file: str) -> None:
-        self._names = names
-        self._file = file
-
-    def visit_Assign(self, node: ast.Assign) -> list[ast.stmt]:
-        return self._followed(node, *node.targets)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> list[ast.stmt]:
-        return self._followed(node, node.target) if node.value is not None else [node]  # `size: int` sets nothing
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> list[ast.stmt]:
-        return self._followed(node, node.target)
-
-    def visit_For(self, node: ast.For) -> ast.AST:
-        self._refuse(node.target)
-        return self.generic_visit(node)
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
-        self._refuse(node.target)
-        return self.generic_visit(node)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        return node  # its variables are its own
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        return node
-
-    def _followed(self, node: ast.stmt, *targets: ast.expr) -> list[ast.stmt]:
-        self.generic_visit(node)
-        return [node, *(_set_anew(name, node) for name in self._overridden_in(*targets))]
-
-    def _overridden_in(self, *targets: ast.expr) -> list[str]:
-        inside = {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
-        return sorted(inside.intersection(self._names))
-
-    def _refuse(self, target: ast.expr) -> None:
-        for name in self._overridden_in(target):
-            raise UsageError(
-                f"{name!r} cannot be overridden: the config sets it in a `for` or with `:=`",
-                where=f"{self._file}:{target.lineno}",
-                fix="override what is made from it",
-            )
-
-
-def _set_anew(name: str, after: ast.stmt) -> ast.stmt:
-    statement = ast.parse(_SET_ANEW.format(name)).body[0]
-    for part in ast.walk(statement):
-        ast.copy_location(part, after)
-    return statement
-
-
-def _merged(tree: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(tree)
-    apply_options(merged, options)
-    return merged
-
-
-def _refuse_stale(name: str, old: Any, given: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
-    """Raise if the old value of a variable that nothing uses stands where something is read."""
+    tree = dict(before)
+    apply_options(tree, options)
     read = {key: value for key, value in tree.items() if key in TOP_LEVEL_KEYS}
-    instead: dict[str, Any] = {}
-    places = []
-    for place, value in _places(read, lambda value: _same(value, old) or _inside(value, old, given.get(name))):
-        if not _same(value, old):
-            instead[place] = given[name].rstrip("/") + value[len(old.rstrip("/")) :]
-        elif _is_telling(old) or place.rpartition(".")[2] == name:
-            instead |= {place + path.removeprefix(name): new for path, new in given.items()}
-        else:
+    for name in dict.fromkeys(path.partition(".")[0] for path in options):
+        if name in TOP_LEVEL_KEYS or name not in before:
             continue
-        places.append(place)
-    if places:
-        raise UsageError(
-            f"nothing in the config uses {name!r}, and its value stands at {', '.join(places)}",
-            where=f"{WHERE} {_typed(given)}",
-            fix=f"{WHERE} {_typed(instead)}",
-        )
+        given = {path: value for path, value in options.items() if path.partition(".")[0] == name}
+        instead = dict(_stale(read, name, before[name], given))
+        lines = _read_at(name, cfg.filename)
+        if lines or instead:
+            made = "override what these lines set" if lines else ""
+            raise UsageError(
+                f"{name!r} is a variable of the config, and what is made from it would keep the old value: "
+                + ", ".join(lines or instead),
+                where=f"{WHERE} {_typed(given)}",
+                fix=": ".join(filter(None, (made, f"{WHERE} {_typed(instead)}" if instead else ""))),
+            )
+
+
+def _stale(value: Any, name: str, old: Any, given: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what to type instead of an override, by key path: where a variable's old value stands, or a path below that folder."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, child in items:
+        here, new = f"{path}.{key}".lstrip("."), given.get(name)
+        if _same(child, old) and (_is_telling(old) or key == name):
+            yield from ((here + part.removeprefix(name), new) for part, new in given.items())
+        elif isinstance(child, str) and isinstance(old, str) and isinstance(new, str) and _below(child, old):
+            yield here, new.rstrip("/") + child[len(old.rstrip("/")) :]
+        else:
+            yield from _stale(child, name, old, given, here)
+
+
+def _below(path: str, folder: str) -> bool:
+    return bool(folder.rstrip("/")) and path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _is_telling(value: Any) -> bool:
-    """Return whether a value that stands in two places is the same thing; whole numbers and booleans are equal by chance."""
     if isinstance(value, float):
         return not value.is_integer()
     return isinstance(value, str | list | tuple | Mapping) and len(value) > 0
 
 
-def _inside(value: Any, old: Any, new: Any) -> bool:
-    """Return whether a text is a path in the folder ``old``, which is to become the folder ``new``."""
-    texts = isinstance(value, str) and isinstance(old, str) and isinstance(new, str)
-    return texts and bool(folder := old.rstrip("/")) and value.startswith(f"{folder}/")
-
-
-def _places(value: Any, wanted: Callable[[Any], bool], path: str = "") -> Iterator[tuple[str, Any]]:
-    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, child in items:
-        here = f"{path}.{key}".lstrip(".")
-        if wanted(child):
-            yield here, child
-        else:
-            yield from _places(child, wanted, here)
-
-
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
     return type(one) is type(other) and repr(one) == repr(other)  # an array's == gives no yes or no
 
 
@@ -233,3 +82,79 @@ def _typed(options: Mapping[str, Any]) -> str:
         (path, value if isinstance(value, str) else repr(value).replace(" ", "")) for path, value in options.items()
     )
     return " ".join(shlex.quote(f"{path}={text}") for path, text in texts)
+
+
+def _read_at(name: str, filename: str | None) -> list[str]:
+    """Return the lines that read a variable; of a config that imports its bases, which are not looked at, the file."""
+    sources = _sources(filename)
+    lines = (
+        f"{file}:{line}"
+        for file, tree in sources.items()
+        for one, line in (*_loaded(tree), *_loaded_from_base(tree))
+        if one == name
+    )
+    return list(dict.fromkeys(lines)) or [str(file) for file, tree in sources.items() if _imports_bases(tree)]
+
+
+def unread_variables(filename: str | None) -> frozenset[str] | None:
+    """Return the top-level names that config files set and no line of them reads, whatever mmengine does with them.
+
+    An heir that sets a variable of its base anew has to read it itself: the base has run with the former value by then.
+
+    Args:
+        filename: The config's file.
+
+    Returns:
+        The names, or ``None`` where the files do not tell: no file, not Python, or bases that are imported (``read_base``).
+    """
+    trees = list(_sources(filename).values())
+    if not trees or any(_imports_bases(tree) for tree in trees):
+        return None
+    unread: dict[str, bool] = {}
+    read_by_heirs: set[str] = set()
+    for tree in trees:
+        loaded = {name for name, _ in _loaded(tree)}
+        for name in _assigned(tree):
+            unread.setdefault(name, name not in loaded | read_by_heirs)
+        read_by_heirs |= {name for name, _ in _loaded_from_base(tree)}
+    return frozenset(name for name, is_unread in unread.items() if is_unread)
+
+
+def _sources(filename: str | None) -> dict[Path, ast.Module]:
+    """Parse the Python files of a config, heirs first; none where they do not tell."""
+    if filename is None or not filename.endswith(".py"):
+        return {}
+    try:
+        files = (Path(filename), *base_files(Path(filename)))
+        return {file: parse(file) for file in files if file.suffix == ".py"}
+    except (UsageError, OSError):  # a config saved elsewhere than it was read
+        return {}
+
+
+def _imports_bases(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.Name | ast.alias) and "read_base" in ast.unparse(node) for node in ast.walk(tree))
+
+
+def _assigned(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _loaded(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+
+
+def _loaded_from_base(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield the names behind ``_base_.name``, and behind ``{{_base_.name}}``, which is a set of a set to Python."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_base_":
+            yield node.attr, node.lineno
+        elif isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "_base_":
+            yield from (
+                (str(part.value), node.lineno) for part in ast.walk(node.slice) if isinstance(part, ast.Constant)
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "_base_." in node.value:
+            yield node.value.partition("_base_.")[2].strip(" }").partition(".")[0], node.lineno

@@ -90,7 +90,7 @@ _DATALOADER = {
 
 def _loop(implicit: str, *demands: str) -> Place:
     provided = ("runner", "dataloader", "evaluator")
-    return Place(("loop",), ("LOOPS",), implicit, provided=provided, demands=demands)
+    return Place(roots=("LOOPS",), implicit=implicit, provided=provided, demands=demands)
 
 
 _TOP_LEVEL = {
@@ -145,7 +145,6 @@ _TOP_LEVEL = {
     "tta_model": Place(roots=("MODELS",), provided=("module",)),
     "tta_pipeline": _TRANSFORM,
     # read by kdhub
-    "kdhub": Place(keys=("require",)),
     "predecessors": Place(plain="dict | None"),
     "after": ANYWHERE,
     "job": Place(kinds=("job",), roots=("FUNCTIONS",), typed=True, provided=("folder",)),

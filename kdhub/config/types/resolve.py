@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-from kdhub.config.types.bound import bound
-from kdhub.config.types.known_names import ROOT_PACKAGES, may_be_registered, registered
-from kdhub.config.types.module_names import missing_name, names_in
+from kdhub.config.types.names import ROOT_PACKAGES, may_be_registered, missing_name, registered
 from kdhub.config.types.places import Place
-from kdhub.config.types.signature import Signature, signature
+from kdhub.config.types.signature import Signature, bound, signature
 from kdhub.errors import UnknownComponentError, UsageError, near_matches
 from kdhub.plugins import Entry, PluginManager
-from kdhub.plugins.modules import find_module, module_file
+from kdhub.plugins.modules import find_module, module_file, names_in
 from kdhub.plugins.names import RESERVED_SCOPES
 
 _HOMES = {

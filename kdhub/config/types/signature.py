@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from kdhub.config.types.source import absolute, dotted_name, locate
 
@@ -114,6 +115,33 @@ def method_signature(target: str, name: str) -> Signature | None:
                 parameters, open_ = _called(node, skip=1)
                 return Signature(name, parameters, open_ or node.args.vararg is not None)
     return None
+
+
+def bound(target: Callable[..., Any]) -> Signature | None:
+    """Read the signature of what is imported already: from its source, or as Python binds it where the source does not tell."""
+    name = getattr(target, "__qualname__", type(target).__name__)
+    told = signature(f"{getattr(target, '__module__', '')}:{name}")
+    if told is not None:
+        return told
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # some built-in callables have no signature
+        return None
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return Signature(
+        name,
+        tuple(
+            Parameter(
+                p.name,
+                None if p.default is p.empty else repr(p.default),
+                "" if p.annotation is p.empty else inspect.formatannotation(p.annotation),
+                p.kind is p.KEYWORD_ONLY,
+            )
+            for p in named
+        ),
+        open=any(p.kind is p.VAR_KEYWORD for p in parameters),
+        doc=inspect.getdoc(target) or "",
+    )
 
 
 _Class = tuple[str, ast.ClassDef]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kdhub.plugins.modules import module_file, origin
+from kdhub.plugins.modules import module_file, origin, parse
 
 Node = ast.ClassDef | ast.FunctionDef
 
@@ -132,19 +131,6 @@ def absolute(module: str, dotted: str) -> str:
         elif isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == head for alias in node.names):
             return f"{_imported(module, file, node, head)}{dot}{rest}"
     return f"{module}.{dotted}"
-
-
-def parse(file: Path) -> ast.Module:
-    """Parse a source file, once as long as it does not change; a file with a syntax error defines nothing."""
-    return _parse(file, file.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _parse(file: Path, changed: int) -> ast.Module:
-    try:
-        return ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):
-        return ast.Module(body=[], type_ignores=[])
 
 
 def _top_level(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdhub.distill.arguments import require_axis
+from kdhub.distill.arguments import integer, optional, require
 from kdhub.distill.losses._inputs import entry_by_entry, feature_axis
 from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
@@ -59,7 +59,7 @@ class Cosine(MaskedLoss):
 
     def __init__(self, axis: int | None = None, reduction: str = "positions") -> None:
         super().__init__(reduction)
-        require_axis("Cosine", "axis", axis)
+        require("Cosine", optional(integer()), axis=axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdhub.distill.arguments import require_axis
+from kdhub.distill.arguments import integer, optional, require
 from kdhub.distill.losses._inputs import entry_by_entry
 from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
@@ -55,7 +55,7 @@ class MSE(MaskedLoss):
 
     def __init__(self, axis: int | None = None, reduction: str = "positions") -> None:
         super().__init__(reduction)
-        require_axis("MSE", "axis", axis)
+        require("MSE", optional(integer()), axis=axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import require_choice
+from kdhub.distill.arguments import choice, require
 
 REDUCTIONS = ("positions", "samples")
 
@@ -29,7 +29,7 @@ class MaskedLoss(nn.Module):
 
     def __init__(self, reduction: str, choices: Iterable[str] = REDUCTIONS) -> None:
         super().__init__()
-        require_choice(type(self).__name__, "reduction", reduction, choices)
+        require(type(self).__name__, choice(choices), reduction=reduction)
         self.reduction = reduction
 
     @property

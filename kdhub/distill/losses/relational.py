@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_choice, require_flag, require_number
+from kdhub.distill.arguments import FLAG, choice, number, optional, require
 from kdhub.distill.losses.cosine import unit_vectors
 from kdhub.distill.losses.reduction import masked_mean
 from kdhub.errors import UsageError
@@ -77,11 +77,9 @@ class Relational(nn.Module):
         beta: float | None = None,
     ) -> None:
         super().__init__()
-        require_choice("Relational", "similarity", similarity, _SIMILARITIES)
-        require_flag("Relational", "normalize", normalize)
-        require_flag("Relational", "diagonal", diagonal)
-        if beta is not None:
-            require_number("Relational", "beta", beta, at_least=0)
+        require("Relational", choice(_SIMILARITIES), similarity=similarity)
+        require("Relational", FLAG, normalize=normalize, diagonal=diagonal)
+        require("Relational", optional(number(at_least=0)), beta=beta)
         self.similarity = similarity
         self.normalize = normalize
         self.diagonal = diagonal
@@ -108,7 +106,7 @@ class Relational(nn.Module):
             )
         if self.beta is None:
             return masked_mean((ours - theirs).square(), pairs)
-        require_number("Relational", "beta", self.beta, at_least=0)  # a schedule may have driven it
+        require("Relational", number(at_least=0), beta=self.beta)  # a schedule may have driven it
         return masked_mean(functional.smooth_l1_loss(ours, theirs, reduction="none", beta=self.beta), pairs)
 
 

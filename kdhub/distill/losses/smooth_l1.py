@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_axis, require_number
+from kdhub.distill.arguments import integer, number, optional, require
 from kdhub.distill.losses._inputs import entry_by_entry
 from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 
@@ -57,14 +57,14 @@ class SmoothL1(MaskedLoss):
 
     def __init__(self, beta: float = 1.0, axis: int | None = None, reduction: str = "positions") -> None:
         super().__init__(reduction)
-        require_number("SmoothL1", "beta", beta, at_least=0)
+        require("SmoothL1", number(at_least=0), beta=beta)
         self.beta = beta
-        require_axis("SmoothL1", "axis", axis)
+        require("SmoothL1", optional(integer()), axis=axis)
         self.axis = axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compare values of one shape; see the class for the inputs."""
-        require_number("SmoothL1", "beta", self.beta, at_least=0)  # a schedule may have driven it
+        require("SmoothL1", number(at_least=0), beta=self.beta)  # a schedule may have driven it
         student, teacher, mask = entry_by_entry("SmoothL1", student, teacher, mask, self.axis)
         distance = functional.smooth_l1_loss(student, teacher, reduction="none", beta=self.beta)
         return masked_mean(distance, mask, self.reduction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdhub.distill.arguments import require_axis, require_number
+from kdhub.distill.arguments import integer, number, optional, require
 from kdhub.distill.losses._inputs import aligned_mask, entry_by_entry, feature_axis
 from kdhub.distill.losses.reduction import REDUCTIONS, MaskedLoss, masked_mean
 from kdhub.errors import UsageError
@@ -86,14 +86,13 @@ class TemperatureKL(MaskedLoss):
         reduction: str = "positions",
     ) -> None:
         super().__init__(reduction, _REDUCTIONS)
-        require_number("TemperatureKL", "temperature", temperature, above=0)
-        for name, value in (("student_temperature", student_temperature), ("teacher_temperature", teacher_temperature)):
-            if value is not None:
-                require_number("TemperatureKL", name, value, above=0)
+        require("TemperatureKL", number(above=0), temperature=temperature)
+        own = {"student_temperature": student_temperature, "teacher_temperature": teacher_temperature}
+        require("TemperatureKL", optional(number(above=0)), **own)
         self.temperature = temperature
         self.student_temperature = student_temperature
         self.teacher_temperature = teacher_temperature
-        require_axis("TemperatureKL", "class_axis", class_axis)
+        require("TemperatureKL", optional(integer()), class_axis=class_axis)
         self.class_axis = class_axis
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -127,8 +126,12 @@ def temperature_kl(
             what the teacher does not, naming the row, when the tensors are on the CPU. Elsewhere reading them would stall
             the device, and the run's guard of non-finite terms speaks.
     """
-    require_number("TemperatureKL", "student_temperature", student_temperature, above=0)
-    require_number("TemperatureKL", "teacher_temperature", teacher_temperature, above=0)
+    require(
+        "TemperatureKL",
+        number(above=0),
+        student_temperature=student_temperature,
+        teacher_temperature=teacher_temperature,
+    )
     student, teacher, _ = entry_by_entry("TemperatureKL", student, teacher)
     axis = feature_axis("TemperatureKL", "class_axis", class_axis, student.ndim)
     if student.shape[axis] < 2:

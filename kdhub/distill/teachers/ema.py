@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from kdhub.distill.arguments import require_flag
+from kdhub.distill.arguments import FLAG, require
 from kdhub.distill.schedules import as_schedule
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers.model import ModelTeacher
@@ -54,7 +54,7 @@ class EMATeacher(ModelTeacher):
             raise UsageError(
                 "EMATeacher: bad momentum", expected="a number in [0, 1), or a schedule", got=repr(momentum)
             )
-        require_flag("EMATeacher", "warmup", warmup)
+        require("EMATeacher", FLAG, warmup=warmup)
         super().__init__(copy.deepcopy(student), mode=mode, batch=batch, own_weights=True)
         self.warmup = warmup
         self._settings = f"ema.{type(student).__name__}.{momentum!r}.{warmup}.{mode}.{batch}"

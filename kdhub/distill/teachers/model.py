@@ -21,13 +21,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.config.standing import scoped
-from kdhub.distill.arguments import require_choice, require_number
-from kdhub.distill.knowledge import drawn_at_random, weights_digest
+from kdhub.distill.arguments import choice, number, require
+from kdhub.distill.knowledge import drawn_at_random, weights_fingerprint
 from kdhub.distill.precision import PRECISIONS, HalfPrecision
 from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers.base import CONFIG_MARKER, Teacher
 from kdhub.errors import GuardError, UsageError
-from kdhub.fingerprints import described
+from kdhub.fingerprints import json_fallback
 
 
 class ModelTeacher(Teacher):
@@ -72,9 +72,9 @@ class ModelTeacher(Teacher):
         max_error: float = 0.02,
         own_weights: bool = False,
     ) -> None:
-        require_choice("ModelTeacher", "batch", batch, ("raw", "student"))
-        require_choice("ModelTeacher", "precision", precision, PRECISIONS)
-        require_number("ModelTeacher", "max_error", max_error, above=0)
+        require("ModelTeacher", choice(("raw", "student")), batch=batch)
+        require("ModelTeacher", choice(PRECISIONS), precision=precision)
+        require("ModelTeacher", number(above=0), max_error=max_error)
         if own_weights and checkpoint is not None:
             raise UsageError(
                 "ModelTeacher: weights of its own and a checkpoint",
@@ -176,13 +176,13 @@ class ModelTeacher(Teacher):
     def fingerprint(self) -> str:
         """Identify the teacher: ``weights-<sha256>.config-<sha256>``, 16 digits each."""
         if self._fingerprint is None:
-            self._fingerprint = f"weights-{weights_digest(self.model)[:16]}{self.config_fingerprint()}"
+            self._fingerprint = f"weights-{weights_fingerprint(self.model)[:16]}{self.config_fingerprint()}"
         return self._fingerprint
 
     def config_fingerprint(self) -> str:
         """Identify all but the weights, as the end of `fingerprint`."""
         settings = [self._config, self.mode, self.batch, self.precision]
-        config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=described).encode())
+        config = hashlib.sha256(json.dumps(settings, sort_keys=True, default=json_fallback).encode())
         return f"{CONFIG_MARKER}{config.hexdigest()[:16]}"
 
     def state(self) -> dict[str, Any]:
@@ -223,7 +223,7 @@ def _advising_to_train(model: Any, checkpoint: str) -> Iterator[None]:
         yield
     except UsageError as error:
         if isinstance(model, str) and not (error.fix or "://" in checkpoint or Path(checkpoint).exists()):
-            error.advise(f"train the teacher first: kdhub train {shlex.quote(model)}")
+            error.replace_fix(f"train the teacher first: kdhub train {shlex.quote(model)}")
         raise
 
 

@@ -60,7 +60,7 @@ def _explained(error: Exception, cfg: Mapping[str, Any], again: Callable[[], str
     if FROM_WORKER.match(error.what):  # torch puts the worker's whole traceback in front
         return UsageError(error.what.strip().splitlines()[-1].partition(": ")[2])
     if _CACHE in (error.fix or ""):
-        error.advise(str(error.fix).replace(_CACHE, cache_command(cfg)))
+        error.replace_fix(str(error.fix).replace(_CACHE, cache_command(cfg)))
     where = None if error.where else key_path_of(error, cfg)
     return error.at(where) if where else None
 

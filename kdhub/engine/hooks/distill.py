@@ -9,7 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapperDict
 
-from kdhub.distill.knowledge import same_weights, weights_digest
+from kdhub.distill.knowledge import same_weights, weights_fingerprint
+from kdhub.distill.split import split_warning
 from kdhub.distill.teachers import CONFIG_MARKER
 from kdhub.engine.models import student_of, teachers_of
 from kdhub.engine.resume.saving import metainfo_of
@@ -39,8 +40,7 @@ class DistillHook(Hook):
         _require_one_optimizer(runner)
         model = unwrapped(runner.model)
         accumulated = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
-        warn = getattr(model, "split_warning", None)
-        if warn is not None and (warning := warn(accumulated, get_world_size())):
+        if warning := split_warning(model, accumulated, get_world_size()):
             runner.logger.warning(warning)
         _warn_of_twins(runner)
         for teacher in teachers_of(model).values():
@@ -98,8 +98,8 @@ def _warn_of_twins(runner: Any) -> None:
             continue
         if teacher.model is not None:
             equal = same_weights(student, teacher.model)
-        else:  # a stored one, whose fingerprint holds the digest of its weights
-            equal = f"weights-{weights_digest(student)[:16]}{CONFIG_MARKER}" in teacher.fingerprint()
+        else:  # a stored one, whose fingerprint holds that of its weights
+            equal = f"weights-{weights_fingerprint(student)[:16]}{CONFIG_MARKER}" in teacher.fingerprint()
         if equal:
             runner.logger.warning(
                 f"teacher {name!r} has the same weights as the student: the student learns from it only where the two see"

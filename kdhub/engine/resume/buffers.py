@@ -20,9 +20,9 @@ def unsaved_buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in named.items() if name in unsaved}
 
 
-def buffer_digests(buffers: Mapping[str, Tensor]) -> dict[str, bytes]:
+def buffer_checksums(buffers: Mapping[str, Tensor]) -> dict[str, bytes]:
     """Return a checksum of each buffer's shape, type and content."""
-    return {name: _digest(buffer) for name, buffer in buffers.items()}
+    return {name: _checksum(buffer) for name, buffer in buffers.items()}
 
 
 def restore_buffers(model: nn.Module, saved: Mapping[str, Tensor]) -> list[str]:
@@ -53,8 +53,8 @@ def restore_buffers(model: nn.Module, saved: Mapping[str, Tensor]) -> list[str]:
     return misfits
 
 
-def _digest(buffer: Tensor) -> bytes:
+def _checksum(buffer: Tensor) -> bytes:
     content = buffer.detach().cpu().reshape(-1).view(torch.uint8)
-    digest = hashlib.blake2b(f"{tuple(buffer.shape)} {buffer.dtype}".encode(), digest_size=16)
-    digest.update(content.numpy().data)
-    return digest.digest()
+    state = hashlib.blake2b(f"{tuple(buffer.shape)} {buffer.dtype}".encode(), digest_size=16)
+    state.update(content.numpy().data)
+    return state.digest()

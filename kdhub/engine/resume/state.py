@@ -10,7 +10,7 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 from torch import Tensor, nn
 
 from kdhub.engine.models import teachers_of
-from kdhub.engine.resume.buffers import buffer_digests, restore_buffers, unsaved_buffers
+from kdhub.engine.resume.buffers import buffer_checksums, restore_buffers, unsaved_buffers
 from kdhub.engine.resume.comparison import same
 from kdhub.engine.resume.fitness import left_out, named_wrappers, optimizer_types, require_resumable
 from kdhub.engine.resume.loops import KdhubEpochLoop, Resumable
@@ -125,12 +125,14 @@ def _buffers_to_save(model: nn.Module, runner: Any) -> dict[str, Tensor]:
     """Find what training changed outside of the state dict, and what differs from the main process."""
     unsaved = unsaved_buffers(model)
     # constants stay those of the config, which may change on resume
-    changed = {name for name, digest in buffer_digests(unsaved).items() if runner.first_buffers.get(name) != digest}
+    changed = {
+        name for name, checksum in buffer_checksums(unsaved).items() if runner.first_buffers.get(name) != checksum
+    }
     buffers = dict(model.named_buffers())
     if get_world_size() > 1:
-        digests = buffer_digests(buffers)
-        main = all_gather_object(digests)[0]
-        changed |= {name for name in buffers if digests[name] != main.get(name)}
+        checksums = buffer_checksums(buffers)
+        main = all_gather_object(checksums)[0]
+        changed |= {name for name in buffers if checksums[name] != main.get(name)}
     return {name: buffer for name, buffer in buffers.items() if name in changed}
 
 

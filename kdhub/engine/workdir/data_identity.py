@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.engine.resume.sampling import KeyedDataset
-from kdhub.fingerprints import described
+from kdhub.fingerprints import json_fallback
 
 _LOCATIONS = frozenset({"root", "data_root"})
 """Where a data set lies is no part of what its samples are, if these can be told apart otherwise."""
@@ -105,9 +105,9 @@ def _sizes(info: Any) -> Iterator[int | None]:
 
 def _text(info: Any) -> str:
     try:
-        return json.dumps(info, default=described)
+        return json.dumps(info, default=json_fallback)
     except TypeError:  # keys that are no text
-        return json.dumps(_with_text_keys(info), default=described)
+        return json.dumps(_with_text_keys(info), default=json_fallback)
 
 
 def _with_text_keys(value: Any) -> Any:

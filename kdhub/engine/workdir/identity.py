@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kdhub.fingerprints import described
+from kdhub.fingerprints import json_fallback
 
 AFTER = "after"
 """Where a config says which results of its predecessors it goes on from, once they have run."""
@@ -41,7 +41,7 @@ def experiment(cfg: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         Part to the first 12 digits of its SHA-256.
     """
-    return {part: digest(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
+    return {part: config_fingerprint(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
@@ -49,9 +49,9 @@ def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, 
     return tuple(part for part in _PARTS if one.get(part) != other.get(part))
 
 
-def digest(value: Any) -> str:
-    """Return the first 12 digits of the SHA-256 of a part of a config; for what is no plain value see `described`."""
-    text = json.dumps(_canonical(value), sort_keys=True, default=described)
+def config_fingerprint(value: Any) -> str:
+    """Return the first 12 digits of the SHA-256 of a part of a config; for what is no plain value see `json_fallback`."""
+    text = json.dumps(_canonical(value), sort_keys=True, default=json_fallback)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

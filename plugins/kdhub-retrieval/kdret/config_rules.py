@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from kdhub.config.check.numbers import Rule, check_numbers
 
 if TYPE_CHECKING:
     from kdhub.findings import Report
 
 _ON_LISTS = ("kdret.MarginMSE", "kdret.ListwiseKL", "kdret.RankNet")
 _NEED_PAIRS = ("score", "similarity")
-_LEAST: dict[str, dict[str, int | None]] = {
-    "kdret.SentenceEncoder": {"max_length": 1, "dropout": 0, "score_scale": None},
-    "kdret.InBatchCrossEntropy": {"temperature": None},
-    "kdret.ListwiseKL": {"temperature": None, "student_temperature": None, "teacher_temperature": None},
-    "kdret.ScoredLists": {"candidates": 2},
-}
-"""Type to argument to its lowest value; ``None`` is for a number that must be above 0."""
+_REFUSED = "its constructor would refuse it once the models are loaded"
+_NUMBERS = (
+    Rule("kdret.SentenceEncoder:max_length", 1, _REFUSED),
+    Rule("kdret.SentenceEncoder:dropout", 0, _REFUSED),
+    Rule("kdret.SentenceEncoder:score_scale", 0, _REFUSED, open=True),
+    Rule("kdret.InBatchCrossEntropy:temperature", 0, _REFUSED, open=True),
+    Rule("kdret.ListwiseKL:*temperature", 0, _REFUSED, open=True),
+    Rule("kdret.ScoredLists:candidates", 2, _REFUSED),
+)
 
 
 def check(cfg: Mapping[str, Any], report: Report) -> None:
@@ -32,10 +35,9 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
         for name, objective in _objectives(cfg):
             _check_objective(f"model.objectives.{name}", objective, dataset, report)
         _check_collate(cfg, report)
-        _check_split(cfg, report)
     for part in ("val", "test"):
         _check_evaluation(cfg, part, report)
-    _check_numbers(cfg, (), report)
+    check_numbers(cfg, report, _NUMBERS)
 
 
 def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, report: Report) -> None:
@@ -81,43 +83,6 @@ def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, repo
         )
 
 
-def _check_split(cfg: Mapping[str, Any], report: Report) -> None:
-    """Warn where a batch is split, and a loss compares each query with the documents of its part only.
-
-    Losses say so themselves, except where it hangs on the tap, and the student's own loss.
-    """
-    wrapper = cfg.get("optim_wrapper")
-    accumulated = wrapper.get("accumulative_counts", 1) if isinstance(wrapper, Mapping) else 1
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes == "1" and accumulated == 1:
-        return
-    fixes = {}
-    for name, objective in _objectives(cfg):
-        tap = objective.get("student")
-        tapped = tap.get("path") if isinstance(tap, Mapping) else tap
-        on_batch = _type(objective, "loss") == "kdret.ListwiseKL" and tapped in ("similarity", "embed")
-        if on_batch and not objective["loss"].get("gather"):
-            taps = "student and teacher dict(type='kdhub.MethodOutput', path='embed', call='all')"
-            fixes[f"model.objectives.{name}"] = f"loss.gather=True, and {taps}"
-    model = cfg.get("model")
-    for path, encoder in (
-        ("model", model),
-        ("model.student", model.get("student") if isinstance(model, Mapping) else None),
-    ):
-        if not isinstance(encoder, Mapping) or _type(encoder) != "kdret.SentenceEncoder":
-            continue
-        if encoder.get("task_loss") and (accumulated != 1 or not encoder.get("gather")):
-            fixes[path] = "gather=True"
-    for path, fix in fixes.items():
-        report.warn(
-            path,
-            "each query is compared with the documents of one part of the batch only, so the gradient is not that of the whole"
-            " batch",
-            got=f"{processes} processes, accumulative_counts={accumulated}",
-            fix=f"between processes: {fix}; accumulated: make the parts large",
-        )
-
-
 def _check_collate(cfg: Mapping[str, Any], report: Report) -> None:
     loader = cfg["train_dataloader"]
     if _type(loader, "collate_fn") != "kdret.collate_texts":
@@ -142,25 +107,6 @@ def _check_evaluation(cfg: Mapping[str, Any], part: str, report: Report) -> None
             expected="dict(type='kdret.RetrievalSplit', ...)",
             got=dataset or "nothing",
         )
-
-
-def _check_numbers(node: Any, path: tuple[str, ...], report: Report) -> None:
-    """Look for numbers that a constructor would refuse once the models are loaded."""
-    if isinstance(node, list | tuple):
-        node = {str(position): entry for position, entry in enumerate(node)}
-    if not isinstance(node, Mapping):
-        return
-    for key, least in _LEAST.get(_type(node), {}).items():
-        value = node.get(key)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            continue
-        if not (value > 0 if least is None else value >= least):
-            expected = "a number above 0" if least is None else f"at least {least}"
-            report.error(
-                ".".join([*path, key]), f"{_type(node)} cannot use this number", expected=expected, got=repr(value)
-            )
-    for key, entry in node.items():
-        _check_numbers(entry, (*path, str(key)), report)
 
 
 def _objectives(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

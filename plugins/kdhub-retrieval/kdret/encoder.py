@@ -10,7 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.arguments import integer, number, optional, require
 from kdhub.errors import UsageError
 from kdret.columns import DOCUMENT, QUERY
 from kdret.layers import freeze_modules, keep_layers, set_dropout
@@ -67,9 +67,8 @@ class SentenceEncoder(BaseModel):
         gather: bool = False,
         init_cfg: None = None,
     ) -> None:
-        require_number("SentenceEncoder", "score_scale", score_scale, above=0)
-        if max_length is not None:
-            require_count("SentenceEncoder", "max_length", max_length, at_least=1)
+        require("SentenceEncoder", number(above=0), score_scale=score_scale)
+        require("SentenceEncoder", optional(integer(1)), max_length=max_length)
         if task_loss not in (None, "in-batch"):
             raise UsageError("SentenceEncoder: bad task_loss", expected="None or 'in-batch'", got=repr(task_loss))
         if gather and not task_loss:
@@ -90,6 +89,11 @@ class SentenceEncoder(BaseModel):
         self.score_scale = score_scale
         self.task_loss = task_loss
         self.gather = gather
+
+    @property
+    def depends_on_split(self) -> str:
+        """Say whether the own loss compares each query with the documents of the batch, for a run's warning."""
+        return "samples" if self.task_loss else ""
 
     def forward(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.arguments import integer, number, require
 from kdhub.errors import UsageError, near_matches
 
 
@@ -24,7 +24,7 @@ def keep_layers(encoder: SentenceTransformer, layers: Sequence[int]) -> None:
         UsageError: If a position does not exist, or the model has no plain stack of layers.
     """
     for position in layers:
-        require_count("SentenceEncoder", "layers", position)
+        require("SentenceEncoder", integer(), layers=position)
     model = transformer(encoder)
     depth = model.config.num_hidden_layers
     ascending = all(a < b for a, b in pairwise(layers))
@@ -87,7 +87,7 @@ def set_dropout(encoder: SentenceTransformer, probability: float) -> None:
     Raises:
         UsageError: For anything that is not such a probability.
     """
-    require_number("SentenceEncoder", "dropout", probability)
+    require("SentenceEncoder", number(), dropout=probability)
     if not 0 <= probability < 1:
         raise UsageError("SentenceEncoder: bad dropout", expected="from 0 to below 1", got=repr(probability))
     for module in encoder.modules():

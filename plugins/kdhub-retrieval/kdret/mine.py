@@ -11,7 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 from sentence_transformers import SentenceTransformer
 
-from kdhub.distill.arguments import require_count
+from kdhub.distill.arguments import integer, require
 from kdhub.errors import UsageError
 from kdret.collapse import require_spread
 from kdret.data.beir import RetrievalData
@@ -40,8 +40,7 @@ def mine_lists(
         UsageError: If the folder to write into does not exist, ``depth`` is below 1, no document has text, or the teacher
             gives all documents the same score.
     """
-    require_count("mine", "depth", depth, at_least=1)
-    require_count("mine", "batch_size", batch_size, at_least=1)
+    require("mine", integer(1), depth=depth, batch_size=batch_size)
     if not Path(path).parent.is_dir():
         raise UsageError(f"mine: no folder {str(Path(path).parent)!r} to write into", fix="make it first")
     documents = {key: document.content for key, document in data.corpus.items() if document.content}

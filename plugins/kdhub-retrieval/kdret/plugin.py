@@ -30,7 +30,6 @@ def kdhub_plugin_info() -> PluginInfo:
 def kdhub_losses() -> Iterable[LossSpec]:
     """Offer the losses on embeddings and on score lists."""
     yield LossSpec(
-        name="EmbeddingDistill",
         target="kdret.losses.embedding_distill:EmbeddingDistill",
         summary="Distance between the two embeddings of a text: cosine, l2 or mse",
         paper="Kim et al. 2023, EmbedDistill, arXiv 2301.12005",
@@ -38,7 +37,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         unaugmented=True,
     )
     yield LossSpec(
-        name="MarginMSE",
         target="kdret.losses.margin_mse:MarginMSE",
         summary="Squared error between score margins of relevant and other documents",
         paper="Hofstätter et al. 2020, Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge"
@@ -49,7 +47,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="batch",
     )
     yield LossSpec(
-        name="ListwiseKL",
         target="kdret.losses.listwise_kl:ListwiseKL",
         summary="Kullback-Leibler divergence of the distributions over a query's candidates",
         paper="Lin et al. 2020, Distilling Dense Representations for Ranking using Tightly-Coupled Teachers, arXiv"
@@ -60,7 +57,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         reduction="batchmean",
     )
     yield LossSpec(
-        name="RankNet",
         target="kdret.losses.ranknet:RankNet",
         summary="Logistic loss of the student's margin, weighted by the teacher's",
         paper="Burges et al. 2005, Learning to Rank using Gradient Descent",
@@ -70,7 +66,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         zero_at_equality=False,
     )
     yield LossSpec(
-        name="InBatchCrossEntropy",
         target="kdret.losses.in_batch:InBatchCrossEntropy",
         summary="Each query's own document against all others of the batch: the supervised loss, without a teacher",
         paper="Henderson et al. 2017, Efficient Natural Language Response Suggestion for Smart Reply, arXiv 1705.00652",
@@ -86,32 +81,28 @@ def kdhub_components() -> Iterable[Component]:
     """Offer the encoder, its data, its metric and its index."""
     yield Component(
         kind="model",
-        name="SentenceEncoder",
         target="kdret.encoder:SentenceEncoder",
         summary="A SentenceTransformer as student or teacher",
     )
-    for name, module, summary in (
-        ("Pairs", "datasets", "A query and a relevant document, from a folder in BEIR's layout"),
-        ("Texts", "datasets", "Documents, and perhaps queries, without judgements"),
-        ("RetrievalSplit", "datasets", "All texts of a split, to be encoded and ranked"),
-        ("ScoredLists", "scored_lists", "Queries with candidate documents and a teacher's cached scores"),
+    for target, summary in (
+        ("datasets:Pairs", "A query and a relevant document, from a folder in BEIR's layout"),
+        ("datasets:Texts", "Documents, and perhaps queries, without judgements"),
+        ("datasets:RetrievalSplit", "All texts of a split, to be encoded and ranked"),
+        ("scored_lists:ScoredLists", "Queries with candidate documents and a teacher's cached scores"),
     ):
-        yield Component(kind="dataset", name=name, target=f"kdret.data.{module}:{name}", summary=summary)
+        yield Component(kind="dataset", target=f"kdret.data.{target}", summary=summary)
     yield Component(
         kind="collate",
-        name="collate_texts",
         target="kdret.data.collate:collate_texts",
         summary="Gathers texts column by column; each model tokenises for itself",
     )
     yield Component(
         kind="metric",
-        name="IRMetric",
         target="kdret.metric:IRMetric",
         summary="nDCG, MRR, recall and every other measure of ir-measures, after exact search",
     )
     yield Component(
         kind="index",
-        name="FlatIndex",
         target="kdret.index:FlatIndex",
         summary="Exact inner-product search in FAISS, with ids and a fixed order of ties",
     )

@@ -219,7 +219,7 @@ def test_shared_layers_cannot_be_kept(tmp_path, tiny_encoder):
         ({"layers": [0, "3"]}, r"bad layers"),
         ({"dropout": "0.1"}, r"bad dropout"),
         ({"dropout": float("nan")}, r"bad dropout"),
-        ({"max_length": 0}, r"bad max_length .*from 1, got 0"),
+        ({"max_length": 0}, r"bad max_length .*from 1, or None, got 0"),
         ({"score_scale": 0.0}, r"bad score_scale .*above 0"),
         ({"score_scale": float("inf")}, r"bad score_scale"),
         ({"gather": True}, r"gather=True without task_loss does nothing"),

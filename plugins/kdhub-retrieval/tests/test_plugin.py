@@ -87,7 +87,7 @@ def dataset(type_):
         (
             {"model": {"students": [{"type": "kdret.SentenceEncoder", "max_length": 0}]}},
             "model.students.0.max_length",
-            "at least 1, got 0",
+            "a number from 1 on, got 0",
         ),
         (
             config(train_dataloader={"dataset": {"type": "kdret.Pairs"}}),
@@ -108,27 +108,6 @@ def test_rules_between_fields(cfg, path, message):
     (finding,) = report.errors
     assert finding.path == path
     assert message in finding.line()
-
-
-@pytest.mark.parametrize(("processes", "accumulated", "warned"), [("1", 1, False), ("2", 1, True), ("1", 4, True)])
-def test_lists_of_a_split_batch_are_warned_of(processes, accumulated, warned, monkeypatch):
-    """On `similarity` a list is the batch: split over processes or steps it is shorter, and the task easier."""
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    report = Report()
-    cfg = config(model=objective(teacher="similarity"), optim_wrapper={"accumulative_counts": accumulated})
-    config_rules.check(cfg, report)
-    assert report.ok
-    assert [finding.path for finding in report.findings] == ["model.objectives.ranking"] * warned
-    cfg["model"]["student"] = {"type": "kdret.SentenceEncoder", "task_loss": "in-batch"}
-    report = Report()
-    config_rules.check(cfg, report)
-    assert [finding.path for finding in report.findings] == ["model.objectives.ranking", "model.student"] * warned
-    del cfg["model"]["student"]
-    cfg["model"]["objectives"]["ranking"] |= {"student": "score", "teacher": "score"}
-    cfg["train_dataloader"]["dataset"]["type"] = "kdret.ScoredLists"
-    report = Report()
-    config_rules.check(cfg, report)
-    assert not report.findings
 
 
 def test_rules_leave_other_configs_alone():

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdhub.distill.arguments import require_choice, require_count
+from kdhub.distill.arguments import choice, integer, require
 from kdhub.errors import UsageError
 from kdseg.class_sets import WORD, add_up, class_words, count, has_class, numbers, slide
 from kdseg.memory import TensorMemory
@@ -103,9 +103,9 @@ def pooled_edge_masks(
 
 def _checked(labels: Tensor, num_classes: int, window: int, void_rule: str) -> Tensor:
     """Return labels as ``(B, H, W)``."""
-    require_count("edge_masks", "num_classes", num_classes, at_least=1)
+    require("edge_masks", integer(1), num_classes=num_classes)
     require_window("edge_masks", window)
-    require_choice("edge_masks", "void_rule", void_rule, VOID_RULES)
+    require("edge_masks", choice(VOID_RULES), void_rule=void_rule)
     maps = labels.squeeze(1) if labels.ndim == 4 and labels.shape[1] == 1 else labels
     if maps.ndim != 3 or maps.is_floating_point():
         raise UsageError(
@@ -122,7 +122,7 @@ def require_window(owner: str, window: int) -> None:
     Raises:
         UsageError: If its side is not an odd number from 1.
     """
-    require_count(owner, "window", window, at_least=1)
+    require(owner, integer(1), window=window)
     if window % 2 == 0:
         raise UsageError(
             f"{owner}: an even window has no middle, and its band would lean to one side",

@@ -33,7 +33,6 @@ def kdhub_plugin_info() -> PluginInfo:
 def kdhub_losses() -> Iterable[LossSpec]:
     """Offer the losses on logit maps and feature maps."""
     yield LossSpec(
-        name="BPKDLoss",
         target="kdseg.losses.bpkd:BPKDLoss",
         summary="Logits split at class boundaries: edges pixel by pixel, bodies channel by channel",
         paper="Liu et al. 2024, BPKD: Boundary Privileged Knowledge Distillation for Semantic Segmentation, arXiv"
@@ -45,7 +44,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         reduction="see the card",
     )
     yield LossSpec(
-        name="ChannelWiseKD",
         target="kdseg.losses.channel_wise:ChannelWiseKD",
         summary="Where each class lies: a softmax over positions, class by class",
         paper="Shu et al. 2021, Channel-wise Knowledge Distillation for Dense Prediction, arXiv 2011.13256",
@@ -55,7 +53,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="batch",
     )
     yield LossSpec(
-        name="PixelKD",
         target="kdseg.losses.pixel:PixelKD",
         summary="Which class each position has: a softmax over classes, position by position",
         paper="Liu et al. 2019, Structured Knowledge Distillation for Semantic Segmentation, arXiv 1903.04197",
@@ -65,7 +62,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="batch",
     )
     yield LossSpec(
-        name="IFVD",
         target="kdseg.losses.ifvd:IFVD",
         summary="How similar each position's feature is to the mean of its class",
         paper="Wang et al. 2020, Intra-class Feature Variation Distillation for Semantic Segmentation, ECCV",
@@ -81,26 +77,22 @@ def kdhub_components() -> Iterable[Component]:
     """Offer data, metrics and pictures."""
     yield Component(
         kind="dataset",
-        name="CamVid",
         target="kdseg.data.camvid:CamVid",
         summary="Street scenes of Cambridge, 11 classes",
         paper="Brostow et al. 2009, Semantic object classes in video",
     )
     yield Component(
         kind="metric",
-        name="TrimapIoU",
         target="kdseg.metrics.trimap:TrimapIoU",
         summary="IoU in bands around the true boundaries, and in the bodies between them",
     )
     yield Component(
         kind="runner_hook",
-        name="LabelCheckHook",
         target="kdseg.label_hook:LabelCheckHook",
         summary="Stops training at labels that are no class, and at masks of another size than the image",
     )
     yield Component(
         kind="runner_hook",
-        name="PanelHook",
         target="kdseg.panels.hook:PanelHook",
         summary="Pictures for the report: image, truth, teacher and students, where they differ most",
     )

@@ -53,7 +53,7 @@ def test_recipes_run_one_after_the_other(shared_data, tmp_path, monkeypatch):
 def test_a_recipe_is_inherited_by_its_name(tmp_path):
     """Whoever installed the plugin with pip has no path to its configs, and would copy a recipe to change one number."""
     (tmp_path / "mine.py").write_text("_base_ = ['kdseg:camvid-small']\ntrain_cfg = dict(max_iters=7)\n")
-    cfg = load_config(tmp_path / "mine.py", ["data_root=elsewhere"])
+    cfg = load_config(tmp_path / "mine.py", ["train_dataloader.dataset.data_root=elsewhere"])
     assert cfg.train_cfg.max_iters == 7
     assert cfg.model == load_config("kdseg:camvid-small").model
     assert cfg.train_dataloader.dataset.data_root == "elsewhere"

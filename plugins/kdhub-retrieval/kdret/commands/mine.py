@@ -29,14 +29,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", required=True, help=".jsonl or .jsonl.gz file to write")
     options = parser.parse(argv)
 
-    from kdhub.distill.arguments import require_count
+    from kdhub.distill.arguments import integer, optional, require
     from kdret.data.beir import load_split
     from kdret.loading import load_sentence_transformer
     from kdret.mine import mine_lists
 
     data = load_split(options.data, options.split)
-    if options.max_length is not None:
-        require_count("mine", "--max-length", options.max_length, at_least=1)
+    require("mine", optional(integer(1)), **{"--max-length": options.max_length})
     teacher = load_sentence_transformer(options.teacher)
     if options.max_length is not None:
         teacher.max_seq_length = options.max_length

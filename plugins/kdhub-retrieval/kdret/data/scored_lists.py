@@ -17,7 +17,7 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from kdhub.distill.arguments import require_count
+from kdhub.distill.arguments import integer, require
 from kdhub.errors import UsageError, near_matches
 from kdret.columns import DOCUMENT, QUERY
 from kdret.data.beir import RetrievalData, data_fingerprint, load_split
@@ -55,7 +55,7 @@ class ScoredLists(Dataset):
     """
 
     def __init__(self, data_root: str, scores: str, split: str = "train", candidates: int = 8) -> None:
-        require_count("ScoredLists", "candidates", candidates, at_least=2)
+        require("ScoredLists", integer(2), candidates=candidates)
         self._data = data = load_split(data_root, split)
         self._others = candidates - 1
         self.data_root = str(data.root)

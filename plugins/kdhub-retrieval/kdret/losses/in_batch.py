@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import require_number
+from kdhub.distill.arguments import number, require
 from kdhub.errors import UsageError
 from kdret.losses.in_batch_scores import in_batch_scores
 
@@ -61,7 +61,7 @@ class InBatchCrossEntropy(nn.Module):
 
     def __init__(self, temperature: float = 0.05, own_negatives: bool = True, gather: bool = False) -> None:
         super().__init__()
-        require_number("InBatchCrossEntropy", "temperature", temperature, above=0)
+        require("InBatchCrossEntropy", number(above=0), temperature=temperature)
         self.temperature = temperature
         self.own_negatives = own_negatives
         self.gather = gather
@@ -86,7 +86,7 @@ def in_batch_cross_entropy(scores: Tensor, temperature: float, own_negatives: bo
             got=str(tuple(scores.shape)),
             fix="tap 'similarity' of the encoder, or its embeddings of queries and documents",
         )
-    require_number("InBatchCrossEntropy", "temperature", temperature, above=0)
+    require("InBatchCrossEntropy", number(above=0), temperature=temperature)
     logits = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
     own = torch.arange(queries, device=scores.device)
     first = own * (documents // queries)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
@@ -72,10 +72,9 @@ class ListwiseKL(TemperatureKL):
         self.gather = gather
         self._warned = False
 
-    @property
-    def depends_on_split(self) -> str:
-        """Whether lists hold other queries' documents. Without ``gather`` the tap decides, and the plugin's check says it."""
-        return "samples" if self.gather else ""
+    def depends_on_split(self, taps: Collection[str]) -> str:  # type: ignore[override]  # the tap decides
+        """Say whether lists hold other queries' documents: all of the batch, where the tap is one of these."""
+        return "samples" if self.gather or {"similarity", "embed"}.intersection(taps) else ""
 
     def forward(
         self,

@@ -124,4 +124,5 @@ def test_inputs_that_cannot_be_gathered(loss, value, message):
 def test_losses_say_that_they_depend_on_the_split():
     """The core warns of accumulation and of several processes only where the loss says that they change its gradient."""
     assert InBatchCrossEntropy().depends_on_split == "samples"
-    assert (ListwiseKL().depends_on_split, ListwiseKL(gather=True).depends_on_split) == ("", "samples")
+    lists = [ListwiseKL().depends_on_split({tap}) for tap in ("score", "similarity", "embed")]
+    assert [*lists, ListwiseKL(gather=True).depends_on_split({"score"})] == ["", "samples", "samples", "samples"]

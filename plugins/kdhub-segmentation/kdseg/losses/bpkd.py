@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import require_choice, require_count, require_number
+from kdhub.distill.arguments import choice, integer, number, require
 from kdhub.errors import UsageError
 from kdseg.losses._divergence import divergence
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits
@@ -95,17 +95,16 @@ class BPKDLoss(nn.Module):
         ignore_index: int = VOID,
     ) -> None:
         super().__init__()
-        require_number("BPKDLoss", "edge_weight", edge_weight, at_least=0)
-        require_number("BPKDLoss", "body_weight", body_weight, at_least=0)
+        require("BPKDLoss", number(at_least=0), edge_weight=edge_weight, body_weight=body_weight)
         for value in alpha if isinstance(alpha, list | tuple) else [alpha]:
-            require_number("BPKDLoss", "alpha", value, at_least=0)
-        require_number("BPKDLoss", "temperature", temperature, above=0)
+            require("BPKDLoss", number(at_least=0), alpha=value)
+        require("BPKDLoss", number(above=0), temperature=temperature)
         require_window("BPKDLoss", window)
-        require_choice("BPKDLoss", "edge_normalizer", edge_normalizer, _NORMALIZERS)
-        require_choice("BPKDLoss", "edge_class_reduction", edge_class_reduction, _REDUCTIONS)
-        require_choice("BPKDLoss", "body_mask_mode", body_mask_mode, _BODIES)
-        require_choice("BPKDLoss", "void_rule", void_rule, VOID_RULES)
-        require_count("BPKDLoss", "ignore_index", ignore_index)
+        require("BPKDLoss", choice(_NORMALIZERS), edge_normalizer=edge_normalizer)
+        require("BPKDLoss", choice(_REDUCTIONS), edge_class_reduction=edge_class_reduction)
+        require("BPKDLoss", choice(_BODIES), body_mask_mode=body_mask_mode)
+        require("BPKDLoss", choice(VOID_RULES), void_rule=void_rule)
+        require("BPKDLoss", integer(), ignore_index=ignore_index)
         self.edge_weight = edge_weight
         self.body_weight = body_weight
         self.alpha = alpha
@@ -127,7 +126,7 @@ class BPKDLoss(nn.Module):
             UsageError: For logits or labels that do not belong together, unknown labels, one class only, an ``alpha`` of
                 another length, or a scheduled temperature that is not positive.
         """
-        require_number("BPKDLoss", "temperature", self.temperature, above=0)
+        require("BPKDLoss", number(above=0), temperature=self.temperature)
         student, teacher = aligned_logits("BPKDLoss", student_logits, teacher_logits)
         classes = student.shape[1]
         if classes < 2:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.arguments import integer, number, require
 from kdhub.errors import UsageError
 from kdseg.losses._divergence import divergence
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
@@ -57,8 +57,8 @@ class ChannelWiseKD(nn.Module):
 
     def __init__(self, temperature: float = 1.0, ignore_index: int = VOID) -> None:
         super().__init__()
-        require_number("ChannelWiseKD", "temperature", temperature, above=0)
-        require_count("ChannelWiseKD", "ignore_index", ignore_index)
+        require("ChannelWiseKD", number(above=0), temperature=temperature)
+        require("ChannelWiseKD", integer(), ignore_index=ignore_index)
         self.temperature = temperature
         self.ignore_index = ignore_index
         self._checked_labels = False
@@ -96,7 +96,7 @@ def channel_wise_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, 
     Raises:
         UsageError: For a temperature that is not positive; a schedule may have made it so.
     """
-    require_number("ChannelWiseKD", "temperature", temperature, above=0)
+    require("ChannelWiseKD", number(above=0), temperature=temperature)
     student_rows, teacher_rows = (_rows(logits, temperature, valid) for logits in (student, teacher))
     return divergence(student_rows, teacher_rows, -1).sum() * (temperature**2 / max(student.shape[:2].numel(), 1))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_count
+from kdhub.distill.arguments import integer, require
 from kdhub.distill.losses.cosine import unit_vectors
 from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
 from kdhub.errors import UsageError
@@ -61,8 +61,8 @@ class IFVD(MaskedLoss):
 
     def __init__(self, ignore_index: int = VOID, num_classes: int = 256, reduction: str = "positions") -> None:
         super().__init__(reduction)
-        require_count("IFVD", "ignore_index", ignore_index)
-        require_count("IFVD", "num_classes", num_classes, at_least=1)
+        require("IFVD", integer(), ignore_index=ignore_index)
+        require("IFVD", integer(1), num_classes=num_classes)
         self.ignore_index = ignore_index
         self.num_classes = num_classes
         self._checked_labels = False

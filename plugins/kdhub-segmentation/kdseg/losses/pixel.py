@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdhub.distill.arguments import require_count, require_number
+from kdhub.distill.arguments import integer, number, require
 from kdhub.distill.losses.reduction import MaskedLoss
 from kdhub.distill.losses.temperature_kl import temperature_kl
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
@@ -58,8 +58,8 @@ class PixelKD(MaskedLoss):
 
     def __init__(self, temperature: float = 1.0, ignore_index: int = VOID, reduction: str = "positions") -> None:
         super().__init__(reduction)
-        require_number("PixelKD", "temperature", temperature, above=0)
-        require_count("PixelKD", "ignore_index", ignore_index)
+        require("PixelKD", number(above=0), temperature=temperature)
+        require("PixelKD", integer(), ignore_index=ignore_index)
         self.temperature = temperature
         self.ignore_index = ignore_index
         self._checked_labels = False

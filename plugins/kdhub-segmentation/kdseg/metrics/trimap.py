@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import require_count
+from kdhub.distill.arguments import integer, require
 from kdhub.errors import UsageError
 
 
@@ -54,8 +54,8 @@ class TrimapIoU(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         for width in widths:
-            require_count("TrimapIoU", "width", width, at_least=1)
-        require_count("TrimapIoU", "ignore_index", ignore_index)
+            require("TrimapIoU", integer(1), width=width)
+        require("TrimapIoU", integer(), ignore_index=ignore_index)
         if not widths or len(set(widths)) < len(widths):
             raise UsageError("TrimapIoU: bad widths", expected="at least one, each once", got=str(list(widths)))
         self.widths = tuple(sorted(widths))

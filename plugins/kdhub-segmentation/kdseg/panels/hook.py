@@ -18,7 +18,7 @@ from mmengine.model import BaseModel
 from PIL import Image
 from torch import nn
 
-from kdhub.distill.arguments import require_count
+from kdhub.distill.arguments import integer, require
 from kdhub.engine.models import student_of, teachers_of
 from kdhub.engine.resume.averaging import as_evaluated
 from kdhub.errors import UsageError
@@ -62,8 +62,7 @@ class PanelHook(Hook):
         images: int = 100,
         width: int = 3,
     ) -> None:
-        for name, value in (("count", count), ("images", images), ("width", width)):
-            require_count("PanelHook", name, value, at_least=1)
+        require("PanelHook", integer(1), count=count, images=images, width=width)
         self.count = count
         self.reference = reference
         self.reference_name = reference_name

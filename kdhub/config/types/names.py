@@ -1,4 +1,4 @@
-"""Names that mmengine and the libraries built on it may have registered, as far as their source files show."""
+"""Names that are there, by source: those that a module has, and those that mmengine and its libraries may have registered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kdhub.plugins.modules import module_file
+from kdhub.plugins.modules import module_file, names_in
 
 ROOT_PACKAGES = ("mmengine", "mmcv")
 """Packages that register in mmengine's root registries, where a name without scope is looked up."""
@@ -45,3 +45,18 @@ def _words(folder: Path) -> frozenset[str]:
     # configs that a library brings along name types, and define none
     texts = (one.read_text("utf-8", "ignore") for one in folder.rglob("*.py") if ".mim" not in one.parts)
     return frozenset(one or other for text in texts for one, other in _DEFINED.findall(text))
+
+
+def missing_name(path: str) -> tuple[str, str, set[str]] | None:
+    """Find the part of an import path that is certainly not there.
+
+    Returns:
+        The module, the name that it does not have, and those that it has; ``None`` if the path may lead somewhere.
+    """
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:cut])
+        if module_file(module) is not None:
+            names = names_in(module)
+            return None if names is None or parts[cut] in names else (module, parts[cut], names)
+    return None
