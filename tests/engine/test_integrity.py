@@ -328,3 +328,12 @@ def test_a_sealed_file_comes_back(tmp_path: Path) -> None:
     """Numbers that JSON lacks, keys that are no text and other alphabets must not look like damage."""
     write_sealed(tmp_path / "new.json", {"loss": float("nan"), "text": "größe", 1: [0.1, None]})
     assert read_sealed(tmp_path / "new.json") == {"loss": "nan", "text": "größe", "1": [0.1, None]}
+
+
+def test_checkpoints_of_another_name_follow_each_other_too(tmp_path: Path) -> None:
+    """With `filename_tmpl` a damaged checkpoint was the end of the run, beside whole ones before it."""
+    saving = {"checkpoint": {"interval": 2, "by_epoch": False, "filename_tmpl": "saved-{}.pth"}}
+    train(tiny.config(tmp_path, default_hooks=saving))
+    truncate(tmp_path / "saved-6.pth")
+    shutil.copy(tmp_path / "saved-4.pth", tmp_path / "other-5.pth")
+    assert chosen(tmp_path)[0] == "saved-4.pth"

@@ -176,21 +176,18 @@ def saved_checkpoints(work_dir: Path) -> list[Path]:
     return [*([pointed] if os.path.isfile(pointed) else []), *_numbered(pointed.parent, before=pointed.name)]
 
 
-_NUMBERED = re.compile(r"(?:iter|epoch)_(\d+)\.pth")
+_NUMBERED = re.compile(r"(.*?)(\d+)\.pth")
+_USUAL = ("iter_", "epoch_")
 
 
 def _numbered(folder: Path, before: str = "") -> list[Path]:
-    """Return the checkpoints of a folder that runs saved, the newest first; those before one of them, if it is named."""
-    bound = _number(before)
-    numbers = {path: number for path in folder.glob("*.pth") if (number := _number(path.name)) is not None}
-    found = [path for path, number in numbers.items() if bound is None or number < bound]
-    return sorted(found, key=lambda path: numbers[path], reverse=True)
-
-
-def _number(name: str) -> float | None:
-    """Return at which iteration or epoch a checkpoint was saved, as its name tells; a stopped run's is the last."""
-    match = _NUMBERED.fullmatch(name)
-    return int(match[1]) if match else math.inf if name == INTERRUPTED else None
+    """Return the checkpoints of a folder that runs saved, the newest first; of its own kind those before one, if it is named."""
+    named = _NUMBERED.fullmatch(before)
+    kinds, bound = ((named[1],), int(named[2])) if named else (_USUAL, math.inf)
+    numbers = {path: int(match[2]) for path in folder.glob("*.pth") if (match := _NUMBERED.fullmatch(path.name))}
+    found = [path for path, one in numbers.items() if one < bound and path.name.startswith(kinds)]
+    stopped = [] if named or before == INTERRUPTED else [folder / INTERRUPTED]
+    return [*filter(os.path.isfile, stopped), *sorted(found, key=numbers.__getitem__, reverse=True)]
 
 
 def _pointed(work_dir: Path) -> Path | None:
