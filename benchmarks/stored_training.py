@@ -100,7 +100,7 @@ def measure(name: str, rounds: int, place: Path) -> list[Round]:
     # another reader than the one that is timed, whose first reads stay its first
     reader, found, chance = StoreReader(place / "float32"), [], random.Random(0)
     for index, batch in zip(range(rounds + WARM_UP), data, strict=False):
-        ready.answers = reader.read([(int(key), key.draw % reader.manifest.draws) for key in batch[SAMPLE_KEYS]])
+        ready.ready = reader.read([(int(key), key.draw % reader.manifest.draws) for key in batch[SAMPLE_KEYS]])
         seconds, losses = {}, {}
         for variant in chance.sample(list(steps), len(steps)):
             own = copy.deepcopy(batch)  # preprocessors write into the samples

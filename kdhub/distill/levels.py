@@ -13,8 +13,13 @@ from kdhub.values import describe
 
 
 def is_pyramid(value: Any) -> bool:
-    """Whether a value is a tuple or list of tensors."""
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(level, Tensor) for level in value)
+    """Whether a value is a tuple or list of maps ``(B, ...)`` of the same samples, each with three axes or more.
+
+    Pairs of embeddings ``(B, D)`` are none: a loss that takes those takes them together.
+    """
+    if not isinstance(value, list | tuple) or not all(isinstance(level, Tensor) and level.ndim > 2 for level in value):
+        return False
+    return len({len(level) for level in value}) == 1
 
 
 def by_level(values: Mapping[str, Any], compared: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -44,6 +49,9 @@ class EachLevel(nn.Module):
         if not isinstance(levels, list | tuple) or not levels:
             raise UsageError("EachLevel: bad levels", expected="a list with one entry a level", got=repr(levels))
         chains = [[] if one is None else list(one) if isinstance(one, list | tuple) else [one] for one in levels]
+        if not all(isinstance(one, Mapping | nn.Module) for chain in chains for one in chain):
+            expected = "for each level an adapter's dict, a list of them, or None"
+            raise UsageError("EachLevel: bad levels", expected=expected, got=repr(levels))
         self.levels = nn.ModuleList(
             nn.ModuleList(build("adapter", one, where=f"EachLevel.levels.{level}") for one in chain)
             for level, chain in enumerate(chains)

@@ -117,7 +117,7 @@ def _construct(target: Any, type_: Any, keywords: dict[str, Any], offered: Mappi
         parameters = tuple(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):  # some built-in callables have no signature
         return target(**keywords)
-    keywords |= {one.name: offered[one.name] for one in parameters if one.name in offered}
+    keywords = {**{one.name: offered[one.name] for one in parameters if one.name in offered}, **keywords}
     _check_keywords(target, parameters, name, keywords, where)
     return target(**keywords)
 

@@ -8,7 +8,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from kdhub.distill.distiller import Distiller
-from kdhub.distill.levels import EachLevel
+from kdhub.distill.levels import EachLevel, is_pyramid
 from kdhub.errors import UsageError
 from kdhub.testing.toys import ToySegmentor, segmentation_batch
 from kdhub.values import describe, map_tensors, register_node, tensors_in
@@ -96,12 +96,20 @@ def test_another_number_of_levels_is_told():
         losses(model)
 
 
-@pytest.mark.parametrize("value", [torch.zeros(1, 2), (torch.zeros(1, 2),) * 3])
+@pytest.mark.parametrize("value", [torch.zeros(1, 4, 2), (torch.zeros(1, 4, 2),) * 3, (torch.zeros(1, 2),) * 2])
 def test_each_level_refuses_other_values(value):
     """It would adapt the rows of a tensor as if they were levels."""
     adapter = EachLevel([{"type": "kdhub.Linear", "in_features": 2, "out_features": 3}, None])
     with pytest.raises(UsageError, match="a tuple of 2 tensors"):
-        adapter(value, (torch.zeros(1, 3), torch.zeros(1, 2)))
+        adapter(value, (torch.zeros(1, 4, 3), torch.zeros(1, 4, 2)))
+
+
+def test_pairs_of_embeddings_are_compared_together():
+    """A loss on [queries, documents] would be called with each alone."""
+    assert not is_pyramid([torch.zeros(4, 6), torch.zeros(32, 6)])
+    assert not is_pyramid([torch.zeros(4, 6, 2), torch.zeros(32, 6, 2)])
+    assert not is_pyramid([])
+    assert is_pyramid((torch.zeros(4, 6, 2), torch.zeros(4, 6, 1)))
 
 
 @pytest.mark.parametrize("levels", [None, [], 3, {"type": "kdhub.Linear"}])

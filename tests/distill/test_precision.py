@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import multiprocessing, nn
 
-from kdhub.distill import precision, teachers
+from kdhub.distill import precision
 from kdhub.distill.precision import BATCHES, relative_error
 from kdhub.distill.taps import MethodOutput, ModuleOutput
 from kdhub.distill.teachers import ModelTeacher
@@ -318,7 +318,7 @@ def test_half_precision_lays_convolutions_out_channels_last_and_float32_does_not
 
 def test_a_model_that_views_its_feature_maps_keeps_its_layout(lines, monkeypatch):
     """`view` over channels and pixels fails on channels last: a speed-up must not cost somebody's model."""
-    monkeypatch.setattr(teachers, "print_log", lambda line, *_: lines.append(line))
+    monkeypatch.setattr("kdhub.distill.teachers.model.print_log", lambda line, *_: lines.append(line))
     one = teacher(Viewing, precision="auto", max_error=10)
     answers = [answer(one, seed) for seed in range(BATCHES + 1)]
     assert all(found.dtype is torch.bfloat16 for found in answers)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from mmengine.config import Config
 from safetensors.torch import load_file
@@ -19,8 +20,6 @@ from kdhub.engine.train import train
 from kdhub.errors import UsageError
 from kdhub.registry import init
 from kdhub.testing.isolation import isolated_plugins
-
-from . import tiny
 
 TEACHER = """
     model = dict(type='TinyClassifier', width=8)
