@@ -22,7 +22,7 @@ from mmengine.logging import print_log
 _PLAIN = (str, int, float, bool, type(None))
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-_NO_CONTENT = (TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError, pickle.PickleError)
+_NO_CONTENT = (TypeError, ValueError, AttributeError, RuntimeError, pickle.PickleError)
 """What Python and its libraries raise for a value that cannot be pickled."""
 
 

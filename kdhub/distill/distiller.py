@@ -184,10 +184,11 @@ class Distiller(BaseModel):
         read = {}
         for objective in self._objectives():
             if any(owner == teacher for owner, _ in objective.teacher_taps.values()):
-                for tap in filter(lambda tap: tap.fired, objective.student_taps.values()):
-                    value = tap.read()
-                    tap.answer(value)
-                    read[tap.path] = map_tensors(Tensor.detach, value)
+                for tap in objective.student_taps.values():
+                    if tap.fired:
+                        value = tap.read()
+                        tap.answer(value)
+                        read[tap.identity] = map_tensors(Tensor.detach, value)
         return read
 
     def _objectives(self) -> list[Objective]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdhub import EMATeacher, ModelTeacher, Teacher
+from kdhub import EMATeacher, ModelTeacher, Teacher, UsageError
 from kdhub.testing import assert_teacher_contract
 from kdhub.testing.toys import ToySegmentor, segmentation_batch
 
@@ -67,6 +67,11 @@ class Wordy(Fine):
         return {"mean": "about a half"}
 
 
+class Mute(Teacher):
+    def fingerprint(self):
+        return "mute"
+
+
 class Unsaved(Fine):
     def state(self):
         return {"self": self}
@@ -94,6 +99,14 @@ def test_a_broken_promise_is_told(teacher, words):
     """Each of these trains wrongly or fails after hours; the author should meet it in a test."""
     with pytest.raises(AssertionError, match=words):
         check(teacher)
+
+
+def test_a_method_that_is_missing_is_one_line():
+    """A traceback through kdhub's own code hides from an author what to write."""
+    with pytest.raises(UsageError, match="define answers"):
+        check(Mute)
+    with pytest.raises(UsageError, match="define fingerprint"):
+        check(Teacher)
 
 
 def test_kdhubs_own_teachers_keep_the_contract():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.config.read.load import load_config
-from kdhub.config.read.predecessors import is_reference
+from kdhub.config.read.predecessors import default_work_dir, is_reference
 from kdhub.config.types.places import Place
 from kdhub.errors import KdhubError, near_matches
 from kdhub.findings import Report
@@ -56,8 +56,7 @@ def how_to_train(file: Path, manager: PluginManager) -> str | None:
         name = f"{source.plugin}:{recipe.name}"
         with suppress(KdhubError):  # a recipe that cannot be read is reported where it is used
             cfg = load_config(name, manager=manager, custom_imports=False)
-            work_dir = cfg.get("work_dir") or Path("work_dirs", Path(str(cfg.filename)).stem)
-            if Path(work_dir).expanduser().absolute() in file.absolute().parents:
+            if Path(default_work_dir(cfg)).expanduser().absolute() in file.absolute().parents:
                 return f"train it first: kdhub train {name}"
     return None
 

@@ -89,9 +89,7 @@ def specs(cfg: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def default_work_dir(cfg: Any) -> str:
     """Return the folder of a config's run: its ``work_dir``, else ``work_dirs/<name of its file>``."""
     named: str | None = cfg.get("work_dir")
-    return named or str(
-        Path("work_dirs", Path(str(cfg.get("filename") or getattr(cfg, "filename", None) or "run")).stem)
-    )
+    return named or str(Path("work_dirs", Path(str(getattr(cfg, "filename", None) or "run")).stem))
 
 
 def predecessors(cfg: Config) -> dict[str, Config]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from kdhub.distill.taps import Tap
+from kdhub.errors import UsageError
 from kdhub.values import item
 
 CONFIG_MARKER = ".config-"
@@ -20,7 +21,7 @@ class AfterStudent(NamedTuple):
 
     Attributes:
         batch: What its `Teacher.preprocess` returned.
-        student: Path of a tap to what it read of the student in this step, without gradient; the taps are those of the
+        student: What a tap reads, as `Tap.identity` says it (its path, where it has no options), to what it read of the student in this step, without gradient; the taps are those of the
             objectives that read this teacher.
     """
 
@@ -65,7 +66,7 @@ class Teacher:
         Args:
             batch: What ``batch`` says; see the class.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define answers(batch), or values(batch, taps)")
+        raise UsageError(f"{type(self).__name__} answers nothing", fix="define answers(self, batch) in its class")
 
     def values(self, batch: Any, taps: Sequence[Tap], *, check_mode: bool) -> None:
         """Run once, so that afterwards each tap can be read; by default each takes its part of `answers`.
@@ -89,7 +90,7 @@ class Teacher:
 
         A checkpoint keeps it, and no run goes on with another teacher.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define fingerprint()")
+        raise UsageError(f"{type(self).__name__} has no fingerprint", fix="define fingerprint(self) in its class")
 
     def begin(self, student: nn.Module) -> None:
         """Be told, before the first step of a run and of a resumed one, what the student is; after `load_state`."""

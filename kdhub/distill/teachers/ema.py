@@ -57,7 +57,7 @@ class EMATeacher(ModelTeacher):
         require("EMATeacher", FLAG, warmup=warmup)
         super().__init__(copy.deepcopy(student), mode=mode, batch=batch, own_weights=True)
         self.warmup = warmup
-        self._settings = f"ema.{type(student).__name__}.{momentum!r}.{warmup}.{mode}.{batch}"
+        self._config = [type(student).__name__, momentum, warmup]
         self._averaged = False
         self._begun = False
 
@@ -93,7 +93,7 @@ class EMATeacher(ModelTeacher):
 
     def fingerprint(self) -> str:
         """Identify its settings: its weights are the run's own."""
-        return self._settings
+        return f"average{self.config_fingerprint()}"
 
     def state(self) -> dict[str, Any]:
         """Return the averaged weights."""

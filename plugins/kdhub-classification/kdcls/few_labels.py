@@ -59,18 +59,14 @@ class FewLabels(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of a pass."""
         generator = np.random.default_rng([self.seed, self.epoch])
-        without = _endlessly(self.unlabelled, self.groups * (self.every - 1) * self.processes, generator)
+        without = np.resize(generator.permutation(self.unlabelled), self.groups * (self.every - 1) * self.processes)
         # where the last pass stopped among the labelled ones, so that each comes as often as the others
         labels = self.groups * self.processes
-        passes = math.ceil((self.epoch + 1) * labels / len(self.labelled))
-        order = [np.random.default_rng([self.seed, 1, number]).permutation(self.labelled) for number in range(passes)]
-        with_label = np.concatenate(order)[self.epoch * labels :][:labels]
+        before, skip = divmod(self.epoch * labels, len(self.labelled))
+        passes = range(before, before + math.ceil((skip + labels) / len(self.labelled)))
+        order = [np.random.default_rng([self.seed, 1, number]).permutation(self.labelled) for number in passes]
+        with_label = np.concatenate(order)[skip:][:labels]
         own = without[self.rank :: self.processes].reshape(self.groups, self.every - 1)
         for label, others in zip(with_label[self.rank :: self.processes], own, strict=True):
             yield int(label)
             yield from map(int, others)
-
-
-def _endlessly(indices: Any, count: int, generator: np.random.Generator) -> Any:
-    order = generator.permutation(indices)
-    return np.resize(order, count)
