@@ -44,9 +44,9 @@ from ready import Clock, ReadyTeacher  # noqa: E402
 from recipes import add_arguments, begin, load, settle, with_store  # noqa: E402
 
 from kdhub.caching.fill import cache_teachers  # noqa: E402
-from kdhub.caching.opening import open_stores  # noqa: E402
 from kdhub.distill.distiller import Distiller  # noqa: E402
 from kdhub.distill.preprocess import SAMPLE_KEYS  # noqa: E402
+from kdhub.engine.resume.replay import wanted_replay  # noqa: E402
 from kdhub.engine.resume.sampling import keyed_loader, start  # noqa: E402
 from kdhub.store import StoreReader  # noqa: E402
 
@@ -62,7 +62,7 @@ Round = Mapping[str, float]
 def batches(cfg: Config, model: Distiller) -> Iterator[dict[str, Any]]:
     """Give the batches that a training with the store of a model would have, pass after pass."""
     loader = Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0)
-    loader = keyed_loader(loader, 0, open_stores(model, cfg, loader))
+    loader = keyed_loader(loader, 0, wanted_replay(model, cfg, loader))
     return itertools.chain.from_iterable(start(loader, epoch, 0) for epoch in itertools.count())
 
 

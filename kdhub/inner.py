@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.model import is_model_wrapper
+from torch import nn
 
 INNER = "kdhub_inner"
 """Attribute by which a model names the module that it stands for."""
@@ -31,3 +32,14 @@ def unwrapped(model: Any) -> Any:
             model = model.module
         else:
             return model
+
+
+def described_model(model: nn.Module) -> dict[str, Any]:
+    """Return ``type``, the name of its class, and ``parameters``, their number."""
+    meant = inner_of(model)
+    return {"type": type(meant).__name__, "parameters": parameter_count(meant)}
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count a model's parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ FLOORS = (
     ("store",),
     ("distill",),
     ("models",),
-    ("caching", "engine"),
+    ("engine",),
+    ("caching",),
     ("cli", "testing"),
 )
-# the door (`kdhub.init`), its other forms and the core's own manifest, which names targets on every floor lazily
-DOORS = ("__init__", "__main__", "autoload", "plugin")
+# the door, its other forms and the core's own manifest: they name targets on every floor, and load none of them
+DOORS = ("__init__", "__main__", "api", "autoload", "plugin")
 TASK_LIBRARIES = {
     "mmcv",
     "mmdet",
@@ -55,6 +57,22 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         waiting.extend(ast.iter_child_nodes(node))
+
+
+def test_nothing_goes_through_the_door():
+    """``import kdhub`` hides what a module needs: through it every floor reaches every other one."""
+    through = [path.name for path in SOURCES if part(path) not in DOORS and "kdhub" in imported(path)]
+    assert not through
+
+
+def test_the_folders_of_the_engine_have_no_cycle():
+    """Two folders that need each other are one folder; the files beside them may use all."""
+    needs: dict[str, set[str]] = {}
+    for path in (PACKAGE / "engine").glob("*/*.py"):
+        used = (name.split(".") for name in imported(path) if name.startswith("kdhub.engine."))
+        needs.setdefault(path.parent.name, set()).update(pieces[2] for pieces in used)
+    order = TopologicalSorter({folder: (used & needs.keys()) - {folder} for folder, used in needs.items()})
+    order.prepare()
 
 
 def floor(name: str) -> int:

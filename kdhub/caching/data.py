@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -14,13 +14,15 @@ from mmengine.registry import DATASETS
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.resume.comparison import same
+from kdhub.engine.resume.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.resume.replay import some_indices
-from kdhub.engine.workdir.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.workdir.identity import config_fingerprint
 from kdhub.errors import UsageError
 from kdhub.rng import preserved_randomness
+
+if TYPE_CHECKING:
+    from kdhub.caching.stored import StoredTeacher
 
 _WHERE = "StoredTeacher.unaugmented"
 

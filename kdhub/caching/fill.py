@@ -20,12 +20,11 @@ from mmengine.runner import set_random_seed
 from torch import distributed
 from torch.utils.data import DataLoader
 
-import kdhub
 from kdhub.caching.data import TeacherData, require_keys
 from kdhub.caching.metrics import record_metrics
 from kdhub.caching.progress import CachingProgress, data_size
-from kdhub.caching.source import TeacherSource, require_allowed, stored_teachers, worst_difference
-from kdhub.caching.stored import StoredTeacher
+from kdhub.caching.source import TeacherSource, require_allowed, worst_difference
+from kdhub.caching.stored import StoredTeacher, stored_teachers
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.agreement import agreed
 from kdhub.config.standing import model_as_trained
@@ -35,7 +34,7 @@ from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.faults.explained import explained
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
-from kdhub.engine.models import Distilling, described_model
+from kdhub.engine.models import Distilling
 from kdhub.engine.report.commands import cache_command
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.replay import require_replayable, spread_indices
@@ -43,6 +42,8 @@ from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.errors import ToldElsewhereError, UsageError, placed
 from kdhub.files import storage_error
+from kdhub.inner import described_model
+from kdhub.registry import init
 from kdhub.rng import preserved_randomness
 from kdhub.store import (
     DamagedStoreError,
@@ -100,7 +101,7 @@ def cache_teachers(cfg: Any, *, launcher: str = "none") -> list[CacheResult]:
             stops a run from outside.
         Interrupted: If the user stopped it; what was computed is stored.
     """
-    kdhub.init()
+    init()
     cfg = copy.deepcopy(cfg)
     require_parts(cfg, ("model", "train_dataloader"), "training", fix="give the config that you train with")
     with process_group(cfg, launcher, _PATIENCE), safe_loading(), explained(cfg, lambda: cache_command(cfg)):

@@ -6,30 +6,32 @@ import copy
 import dataclasses
 import tempfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import MMLogger, print_log
 from torch import nn
 from torch.utils.data import DataLoader
 
-from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.distributed import decided_by_main_process
 from kdhub.engine.evaluation import PARTS, evaluate_teacher, keep_only
 from kdhub.engine.report.console import metrics_line
+from kdhub.engine.resume.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.runner import KdhubRunner
-from kdhub.engine.workdir.data_identity import data_fingerprint, described_dataset
 from kdhub.engine.workdir.identity import config_fingerprint
 from kdhub.engine.workdir.run_card import now
 from kdhub.files import plain
 from kdhub.rng import preserved_randomness
-from kdhub.store import StoreReader
+from kdhub.store import Manifest, StoreReader
+
+if TYPE_CHECKING:
+    from kdhub.caching.stored import StoredTeacher
 
 
-def recorded_metrics(stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> dict[str, Any] | None:
-    """Look up what a stored teacher reached on a run's validation data.
+def find_metrics(manifest: Manifest, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> dict[str, Any] | None:
+    """Look up what the teacher of a store reached on a run's validation data.
 
     Args:
-        stored: The teacher.
+        manifest: The store's.
         cfg: The run's config.
         loader: The run's validation data.
 
@@ -37,7 +39,7 @@ def recorded_metrics(stored: StoredTeacher, cfg: Mapping[str, Any], loader: Data
         ``metrics``, ``data`` (what they were measured on) and ``recorded`` (when); ``None`` if the store has none for
         exactly this validation.
     """
-    found = stored.reader.manifest.metrics.get(_validation(cfg, loader))
+    found = manifest.metrics.get(_validation(cfg, loader))
     return None if found is None else dict(found)
 
 

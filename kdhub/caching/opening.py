@@ -1,4 +1,4 @@
-"""Opening the stores of a run: one that does not fit it is refused, with the difference named."""
+"""Opening the store of a run's teacher: one that does not fit the run is refused, with the difference named."""
 
 from __future__ import annotations
 
@@ -6,56 +6,47 @@ import dataclasses
 import math
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
-from torch import nn
 from torch.utils.data import DataLoader
 
 from kdhub.caching.data import TeacherData, require_keys
-from kdhub.caching.source import TeacherSource, require_allowed, stored_teachers, worst_difference
-from kdhub.caching.stored import StoredTeacher
-from kdhub.checkpoint.agreement import agreed
-from kdhub.engine.models import Distilling, distilling
+from kdhub.caching.source import TeacherSource, require_allowed, worst_difference
+from kdhub.distill.teachers import Replay
+from kdhub.engine.models import Distilling
 from kdhub.engine.report.commands import cache_command
 from kdhub.engine.resume.comparison import same
-from kdhub.engine.resume.sampling import Replay
 from kdhub.errors import UsageError
 from kdhub.rng import preserved_randomness
 from kdhub.store import Manifest
 from kdhub.values import map_tensors, tensors_in
 
+if TYPE_CHECKING:
+    from kdhub.caching.stored import StoredTeacher
 
-def open_stores(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay | None:
-    """Open the stores of a run's stored teachers, and see that they hold what the live teachers would answer.
+
+def open_store(
+    stored: StoredTeacher, model: Distilling, name: str, cfg: Mapping[str, Any], loader: DataLoader[Any]
+) -> Replay:
+    """Open the store of a teacher, and see that it holds what the live teacher would answer.
 
     Args:
+        stored: The teacher.
         model: The model that is trained.
+        name: The teacher's name in it.
         cfg: The run's config.
         loader: Its training data, as mmengine builds them.
 
     Returns:
-        What the training data must show; ``None`` without a stored teacher.
+        What the training data must show.
 
     Raises:
-        UsageError: If a store is missing or incomplete, or of another teacher, tap, data set, preprocessing or precision; if
-            the live teacher answers otherwise; or if two stores want different augmentations.
-        DamagedStoreError: If a store is damaged.
+        UsageError: If the store is missing or incomplete, or of another teacher, tap, data set, preprocessing or precision;
+            or if the live teacher answers otherwise.
+        DamagedStoreError: If it is damaged.
     """
-    stored, own = stored_teachers(model), distilling(model)
-    if not stored or own is None:
-        return None
-
-    def open_all() -> Replay:
-        require_keys(loader)
-        for name, teacher in stored.items():
-            _open(own, name, teacher, cfg, loader)
-        return _replay(stored, cfg)
-
-    return agreed(open_all)
-
-
-def _open(model: Distilling, name: str, stored: StoredTeacher, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> None:
+    require_keys(loader)
     require_allowed(model, name, stored)
     manifest = stored.reader.manifest
     data = TeacherData.of(stored, cfg, loader.dataset)
@@ -81,6 +72,9 @@ def _open(model: Distilling, name: str, stored: StoredTeacher, cfg: Mapping[str,
     print_log(
         f"teacher {name!r} answers from {stored.store} ({wanted} records): {stored.fingerprint()}", logger="current"
     )
+    if data.mode == "unaugmented":
+        return Replay(None, None)
+    return Replay(manifest.seed, manifest.draws)
 
 
 def _require_fitting(
@@ -148,20 +142,3 @@ def _difference(stored: Any, now: Any, size: int) -> float:
 
 def _nothing(_tensor: Any) -> Any:
     return None
-
-
-def _replay(stored: Mapping[str, StoredTeacher], cfg: Mapping[str, Any]) -> Replay:
-    manifests = {name: teacher.reader.manifest for name, teacher in stored.items()}
-    shown = {name: one for name, one in manifests.items() if one.mode != "unaugmented"}
-    recorded = {name: one for name, one in shown.items() if one.mode == "recorded"}
-    if len({(one.seed, one.draws) for one in recorded.values()}) > 1:
-        raise UsageError(
-            "the stores of this run want different augmentations of the same samples",
-            where="model.teachers",
-            got="; ".join(f"{name}: seed {one.seed}, draws {one.draws}" for name, one in recorded.items()),
-            fix=f"give all stored teachers the same draws, and fill their stores with one: {cache_command(cfg)}",
-        )
-    if not shown:
-        return Replay(None, None)
-    one = next(iter((recorded or shown).values()))
-    return Replay(one.seed or 0, one.draws)

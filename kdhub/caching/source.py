@@ -5,28 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kdhub.caching.data import TeacherData
-from kdhub.caching.stored import StoredTeacher
 from kdhub.config.objectives import unaugmented_problem
 from kdhub.distill.preprocess import SAMPLE_KEYS
 from kdhub.distill.taps import Tap, resolved
 from kdhub.distill.teachers import Teacher
-from kdhub.engine.models import Distilling, teachers_of
+from kdhub.engine.models import Distilling
 from kdhub.engine.resume.sampling import KeyedCollate, KeyedDataset, SampleKey
 from kdhub.errors import UsageError
 from kdhub.rng import draws_nothing
 from kdhub.values import map_tensors
 
-
-def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
-    """Return the stored teachers of a distiller by name; any other model has none."""
-    return {name: one for name, one in teachers_of(model).items() if isinstance(one, StoredTeacher)}
+if TYPE_CHECKING:
+    from kdhub.caching.stored import StoredTeacher
 
 
 _BATCH = 8

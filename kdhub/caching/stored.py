@@ -9,10 +9,15 @@ from typing import Any, Protocol
 
 import torch
 from mmengine.logging import print_log
+from torch.utils.data import DataLoader
 
+from kdhub.caching.metrics import describe_metrics, find_metrics
+from kdhub.caching.opening import open_store
 from kdhub.distill.arguments import integer, number, optional, require
 from kdhub.distill.taps import Tap
-from kdhub.distill.teachers import CONFIG_MARKER, ModelTeacher, Teacher
+from kdhub.distill.teachers import CONFIG_MARKER, ModelTeacher, Replay, Teacher
+from kdhub.engine.models import Distilling, teachers_of
+from kdhub.engine.report.commands import cache_command
 from kdhub.errors import UsageError, near_matches
 from kdhub.registry import build
 from kdhub.store import StoreReader
@@ -133,6 +138,25 @@ class StoredTeacher(Teacher):
         weights, marker, _ = recorded.partition(CONFIG_MARKER)
         return f"{weights}{self._config_only}" if marker and self._config_only else recorded
 
+    def facts(self) -> dict[str, Any]:
+        """Describe the live teacher, as its store has it."""
+        return dict(self.reader.manifest.model or super().facts())
+
+    def prepare(self, model: Distilling, name: str, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay:
+        """Open the store, and let the live teacher go; see `kdhub.caching.opening.open_store`."""
+        return open_store(self, model, name, cfg, loader)
+
+    def recorded_metrics(self, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Mapping[str, Any] | None:
+        """Look up what `kdhub cache` measured on exactly this validation; where it did not, say how to."""
+        entry = find_metrics(self.reader.manifest, cfg, loader)
+        if entry is None:
+            print_log(
+                f"{self.store} has no metrics for this validation; to record them: {cache_command(cfg)}", "current"
+            )
+            return None
+        print_log(f"{self.store}: {describe_metrics(entry)}", "current")
+        return dict(entry["metrics"])
+
     def release(self) -> None:
         """Let the live teacher go; from here on the store answers."""
         self.live = None
@@ -203,6 +227,11 @@ class StoredTeacher(Teacher):
     def to(self, device: torch.device) -> None:
         """Answer on this device."""
         self.device = device
+
+
+def stored_teachers(model: Any) -> dict[str, StoredTeacher]:
+    """Return the stored teachers of a distiller by name; any other model has none."""
+    return {name: one for name, one in teachers_of(model).items() if isinstance(one, StoredTeacher)}
 
 
 def _require_changes(unaugmented: Any, draws: int | None) -> None:

@@ -12,7 +12,6 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-import kdhub
 from kdhub.config.objectives import STUDENT, name_problem, teacher_name_problem
 from kdhub.config.standing import with_preprocessor
 from kdhub.distill.arguments import choice, require
@@ -30,7 +29,7 @@ from kdhub.distill.taps import Tap, recording
 from kdhub.distill.teachers import AfterStudent, Teacher
 from kdhub.errors import UsageError, near_matches, placed
 from kdhub.records import LossSpec
-from kdhub.registry import build
+from kdhub.registry import build, init
 from kdhub.values import map_tensors
 
 _OBJECTIVE_KEYS = ("loss", "student", "teacher", "adapter", "batch", "weight")
@@ -86,7 +85,7 @@ class Distiller(BaseModel):
         data_preprocessor: Any = None,
         init_cfg: Any = None,
     ) -> None:
-        kdhub.init()
+        init()
         require("Distiller", choice(("loss", "tensor")), student_mode=student_mode)
         student = with_preprocessor(student, data_preprocessor)
         built_student = MODELS.build(student) if isinstance(student, Mapping) else student

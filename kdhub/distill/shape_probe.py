@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-import kdhub
 from kdhub.distill.binding import partner
 from kdhub.distill.blame import fault
 from kdhub.distill.levels import is_pyramid
 from kdhub.distill.objective import Objective
 from kdhub.errors import UsageError
+from kdhub.registry import init
 
 
 class Mismatch(NamedTuple):
@@ -63,7 +63,7 @@ def mismatches(objective: Objective, raw: dict[str, Any], adapted: dict[str, Any
             if advice := _about_classes(objective, *shapes):
                 yield Mismatch(objective.name, name if several else None, *shapes, None, advice)
                 continue
-            proposal = kdhub.init().propose_adapter(student_shape=tuple(raw[name].shape), teacher_shape=shapes[1])
+            proposal = init().propose_adapter(student_shape=tuple(raw[name].shape), teacher_shape=shapes[1])
             yield Mismatch(objective.name, name if several else None, *shapes, proposal)
 
 
@@ -77,7 +77,7 @@ def _of_levels(objective: str, name: str | None, raw: Any, ours: Any, theirs: An
         return Mismatch(objective, name, student, teacher, None, advice)
     levels = []
     for before, one, other in zip(raw, student, teacher, strict=True):
-        chain = [] if one == other else kdhub.init().propose_adapter(tuple(before.shape), other)
+        chain = [] if one == other else init().propose_adapter(tuple(before.shape), other)
         if chain is None:
             return Mismatch(objective, name, student, teacher, None)
         levels.append(chain)

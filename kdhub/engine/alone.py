@@ -11,7 +11,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-import kdhub
 from kdhub.config.objectives import Inputs
 from kdhub.distill.objective import loss_spec
 from kdhub.engine.defaults import completed
@@ -24,6 +23,7 @@ from kdhub.engine.workdir.identity import experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.engine.workdir.work_dir import checkpoint_to_resume, guard_work_dir, latest_checkpoint, make_work_dir
 from kdhub.errors import UsageError
+from kdhub.registry import init
 
 FOLDER = "alone"
 _OF_DISTILLATION = ("teacher", "teachers", "objectives", "task_weight")
@@ -51,7 +51,7 @@ def train_with_alone(
             student has no loss of its own; and as in `train`.
         Interrupted: If the user stopped one of the runs.
     """
-    kdhub.init()
+    init()
     cfg, resume = after_predecessors(
         cfg, resume, run=lambda own: train(own, amp=amp, launcher=launcher), launcher=launcher
     )

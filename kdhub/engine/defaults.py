@@ -9,13 +9,13 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
-import kdhub
 from kdhub.config.default_hooks import MMENGINE_HOOKS, OWN_HOOKS, without_type
 from kdhub.config.read.predecessors import default_work_dir
 from kdhub.engine.amp import choose_amp
 from kdhub.engine.libraries import import_library
 from kdhub.errors import UsageError
 from kdhub.plugins.classes import with_names
+from kdhub.registry import init
 
 HOOKS = {key: f"kdhub.{name}" for key, name in OWN_HOOKS.items() if key != "checkpoint"}
 """kdhub's own hooks by their key in ``default_hooks``, but the one that stands in for mmengine's."""
@@ -42,7 +42,7 @@ def completed(cfg: Config, amp: bool = False) -> tuple[Config, str | None]:
     Raises:
         UsageError: If the config lacks a part that training needs.
     """
-    manager = kdhub.init()
+    manager = init()
     cfg = copy.deepcopy(cfg)
     for key in _NAMING_TYPES:
         if cfg.get(key) is not None:

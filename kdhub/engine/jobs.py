@@ -8,13 +8,16 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kdhub.checkpoint import safe_loading
 from kdhub.engine.defaults import add_common_defaults
 from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.hooks.interrupt import Interrupted
+from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import say
-from kdhub.engine.workdir.identity import differences, experiment
+from kdhub.engine.workdir.identity import experiment
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.run_card import RunCard, now
-from kdhub.engine.workdir.work_dir import make_work_dir
+from kdhub.engine.workdir.work_dir import make_work_dir, require_same_experiment
 from kdhub.errors import UsageError
 from kdhub.files import plain
 from kdhub.registry import build
@@ -38,22 +41,17 @@ def run_job(cfg: Config, launcher: str = "none") -> dict[str, Any]:
         UsageError: If the folder holds another job, or an input is missing or unknown.
     """
     add_common_defaults(cfg)
-    with process_group(cfg, launcher):
-        return decided_by_main_process(lambda: _do(cfg, Path(cfg.work_dir).absolute()))
+    folder = Path(cfg.work_dir).absolute()
+    with process_group(cfg, launcher), safe_loading():
+        return decided_by_main_process(lambda: _do(cfg, folder))
 
 
 def _do(cfg: Config, folder: Path) -> dict[str, Any]:
     make_work_dir(folder)
     described = experiment(cfg)
     with folder_lock(folder):
+        require_same_experiment(folder, described)
         card = RunCard.read(folder) or RunCard(folder)
-        if card.content and (changed := differences(card.content.get("experiment", {}), described)):
-            raise UsageError(
-                "the folder holds another job",
-                where=str(folder),
-                got=f"a config that differs in {', '.join(changed)}",
-                fix="choose another --work-dir, or move that one away",
-            )
         if card.content.get("status") != "finished":
             card.content |= {
                 "status": "running",
@@ -63,7 +61,12 @@ def _do(cfg: Config, folder: Path) -> dict[str, Any]:
             }
             card.write()
             say(f"job {card.content['job']}, in {folder}")
-            results = build("job", cfg.job.to_dict(), where="job", folder=folder)
+            try:
+                results = build("job", cfg.job.to_dict(), where="job", folder=folder)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    "stopped; the job finds what it has done", fix=f"to go on: {resume_command(folder)}"
+                ) from None
             if not isinstance(results, Mapping | None):
                 raise UsageError("a job returned no dict of results", where="job", got=repr(results)[:80])
             card.content |= {"status": "finished", "ended": now(), "results": plain(dict(results or {}))}

@@ -11,7 +11,7 @@ from torch import nn
 from kdhub.distill.position import Position
 from kdhub.distill.taps import Tap
 from kdhub.distill.teachers import Teacher
-from kdhub.inner import inner_of, unwrapped
+from kdhub.inner import unwrapped
 from kdhub.records import LossSpec
 
 
@@ -56,14 +56,3 @@ def teachers_of(model: nn.Module) -> Mapping[str, Teacher]:
     """Return a `Distiller`'s teachers by name; any other model has none."""
     own = distilling(model)
     return {} if own is None else own.teachers
-
-
-def described_model(model: nn.Module) -> dict[str, Any]:
-    """Return ``type``, the name of its class, and ``parameters``, their number."""
-    meant = inner_of(model)
-    return {"type": type(meant).__name__, "parameters": parameter_count(meant)}
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Count a model's parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -19,7 +19,6 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 from torch.utils.data import DataLoader
 
-from kdhub.caching.opening import open_stores
 from kdhub.checkpoint import safe_loading
 from kdhub.checkpoint.weights import best_fit, fit_weights, weights_of
 from kdhub.config.read.writable import config_text
@@ -29,6 +28,7 @@ from kdhub.engine.models import student_of
 from kdhub.engine.report.console import talk_on_console
 from kdhub.engine.resume.buffers import buffer_checksums, unsaved_buffers
 from kdhub.engine.resume.loops import KdhubEpochLoop, KdhubIterLoop
+from kdhub.engine.resume.replay import wanted_replay
 from kdhub.engine.resume.sampling import keyed_loader
 from kdhub.engine.resume.saving import collect_checkpoint, write_checkpoint
 from kdhub.engine.resume.state import KEY, check_checkpoint, restore_state
@@ -119,7 +119,7 @@ class KdhubRunner(Runner):
         loader = self.build_dataloader(self._train_dataloader, seed=self.seed, diff_rank_seed=different)
         # what a sample looks like must not depend on the process that happens to load it
         seed = self.seed - self.rank if different else self.seed
-        return keyed_loader(loader, seed, open_stores(unwrapped(self.model), self.cfg, loader))
+        return keyed_loader(loader, seed, wanted_replay(unwrapped(self.model), self.cfg, loader))
 
     @staticmethod
     def build_dataloader(

@@ -16,10 +16,10 @@ from kdhub.config.read.predecessors import KEY, predecessors, specs, with_folder
 from kdhub.engine.defaults import add_common_defaults, completed
 from kdhub.engine.distributed import decided_by_main_process, process_group
 from kdhub.engine.report.console import say
-from kdhub.engine.workdir.identity import AFTER, config_fingerprint, differences, experiment
+from kdhub.engine.workdir.identity import AFTER, config_fingerprint, experiment
 from kdhub.engine.workdir.run_card import RunCard
-from kdhub.engine.workdir.work_dir import latest_checkpoint
-from kdhub.errors import UsageError, placed
+from kdhub.engine.workdir.work_dir import latest_checkpoint, require_same_experiment
+from kdhub.errors import placed
 
 Resume = bool | str | Path
 
@@ -58,29 +58,13 @@ def after_predecessors(
             with placed(f"{KEY}.{name}"):
                 own, _ = after_predecessors(own, False, run=run, launcher=launcher)
                 described = experiment(own if own.get("job") is not None else completed(own)[0])
-                decided_by_main_process(partial(_require_same, own, described))
+                decided_by_main_process(partial(require_same_experiment, Path(own.work_dir), described))
                 run(own)
         resolved[AFTER] = decided_by_main_process(lambda: {name: _identity(own) for name, own in before.items()})
     resolved.pop(KEY)
     if resume is True and latest_checkpoint(Path(cfg.work_dir)) is None:
         resume = False
     return resolved, resume
-
-
-def _require_same(cfg: Config, described: Mapping[str, str]) -> None:
-    """Refuse a folder that another config made: what follows would take its result for this one's.
-
-    Raises:
-        UsageError: Naming the parts that differ.
-    """
-    card = RunCard.read(Path(cfg.work_dir))
-    changed = () if card is None else differences(card.content.get("experiment", {}), described)
-    if changed:
-        raise UsageError(
-            "the folder of this predecessor holds what another config made",
-            got=f"{cfg.work_dir}, which differs in {', '.join(changed)}",
-            fix="move that folder away to run it anew, or choose another --work-dir for the whole",
-        )
 
 
 def _identity(cfg: Config) -> str:

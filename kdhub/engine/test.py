@@ -8,7 +8,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-import kdhub
 from kdhub.checkpoint import load_weights, safe_loading
 from kdhub.checkpoint.intact import require_intact
 from kdhub.config.standing import student_as_it_stands
@@ -19,6 +18,7 @@ from kdhub.engine.faults.explained import explained
 from kdhub.engine.runner import KdhubRunner
 from kdhub.files import plain
 from kdhub.inner import unwrapped
+from kdhub.registry import init
 
 
 def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict[str, Any]:  # noqa: PT028 - no pytest test
@@ -35,7 +35,7 @@ def test(cfg: Config, checkpoint: str | Path, *, launcher: str = "none") -> dict
     Raises:
         UsageError: If the config says nothing about testing, or the weights are damaged or do not fit.
     """
-    kdhub.init()
+    init()
     cfg = copy.deepcopy(cfg)
     require_parts(
         cfg, PARTS["test"], "testing", fix="set them, for instance test_dataloader = val_dataloader and so on"

@@ -11,7 +11,6 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-import kdhub
 from kdhub.checkpoint import read_checkpoint, safe_loading
 from kdhub.engine.defaults import completed, counts_epochs
 from kdhub.engine.distributed import decided_by_main_process, process_group
@@ -21,8 +20,7 @@ from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.jobs import run_job
 from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import say
-from kdhub.engine.report.report import FILE_NAME as REPORT
-from kdhub.engine.report.report import write_report
+from kdhub.engine.report.report import FILE_NAME as REPORT, write_report
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.stages import after_predecessors
 from kdhub.engine.workdir.identity import differences, experiment
@@ -36,6 +34,7 @@ from kdhub.engine.workdir.work_dir import (
     remove_partial,
 )
 from kdhub.errors import UsageError
+from kdhub.registry import init
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ def _close(runner: KdhubRunner, status: str, error: BaseException | None = None)
     content.pop("error", None)
     if error is not None:
         content["error"] = f"{type(error).__name__}: {error}"
-    content["plugins"] = kdhub.init().run_summary(content)
+    content["plugins"] = init().run_summary(content)
     runner.run_card.write()
     write_report(Path(runner.work_dir))
 

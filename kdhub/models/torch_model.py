@@ -11,10 +11,10 @@ from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-import kdhub
 from kdhub.errors import UsageError
 from kdhub.models.batch_form import BatchForm, Entry, keywords_of
 from kdhub.models.named import build_named
+from kdhub.registry import init
 from kdhub.values import describe, item
 
 _OTHER_TYPE = re.compile(r"same dtype|should be the same|expected scalar type")
@@ -72,7 +72,7 @@ class TorchModel(BaseModel):
         data_preprocessor: Any = None,
         init_cfg: Any = None,
     ) -> None:
-        kdhub.init()
+        init()
         if init_cfg is not None:
             raise UsageError(
                 "a net is initialised as it is built",

@@ -20,10 +20,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
-import kdhub
 from kdhub.engine import train as training
 from kdhub.engine.libraries import import_library
 from kdhub.engine.runner import KdhubRunner
+from kdhub.registry import init
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _serve(jobs: Connection, cfg: Config, log: Path, environment: Mapping[str, s
 
 
 def _import_parts(cfg: Config) -> None:
-    manager = kdhub.init()
+    manager = init()
     import_library(cfg)
     if cfg.get("custom_imports"):
         import_modules_from_strings(**cfg.custom_imports)

@@ -1,8 +1,7 @@
 """Proposed adapters: the fragment in the error message must work when it is pasted."""
 
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kdhub.distill.propose import propose_adapter
 from kdhub.registry import build

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from kdhub.distill.distiller import Distiller
-from kdhub.engine.resume import sampling
-from kdhub.engine.resume import state as resume
+from kdhub.engine.resume import sampling, state as resume
 from kdhub.engine.resume.loops import Batches, KdhubIterLoop
 
 VARIABLE = "TEST_FORGETS"

@@ -15,7 +15,7 @@ import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from tiny import TinyPoints
 
-from kdhub.engine.workdir.data_identity import data_fingerprint, described_dataset
+from kdhub.engine.resume.data_identity import data_fingerprint, described_dataset
 
 Infos = list[dict[Any, Any]]
 

@@ -11,8 +11,7 @@ import pytest
 import tiny
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
-from mmengine.registry import DATA_SAMPLERS as SAMPLERS
-from mmengine.registry import DATASETS, HOOKS
+from mmengine.registry import DATA_SAMPLERS as SAMPLERS, DATASETS, HOOKS
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 from kdhub.engine.resume.loops import Batches

@@ -16,6 +16,8 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 
 from kdhub.config import check_config, load_config
+from kdhub.engine.hooks.interrupt import Interrupted
+from kdhub.engine.report.report import write_report
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 from kdhub.registry import init
@@ -183,6 +185,8 @@ def count(folder, upto, fail=False):
         file = Path(folder, f"{number}.txt")
         if file.exists():
             continue
+        if number == 2 and Path(folder, "../stop").exists():
+            raise KeyboardInterrupt
         if fail and number == 2:
             raise RuntimeError("the server is gone")
         file.write_text(str(number))
@@ -237,11 +241,22 @@ def test_a_job_that_was_stopped_goes_on(counting: Config, tmp_path: Path) -> Non
     assert (tmp_path / "job/0.txt").read_text() == "kept"
 
 
+def test_a_job_that_the_user_stops_says_how_to_go_on(counting: Config, tmp_path: Path) -> None:
+    """Ctrl-C in a job of hours would end in a traceback, and leave open whether anything was kept."""
+    (tmp_path / "stop").touch()
+    with pytest.raises(Interrupted, match="to go on: kdhub train"):
+        train(counting)
+    (tmp_path / "stop").unlink()
+    assert train(counting).metrics == {"files": 4}
+    with pytest.raises(UsageError, match=r"a job, which has no report .*kdcount.Count, finished"):
+        write_report(tmp_path / "job")
+
+
 def test_a_folder_of_another_job_is_refused(counting: Config) -> None:
     """Files for other inputs would be mixed."""
     train(counting)
     counting.job.upto = 5
-    with pytest.raises(UsageError, match="another job"):
+    with pytest.raises(UsageError, match="another config"):
         train(counting)
 
 

@@ -15,7 +15,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from kdhub.caching.fill import cache_teachers
-from kdhub.caching.metrics import recorded_metrics
 from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.train import train
@@ -96,7 +95,7 @@ def test_metrics_of_another_validation_are_never_shown(cfg: Config) -> None:
 def shown(cfg: Config) -> bool:
     """Whether a run would take over what the store has."""
     loader = Runner.build_dataloader(copy.deepcopy(cfg.val_dataloader))
-    return recorded_metrics(StoredTeacher(cfg.model.teacher.store), cfg, loader) is not None
+    return StoredTeacher(cfg.model.teacher.store).recorded_metrics(cfg, loader) is not None
 
 
 def test_a_run_without_metrics_says_what_to_type(cfg: Config, capfd: pytest.CaptureFixture[str]) -> None:

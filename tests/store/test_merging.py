@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from small_store import VALUES, fill, logits, make_manifest, tokens
 from test_round_trip import KEYS, assert_reads, assert_same, makers
 

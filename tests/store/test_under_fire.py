@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from small_store import VALUES, fill, logits, make_manifest, tokens
 from test_round_trip import KEYS, assert_reads
 

@@ -14,8 +14,7 @@ from kdhub.config.check.missing_files import warn_of_missing_files, warn_of_miss
 from kdhub.config.check.numbers import check_numbers
 from kdhub.config.check.plain_values import fits, plain_types
 from kdhub.config.check.top_level import check_top_level
-from kdhub.config.read.predecessors import KEY as PREDECESSORS
-from kdhub.config.read.predecessors import predecessors, with_folders
+from kdhub.config.read.predecessors import KEY as PREDECESSORS, predecessors, with_folders
 from kdhub.config.read.writable import check_writable
 from kdhub.config.types.places import ROOT, Place, Spot
 from kdhub.config.types.resolve import Resolver, SourceResolver

@@ -7,9 +7,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from kdhub.distill.taps import Tap
 from kdhub.errors import UsageError
+from kdhub.inner import described_model
 from kdhub.values import item
 
 CONFIG_MARKER = ".config-"
@@ -27,6 +29,18 @@ class AfterStudent(NamedTuple):
 
     batch: Any
     student: Mapping[str, Any]
+
+
+class Replay(NamedTuple):
+    """What the training data must show, so that a teacher's recorded answers are about it.
+
+    Attributes:
+        seed: Seed of the augmentations; ``None`` for any.
+        draws: After how many draws of a sample they come again; ``None`` for no end.
+    """
+
+    seed: int | None
+    draws: int | None
 
 
 class Teacher:
@@ -91,6 +105,38 @@ class Teacher:
         A checkpoint keeps it, and no run goes on with another teacher.
         """
         raise UsageError(f"{type(self).__name__} has no fingerprint", fix="define fingerprint(self) in its class")
+
+    def facts(self) -> dict[str, Any]:
+        """Describe it for reports: ``type`` and ``parameters``, their number or ``None``."""
+        if self.model is None:
+            return {"type": type(self).__name__, "parameters": None}
+        return described_model(self.model)
+
+    def prepare(self, model: Any, name: str, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay | None:
+        """Be told, before the first step, which data it is to answer for.
+
+        Args:
+            model: What distils; `kdhub.engine.models.Distilling` says what can be asked of it.
+            name: This teacher's name in it.
+            cfg: The run's config.
+            loader: Its training data, as mmengine builds them.
+
+        Returns:
+            What the data must show; ``None`` if it answers whatever comes.
+
+        Raises:
+            UsageError: If it cannot answer for these data.
+        """
+        return None
+
+    def recorded_metrics(self, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Mapping[str, Any] | None:
+        """Return what it reached on a run's validation data, if that was measured before; reports then show it.
+
+        Args:
+            cfg: The run's config.
+            loader: Its validation data.
+        """
+        return None
 
     def begin(self, student: nn.Module) -> None:
         """Be told, before the first step of a run and of a resumed one, what the student is; after `load_state`."""

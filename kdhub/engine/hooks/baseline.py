@@ -7,11 +7,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from kdhub.caching.metrics import describe_metrics, recorded_metrics
-from kdhub.caching.stored import StoredTeacher
 from kdhub.engine.evaluation import evaluate, evaluate_teacher
 from kdhub.engine.models import student_of, teachers_of
-from kdhub.engine.report.commands import cache_command
 
 
 class BaselineHook(Hook):
@@ -47,23 +44,12 @@ class BaselineHook(Hook):
 
 
 def _metrics(runner: Any, name: str, teacher: Any) -> dict[str, Any] | None:
-    if isinstance(teacher, StoredTeacher):
-        return _recorded(runner, name, teacher)
+    recorded = teacher.recorded_metrics(runner.cfg, runner.val_dataloader)
+    if recorded is not None:
+        return dict(recorded)
     if teacher.model is None or not teacher.frozen:
         why = "it has no live model" if teacher.frozen else "it begins as the student"
         runner.logger.info(f"teacher {name!r} is not evaluated: {why}")
         return None
     runner.logger.info(f"evaluating teacher {name!r} (default_hooks.baseline.teacher=False leaves it out)")
     return evaluate_teacher(runner, name, teacher, student_of(runner.model))
-
-
-def _recorded(runner: Any, name: str, teacher: StoredTeacher) -> dict[str, Any] | None:
-    entry = recorded_metrics(teacher, runner.cfg, runner.val_dataloader)
-    if entry is None:
-        command = cache_command(runner.cfg)
-        runner.logger.info(
-            f"teacher {name!r} is not evaluated: its store has no metrics for this validation; to record them: {command}"
-        )
-        return None
-    runner.logger.info(f"teacher {name!r}: {describe_metrics(entry)}")
-    return dict(entry["metrics"])

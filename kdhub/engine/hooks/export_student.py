@@ -8,7 +8,6 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-import kdhub
 from kdhub.engine.export import NotFiniteError, require_finite
 from kdhub.engine.models import student_of
 from kdhub.engine.resume.averaging import as_evaluated
@@ -16,6 +15,7 @@ from kdhub.engine.resume.saving import metainfo_of
 from kdhub.errors import UsageError
 from kdhub.files import atomic_folder
 from kdhub.inner import inner_of
+from kdhub.registry import init
 
 FOLDER = "student"
 
@@ -61,9 +61,7 @@ class ExportStudentHook(Hook):
             student = student_of(runner.model)
             require_finite(student, name)
             with atomic_folder(Path(runner.work_dir, name)) as partial:
-                load = kdhub.init().export_student(
-                    inner_of(student), partial, runner.cfg.to_dict(), metainfo_of(runner)
-                )
+                load = init().export_student(inner_of(student), partial, runner.cfg.to_dict(), metainfo_of(runner))
         if name == FOLDER:
             runner.run_card.content["student"] = {"path": name, "load": load, "iteration": iteration}
             runner.run_card.write()

@@ -9,16 +9,16 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-import kdhub
-from kdhub.caching.stored import StoredTeacher
-from kdhub.engine.models import described_model, student_of, teachers_of
+from kdhub.engine.models import student_of, teachers_of
+from kdhub.engine.resume.data_identity import data_roots, dataset_facts
 from kdhub.engine.resume.loops import Resumable
 from kdhub.engine.resume.saving import point_to
-from kdhub.engine.workdir.data_identity import data_roots, dataset_facts
 from kdhub.engine.workdir.facts import command_line, machine, source_commit, versions
 from kdhub.engine.workdir.identity import experiment
 from kdhub.engine.workdir.run_card import RunCard, now
 from kdhub.engine.workdir.work_dir import POINTER
+from kdhub.inner import described_model
+from kdhub.registry import init
 
 
 class RunCardHook(Hook):
@@ -59,7 +59,7 @@ class RunCardHook(Hook):
         )
         content["seed"] = runner.seed
         content["iterations"] = runner.max_iters
-        manager = kdhub.init()
+        manager = init()
         plugins = tuple(row.source.dist for row in manager.plugins if row.status == "ok")
         content["versions"] = versions(plugins)
         content["machine"] = {**machine(), "processes": runner.world_size}
@@ -100,11 +100,7 @@ def _forget_after(content: dict[str, Any], iteration: int) -> None:
 
 def _models(model: Any) -> dict[str, Any]:
     models: dict[str, Any] = {"student": described_model(student_of(model))}
-    for name, teacher in teachers_of(model).items():
-        live = getattr(teacher, "model", None)
-        stored = teacher.reader.manifest.model if isinstance(teacher, StoredTeacher) else None
-        models[name] = described_model(live) if live else stored or {"type": type(teacher).__name__, "parameters": None}
-    return models
+    return models | {name: teacher.facts() for name, teacher in teachers_of(model).items()}
 
 
 def _data(runner: Any) -> dict[str, Any]:

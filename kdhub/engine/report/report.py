@@ -45,6 +45,13 @@ def write_report(work_dir: Path) -> Path:
     if card is None:
         raise UsageError("there is no run to report", where=str(work_dir), expected="run.json", fix="train first")
     run = card.content
+    if "job" in run:
+        raise UsageError(
+            "the folder holds a job, which has no report",
+            where=str(work_dir),
+            got=f"{run['job']}, {run['status']}",
+            fix=f"see its results in {card.path}, or report the run that used them",
+        )
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kdhub.engine"),
         autoescape=True,

@@ -14,8 +14,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from kdhub.engine.faults.samples import explained_batch
+from kdhub.engine.resume.data_identity import dataset_facts
 from kdhub.engine.resume.sampling import SkippingBatches, start
-from kdhub.engine.workdir.data_identity import dataset_facts
 from kdhub.errors import UsageError
 from kdhub.rng import preserved_randomness
 

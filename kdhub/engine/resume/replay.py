@@ -1,9 +1,17 @@
-"""Whether the samples of a data set can be stored: the same each time, or the same for the same key."""
+"""Whether samples can be stored, the same each time or the same for the same key; and what stores want of the training data."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+from torch.utils.data import DataLoader
+
+from kdhub.checkpoint.agreement import agreed
+from kdhub.distill.teachers import Replay
+from kdhub.engine.models import distilling
+from kdhub.engine.report.commands import cache_command
 from kdhub.engine.resume.comparison import same
 from kdhub.engine.resume.sampling import KeyedDataset, SampleKey
 from kdhub.errors import UsageError
@@ -73,3 +81,42 @@ def spread_indices(size: int, count: int) -> list[int]:
     """Return so many indices below a size, as far apart as may be: neighbours tend to be alike, where data are sorted."""
     count = min(count, size)
     return [number * size // count for number in range(count)]
+
+
+def wanted_replay(model: nn.Module, cfg: Mapping[str, Any], loader: DataLoader[Any]) -> Replay | None:
+    """Let the teachers of a model prepare for the training data, and join what they want of them.
+
+    Args:
+        model: The model that is trained.
+        cfg: The run's config.
+        loader: Its training data, as mmengine builds them.
+
+    Returns:
+        What the training data must show; ``None`` if no teacher minds.
+
+    Raises:
+        UsageError: If a teacher cannot answer for these data, or two want different augmentations.
+    """
+    own = distilling(model)
+    if own is None:
+        return None
+    return agreed(
+        lambda: _joined({name: one.prepare(own, name, cfg, loader) for name, one in own.teachers.items()}, cfg)
+    )
+
+
+def _joined(asked: Mapping[str, Replay | None], cfg: Mapping[str, Any]) -> Replay | None:
+    wanted = {name: one for name, one in asked.items() if one is not None}
+    recorded = {name: one for name, one in wanted.items() if one.seed is not None}
+    if len(set(recorded.values())) > 1:
+        raise UsageError(
+            "the stores of this run want different augmentations of the same samples",
+            where="model.teachers",
+            got="; ".join(f"{name}: seed {one.seed}, draws {one.draws}" for name, one in recorded.items()),
+            fix=f"give all stored teachers the same draws, and fill their stores with one: {cache_command(cfg)}",
+        )
+    if recorded:
+        return next(iter(recorded.values()))
+    # a store of one draw for any seed: the data are the same each time, and must stay so
+    alike = any(one.draws is not None for one in wanted.values())
+    return (Replay(0, 1) if alike else Replay(None, None)) if wanted else None

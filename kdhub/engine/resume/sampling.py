@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
+from kdhub.distill.teachers import Replay
 from kdhub.engine.faults.samples import collate_samples, load_sample
 from kdhub.engine.resume.comparison import same
 from kdhub.errors import UsageError
@@ -41,18 +42,6 @@ class SampleKey(int):
     def __reduce__(self) -> tuple[type[SampleKey], tuple[int, int]]:
         """Keep the draw on the way to a data worker."""
         return SampleKey, (int(self), self.draw)
-
-
-class Replay(NamedTuple):
-    """What the training data must show where stored teachers answer for them.
-
-    Attributes:
-        seed: Seed of the augmentations; ``None`` for the run's own, where a store answers whatever the student sees.
-        draws: After how many draws of a sample they come again; ``None`` for no end.
-    """
-
-    seed: int | None
-    draws: int | None
 
 
 class KeyedSampler(Sampler[int]):

@@ -84,6 +84,26 @@ def guard_work_dir(work_dir: Path, experiment: Mapping[str, str], resume: bool |
     )
 
 
+def require_same_experiment(work_dir: Path, experiment: Mapping[str, str]) -> None:
+    """Refuse a folder that another config made, where its result would be taken for this one's.
+
+    Args:
+        work_dir: Folder of a run or a job.
+        experiment: What `kdhub.engine.workdir.identity.experiment` says about the config.
+
+    Raises:
+        UsageError: Naming the parts that differ.
+    """
+    card = RunCard.read(work_dir)
+    changed = () if card is None else differences(card.content.get("experiment", {}), experiment)
+    if changed:
+        raise UsageError(
+            "the folder holds what another config made",
+            got=f"{work_dir}, which differs in {', '.join(changed)}",
+            fix="move that folder away to run it anew, or choose another --work-dir for the whole",
+        )
+
+
 def checkpoint_to_resume(work_dir: Path, resume: bool | str | Path) -> tuple[Path, list[str]]:
     """Find the checkpoint to go on from: the newest that is intact.
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kdhub import UsageError
+from kdhub.api import UsageError
 
 UNLABELLED = -100
 """Label of a sample whose label is withheld; torch's cross-entropy leaves it out."""

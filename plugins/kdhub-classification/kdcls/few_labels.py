@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
-from kdhub import UsageError
+from kdhub.api import UsageError
 
 
 class FewLabels(Sampler[int]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdhub import API_LEVEL, Component, PluginInfo, Recipe, hookimpl
+from kdhub.api import API_LEVEL, Component, PluginInfo, Recipe, hookimpl
 
 
 @hookimpl

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from kdcls.digits import UNLABELLED, Digits
 from kdcls.few_labels import FewLabels

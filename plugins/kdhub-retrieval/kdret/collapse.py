@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 
 _TOLERANCE = 1e-5
 """Relative to the largest score: what rounding leaves between equal embeddings of float32."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdhub.config.check.numbers import Rule, check_numbers
+from kdhub.api import Rule, check_numbers
 
 if TYPE_CHECKING:
-    from kdhub.findings import Report
+    from kdhub.api import Report
 
 _ON_LISTS = ("kdret.MarginMSE", "kdret.ListwiseKL", "kdret.RankNet")
 _NEED_PAIRS = ("score", "similarity")

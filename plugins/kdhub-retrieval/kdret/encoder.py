@@ -10,8 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from kdhub.distill.arguments import integer, number, optional, require
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, integer, number, optional, require
 from kdret.columns import DOCUMENT, QUERY
 from kdret.layers import freeze_modules, keep_layers, set_dropout
 from kdret.loading import load_sentence_transformer

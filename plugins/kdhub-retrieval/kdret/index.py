@@ -9,9 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kdhub.errors import UsageError, near_matches
-from kdhub.files import file_sha256
-from kdhub.sealed import read_sealed, write_sealed
+from kdhub.api import UsageError, file_sha256, near_matches, read_sealed, write_sealed
 
 SIMILARITIES = ("cosine", "dot")
 _UNIT_TOLERANCE = 1e-3  # a float16 unit vector is off by at most about this

@@ -9,8 +9,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from kdhub.distill.arguments import integer, number, require
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, integer, near_matches, number, require
 
 
 def keep_layers(encoder: SentenceTransformer, layers: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, near_matches
 from kdret.quiet import no_progress_bars
 
 _PACKAGE = "package://"

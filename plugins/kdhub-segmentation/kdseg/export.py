@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from kdhub.config.read.writable import config_text
-from kdhub.config.standing import student_as_it_stands
+from kdhub.api import config_text, student_as_it_stands
 
 _TRAINING_ONLY = ("init_cfg", "checkpoint_path", "batch_augments", "train_cfg")
 """Arguments of models that say where training begins and how it augments; most would load weights once more."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdhub.findings import Report
+    from kdhub.api import Report
 
 _Size = tuple[int, int]
 

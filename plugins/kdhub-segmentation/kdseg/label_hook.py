@@ -7,8 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from torch import nn
 
-from kdhub.engine.models import student_of
-from kdhub.errors import UsageError, placed
+from kdhub.api import UsageError, placed, student_of
 from kdseg.losses._logits import require_classes
 
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdhub.distill.arguments import choice, integer, require
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, choice, integer, require
 from kdseg.class_sets import WORD, add_up, class_words, count, has_class, numbers, slide
 from kdseg.memory import TensorMemory
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub import hookimpl
-from kdhub.records import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, Recipe
+from kdhub.api import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from kdhub.findings import Report
+    from kdhub.api import Report
 
 _LABELS = {"labels": "data_samples.gt_sem_seg.data"}
 """Where mmseg keeps a batch's ground truth."""

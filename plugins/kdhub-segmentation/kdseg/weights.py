@@ -15,9 +15,7 @@ import timm
 import torch
 from torch import Tensor
 
-from kdhub.checkpoint import read_checkpoint
-from kdhub.errors import UsageError
-from kdhub.files import atomic_file
+from kdhub.api import UsageError, atomic_file, read_checkpoint
 
 _HEAD = ("conv_head.", "bn2.", "classifier.")
 """What timm leaves out of a network that gives features only."""

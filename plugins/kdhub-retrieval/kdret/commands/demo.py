@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdhub.cli.parser import Parser
+from kdhub.api import Parser
 
 if TYPE_CHECKING:
     from kdret.demo import Row
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     print("kdhub demo: loading torch and sentence-transformers ...", file=sys.stderr)
 
-    from kdhub.engine.report.console import duration, say
+    from kdhub.api import duration, say
     from kdret import demo
 
     demo.require_teacher()

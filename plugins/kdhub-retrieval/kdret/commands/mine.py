@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdhub.cli.parser import Parser
+from kdhub.api import Parser
 
 TEXT = """Write a teacher's scores for candidate documents, once, so that training needs no teacher.
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--output", required=True, help=".jsonl or .jsonl.gz file to write")
     options = parser.parse(argv)
 
-    from kdhub.distill.arguments import integer, optional, require
+    from kdhub.api import integer, optional, require
     from kdret.data.beir import load_split
     from kdret.loading import load_sentence_transformer
     from kdret.mine import mine_lists

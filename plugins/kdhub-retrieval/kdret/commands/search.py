@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from kdhub.cli.parser import Parser, add_json
+from kdhub.api import Parser, add_json
 
 TEXT = """Ask the corpus of a run, with the student that it trained.
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
     options = parser.parse(argv)
 
-    from kdhub.errors import printable
+    from kdhub.api import printable
     from kdret.search import search
 
     hits = search(options.work_dir, options.query, top=options.top, rebuild=options.rebuild, data=options.data)

@@ -10,7 +10,7 @@ import html
 import re
 from pathlib import Path
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 from kdret.data.beir import load_split
 from kdret.data.jsonl import write_jsonl
 

@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 from kdret.columns import DOCUMENT, QUERY, TEXT
 from kdret.data.beir import RetrievalData, data_fingerprint, load_corpus, load_split
 from kdret.data.own_document import own_documents

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdhub.errors import UsageError
-from kdhub.files import atomic_folder
+from kdhub.api import UsageError, atomic_folder
 from kdret.data.extract import Docstring, docstrings
 from kdret.data.jsonl import is_unicode, write_jsonl
 from kdret.data.sources import in_fixed_order, installed_distributions, standard_library

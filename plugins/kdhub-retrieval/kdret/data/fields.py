@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, near_matches
 
 
 def text_of(entry: dict[str, Any], field: str, where: str, default: str | None = None) -> str:

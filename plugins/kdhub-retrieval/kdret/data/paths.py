@@ -6,7 +6,7 @@ import os
 from itertools import zip_longest
 from pathlib import Path
 
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, near_matches
 from kdret.data.jsonl import read_lines
 
 

@@ -17,8 +17,7 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from kdhub.distill.arguments import integer, require
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, integer, near_matches, require
 from kdret.columns import DOCUMENT, QUERY
 from kdret.data.beir import RetrievalData, data_fingerprint, load_split
 from kdret.data.fields import as_id, id_of

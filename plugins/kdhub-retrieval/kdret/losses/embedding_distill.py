@@ -6,7 +6,7 @@ import torch
 from sentence_transformers.sentence_transformer.losses import EmbedDistillLoss
 from torch import Tensor, nn
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 
 _METRICS = ("cosine", "l2", "mse")
 

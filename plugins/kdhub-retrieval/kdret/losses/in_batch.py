@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import number, require
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, number, require
 from kdret.losses.in_batch_scores import in_batch_scores
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 
 EMBEDDINGS = "dict(type='kdhub.MethodOutput', path='embed', call='all')"
 """The tap that gives both embeddings of a batch."""

@@ -6,8 +6,7 @@ from collections.abc import Collection, Sequence
 
 from torch import Tensor
 
-from kdhub.distill.losses import TemperatureKL
-from kdhub.errors import UsageError
+from kdhub.api import TemperatureKL, UsageError
 from kdret.losses.in_batch_scores import in_batch_scores
 from kdret.losses.scores import given_scores, list_scores, warn_out_of_reach
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sentence_transformers.sentence_transformer.losses import MarginMSELoss
 from torch import Tensor, nn
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 from kdret.losses.scores import given_scores, list_scores, warn_out_of_reach
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from torch import Tensor, nn
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 from kdret.losses.scores import given_scores, list_scores
 
 

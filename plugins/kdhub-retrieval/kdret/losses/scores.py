@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 
 
 def list_scores(loss: str, student: Tensor) -> Tensor:

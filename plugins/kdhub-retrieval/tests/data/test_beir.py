@@ -5,8 +5,7 @@ import json
 import os
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kdhub.errors import UsageError
 from kdret.data.beir import load_corpus, load_split

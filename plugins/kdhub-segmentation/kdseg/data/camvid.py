@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset
 
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, near_matches
 from kdseg.data.camvid_files import CLASSES, SPLITS, UNLABELLED
 from kdseg.data.pairs import IMAGES, MASKS, find_pairs, left_out, pairs_fingerprint
 

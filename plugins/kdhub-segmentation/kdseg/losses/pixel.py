@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kdhub.distill.arguments import integer, number, require
-from kdhub.distill.losses.reduction import MaskedLoss
-from kdhub.distill.losses.temperature_kl import temperature_kl
+from kdhub.api import MaskedLoss, integer, number, require, temperature_kl
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
 
 

@@ -11,8 +11,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 from torch.nn import functional
 
-from kdhub.distill.arguments import integer, require
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, integer, require
 
 
 class TrimapIoU(BaseMetric):

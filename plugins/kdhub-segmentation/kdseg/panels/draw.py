@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from kdhub.files import atomic_file
+from kdhub.api import atomic_file
 from kdseg.panels.compare import IGNORED, Difference, Labels, Mask
 
 _COLUMNS = 3

@@ -18,12 +18,16 @@ from mmengine.model import BaseModel
 from PIL import Image
 from torch import nn
 
-from kdhub.distill.arguments import integer, require
-from kdhub.engine.models import student_of, teachers_of
-from kdhub.engine.resume.averaging import as_evaluated
-from kdhub.errors import UsageError
-from kdhub.inner import unwrapped
-from kdhub.rng import preserved_randomness
+from kdhub.api import (
+    UsageError,
+    as_evaluated,
+    integer,
+    preserved_randomness,
+    require,
+    student_of,
+    teachers_of,
+    unwrapped,
+)
 from kdseg.panels.compare import Difference, Labels, difference, edge_band, right
 from kdseg.panels.draw import Scene, draw
 from kdseg.panels.reference import load_reference

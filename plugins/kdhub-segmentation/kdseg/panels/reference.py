@@ -9,8 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import nn
 
-from kdhub.checkpoint import load_weights
-from kdhub.errors import UsageError
+from kdhub.api import UsageError, load_weights
 
 _CONFIG, _WEIGHTS = "config.py", "student.pth"
 
