@@ -10,6 +10,7 @@ from kdhub.api import Rule, check_numbers
 if TYPE_CHECKING:
     from kdhub.api import Report
 
+_SCORED = ("kdret.ScoredLists", "kdret.ScoredPairs")
 _ON_LISTS = ("kdret.MarginMSE", "kdret.ListwiseKL", "kdret.RankNet")
 _NEED_PAIRS = ("score", "similarity")
 _REFUSED = "its constructor would refuse it once the models are loaded"
@@ -52,11 +53,11 @@ def _check_objective(path: str, objective: Mapping[str, Any], dataset: str, repo
             expected="teacher=... for a live teacher, or batch=dict(labels='labels') for cached scores",
             got="both" if cached else "neither",
         )
-    if loss in _ON_LISTS and cached and dataset != "kdret.ScoredLists":
+    if loss in _ON_LISTS and cached and dataset not in _SCORED:
         report.error(
             f"{path}.batch.labels",
             f"{dataset} gives no cached scores",
-            expected="train_dataloader.dataset.type='kdret.ScoredLists'",
+            expected="train_dataloader.dataset.type='kdret.ScoredLists', or 'kdret.ScoredPairs'",
             fix="mine scores with `kdhub mine`, or tap a live teacher",
         )
     tap = objective.get("student")

@@ -88,6 +88,7 @@ def kdhub_components() -> Iterable[Component]:
         ("datasets:Texts", "Documents, and perhaps queries, without judgements"),
         ("datasets:RetrievalSplit", "All texts of a split, to be encoded and ranked"),
         ("scored_lists:ScoredLists", "Queries with candidate documents and a teacher's cached scores"),
+        ("scored_pairs:ScoredPairs", "Published scores of (query, relevant, other) triples, tens of millions of lines"),
     ):
         yield Component(kind="dataset", target=f"kdret.data.{target}", summary=summary)
     yield Component(

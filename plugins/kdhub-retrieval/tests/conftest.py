@@ -80,10 +80,10 @@ def make_collection():
 def logged(monkeypatch):
     """The lines that readers of data write into the log."""
     from kdret import mine
-    from kdret.data import datasets, own_document, scored_lists
+    from kdret.data import datasets, own_document, scored_lists, scored_pairs
 
     lines = []
-    for module in (datasets, mine, own_document, scored_lists):
+    for module in (datasets, mine, own_document, scored_lists, scored_pairs):
         monkeypatch.setattr(module, "print_log", lambda line, logger: lines.append(line))
     return lines
 

@@ -9,7 +9,6 @@ Nothing is repaired in silence: a wrong line names its file and number.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,20 +62,6 @@ class RetrievalData:
         """Return the part of the corpus that this split's judgements name, in file order."""
         named = {document for row in self.qrels.values() for document in row}
         return {key: document for key, document in self.corpus.items() if key in named}
-
-
-def data_fingerprint(root: str | Path, *more: str | Path) -> str:
-    """Identify a data folder by the content of its corpus, queries and judgements, and of files beside them.
-
-    Returns:
-        First 16 digits of a SHA-256.
-    """
-    folder = find_data(root)
-    names = ("corpus.jsonl*", "queries*.jsonl*", "qrels*.jsonl*", "qrels/*.tsv")
-    digest = hashlib.sha256()
-    for path in (*sorted(path for name in names for path in folder.glob(name)), *map(Path, more)):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def load_corpus(root: str | Path) -> dict[str, Document]:

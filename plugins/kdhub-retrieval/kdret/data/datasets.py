@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from kdhub.api import UsageError
 from kdret.columns import DOCUMENT, QUERY, TEXT
-from kdret.data.beir import RetrievalData, data_fingerprint, load_corpus, load_split
+from kdret.data.beir import RetrievalData, load_corpus, load_split
+from kdret.data.digests import data_fingerprint
 from kdret.data.own_document import own_documents
 from kdret.data.paths import find_data
 

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from kdhub.api import UsageError, integer, near_matches, require
 from kdret.columns import DOCUMENT, QUERY
-from kdret.data.beir import RetrievalData, data_fingerprint, load_split
+from kdret.data.beir import RetrievalData, load_split
+from kdret.data.digests import data_fingerprint
 from kdret.data.fields import as_id, id_of
 from kdret.data.jsonl import read_jsonl
 from kdret.data.own_document import own_documents
