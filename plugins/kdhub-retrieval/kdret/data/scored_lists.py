@@ -1,36 +1,48 @@
-"""Queries with candidate documents and a teacher's cached scores: data for Margin-MSE and listwise KL.
-
-The file, ``.jsonl`` or ``.jsonl.gz``, has one line for each query: ``{"query_id", "doc_ids": [...], "scores": [...]}``. Ids are
-text or whole numbers, scores are numbers or ``null``.
-"""
+"""Queries with candidate documents and teachers' cached scores: data for Margin-MSE, listwise KL and DiSCo."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from kdhub.api import UsageError, integer, near_matches, require
+from kdhub.api import UsageError, choice, integer, near_matches, optional, require
 from kdret.columns import DOCUMENT, QUERY
 from kdret.data.beir import RetrievalData, load_split
 from kdret.data.digests import data_fingerprint
-from kdret.data.fields import as_id, id_of
-from kdret.data.jsonl import read_jsonl
+from kdret.data.fusion import NORMALISATIONS, fuse, window
 from kdret.data.own_document import own_documents
 from kdret.data.paths import one_content
+from kdret.data.score_files import read_lists
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """Document numbers, ``(n)``, and their scores, ``(n)``: 8 bytes a pair, of which a run may have a hundred million."""
+
+    documents: Any
+    scores: Any
+
+    @classmethod
+    def of(cls, scored: Mapping[int, float]) -> _Scores:
+        return cls(np.fromiter(scored, np.int32, len(scored)), np.fromiter(scored.values(), np.float32, len(scored)))
+
+    def items(self) -> list[tuple[int, float]]:
+        return list(zip(self.documents.tolist(), self.scores.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    relevant: tuple[tuple[str, float], ...]
-    others: tuple[tuple[str, float], ...]
+    relevant: _Scores
+    others: _Scores
 
 
 class ScoredLists(Dataset):
@@ -41,9 +53,16 @@ class ScoredLists(Dataset):
 
     Args:
         data_root: Folder; see `kdret.data.paths.find_data`.
-        scores: File of scores, as ``kdhub mine`` writes it; relative to ``data_root`` if it is not found as it stands.
+        scores: File of scores, as ``kdhub mine`` writes it, or another of `kdret.data.score_files`; relative to ``data_root`` if it
+            is not found as it stands. Several files, one for each teacher, are fused; see `kdret.data.fusion.fuse`.
         split: Split that the queries belong to.
         candidates: K, at least 2.
+        weights: Weight of each file; equal ones by default.
+        normalise: ``none``, ``zscore`` or ``minmax``: how the scores of a list are mapped before several are fused.
+        skip: How many of the best documents of each list are left out, as likely to be relevant and not judged. DiSCo: 10.
+        keep: How many of the rest are kept; ``None`` for all. DiSCo: 950.
+        unscored: What becomes of a relevant document without a score, such as one among the skipped: ``"drop"``, or ``"max"``
+            for the highest score that is left, as DiSCo's released code has it.
 
     Candidates whose score is missing, NaN or −∞ are dropped and counted in the log, never taken for 0; so are empty documents,
     a query that is a document itself and stands among its own candidates, empty queries, and queries left with nothing
@@ -54,34 +73,44 @@ class ScoredLists(Dataset):
             two different files of this name, or if no list is left.
     """
 
-    def __init__(self, data_root: str, scores: str, split: str = "train", candidates: int = 8) -> None:
+    def __init__(
+        self,
+        data_root: str,
+        scores: str | Sequence[str],
+        split: str = "train",
+        candidates: int = 8,
+        weights: Sequence[float] | None = None,
+        normalise: str = "none",
+        skip: int = 0,
+        keep: int | None = None,
+        unscored: str = "drop",
+    ) -> None:
         require("ScoredLists", integer(2), candidates=candidates)
+        require("ScoredLists", integer(0), skip=skip)
+        require("ScoredLists", optional(integer(1)), keep=keep)
+        require("ScoredLists", choice(NORMALISATIONS), normalise=normalise)
+        require("ScoredLists", choice(("drop", "max")), unscored=unscored)
         self._data = data = load_split(data_root, split)
+        self._documents = list(data.corpus.values())
         self._others = candidates - 1
         self.data_root = str(data.root)
-        self._path = path = data.root / scores
-        found = {one.resolve(): one for one in (path, Path(scores)) if one.is_file()}
-        if found:
-            self._path = path = one_content(list(found.values()))
-        else:
-            raise UsageError(
-                "ScoredLists: no file of scores",
-                expected=str(path),
-                near=near_matches(path.name, [entry.name for entry in path.parent.glob("*.jsonl*")]),
-                fix=f"kdhub mine {data_root} --split {split} --teacher MODEL --output {path}",
-            )
+        names = [scores] if isinstance(scores, str) else list(scores)
+        self._paths = [_found(data, name, split) for name in names]
+        shares = normalised_weights("ScoredLists", weights, len(names))
         dropped: Counter[str] = Counter()
-        self._lists = _read(path, data, self._others, dropped)
-        self._samples = [(query, row) for query, own in self._lists.items() for row in range(len(own.relevant))]
+        fused = _fused([_checked(path, data) for path in self._paths], shares, normalise)
+        self._lists = _sorted_out(fused, data, self._others, (skip, keep), unscored, dropped)
+        self._samples = [(query, row) for query, own in self._lists.items() for row in range(len(own.relevant.scores))]
+        where = ", ".join(map(str, self._paths))
         if not self._samples:
             raise UsageError(
                 "ScoredLists: no list is left",
-                where=str(path),
+                where=where,
                 expected=f"one relevant and {self._others} other scored documents for a query",
                 got="; ".join(f"{count} {reason}" for reason, count in dropped.items()) or "an empty file",
             )
         for reason, count in dropped.items():
-            print_log(f"{path}: dropped {count} {reason}", logger="current")
+            print_log(f"{where}: dropped {count} {reason}", logger="current")
         self.metainfo = {"data_root": str(data.root), "split": split, "dropped": dict(dropped)}
 
     def __len__(self) -> int:
@@ -90,83 +119,105 @@ class ScoredLists(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         query, row = self._samples[index]
         own = self._lists[query]
-        drawn = torch.randperm(len(own.others))[: self._others].tolist()
-        chosen = [own.relevant[row], *(own.others[position] for position in drawn)]
-        documents = [self._data.corpus[document].content for document, _ in chosen]
+        drawn = torch.randperm(len(own.others.scores))[: self._others].numpy()
+        numbers = [own.relevant.documents[row], *own.others.documents[drawn]]
+        scores = [own.relevant.scores[row], *own.others.scores[drawn]]
         return {
-            "texts": {QUERY: self._data.queries[query], DOCUMENT: documents},
-            "labels": [score for _, score in chosen],
+            "texts": {QUERY: self._data.queries[query], DOCUMENT: [self._documents[one].content for one in numbers]},
+            "labels": [float(score) for score in scores],
         }
 
     def fingerprint(self) -> str:
         """Identify the data and the scores, for the run card."""
-        return data_fingerprint(self._data.root, self._path)
+        return data_fingerprint(self._data.root, *self._paths)
 
 
-def _read(path: Path, data: RetrievalData, others: int, dropped: Counter[str]) -> dict[str, _Candidates]:
-    lists: dict[str, _Candidates] = {}
-    seen: set[str] = set()
-    own = own_documents(data)
-    for number, entry in read_jsonl(path):
-        where = f"{path}:{number}"
-        query, scored = id_of(entry, "query_id", where), _scored(entry, where)
+def normalised_weights(owner: str, weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """Return the share of each of several teachers in their average.
+
+    Raises:
+        UsageError: If there are not as many weights as teachers, one is below 0 or no number, or all are 0.
+    """
+    given = [1.0] * count if weights is None else list(weights)
+    if len(given) != count or not all(math.isfinite(weight) and weight >= 0 for weight in given) or not sum(given):
+        raise UsageError(
+            f"{owner}: bad weights", expected=f"{count} numbers of at least 0, not all 0", got=repr(weights)
+        )
+    return tuple(weight / sum(given) for weight in given)
+
+
+def _found(data: RetrievalData, name: str, split: str) -> Path:
+    path = data.root / name
+    found = {one.resolve(): one for one in (path, Path(name)) if one.is_file()}
+    if found:
+        return one_content(list(found.values()))
+    raise UsageError(
+        "ScoredLists: no file of scores",
+        expected=str(path),
+        near=near_matches(path.name, [entry.name for entry in path.parent.glob("*.jsonl*")]),
+        fix=f"kdhub mine {data.root} --split {split} --teacher MODEL --output {path}",
+    )
+
+
+def _checked(path: Path, data: RetrievalData) -> dict[str, _Scores]:
+    """Read a file, and hold its ids against the data.
+
+    Raises:
+        UsageError: For an unknown id, or a query that comes twice.
+    """
+    lists: dict[str, _Scores] = {}
+    numbers = {document: number for number, document in enumerate(data.corpus)}
+    for where, query, scored in read_lists(path):
         if query not in data.queries:
             raise UsageError(f"unknown query {query!r}", where=where, near=near_matches(query, data.queries))
-        if query in seen:
+        if query in lists:
             raise UsageError(f"query {query!r} occurs a second time", where=where)
-        seen.add(query)
-        if query in own and scored.pop(query, None) is not None:
-            dropped["candidates that are the query itself"] += 1
-        candidates = _sort_out(scored, data, query, where, dropped)
-        if not data.queries[query].strip():
-            dropped["queries without text"] += 1
-        elif not candidates.relevant or len(candidates.others) < others:
-            dropped["queries without a relevant document or with too few others"] += 1
-        else:
-            lists[query] = candidates
+        for document in scored:
+            if document not in numbers:
+                raise UsageError(
+                    f"unknown document {document!r}", where=where, near=near_matches(document, data.corpus)
+                )
+        lists[query] = _Scores.of({numbers[document]: score for document, score in scored.items()})
     return lists
 
 
-def _scored(entry: dict[str, Any], where: str) -> dict[str, float]:
-    """Candidate to score; NaN where it is missing."""
-    documents, scores = entry.get("doc_ids"), entry.get("scores")
-    if not isinstance(documents, list) or not isinstance(scores, list) or len(documents) != len(scores):
-        expected = "query_id, and doc_ids and scores of one length"
-        raise UsageError("unreadable list", where=where, expected=expected, got=str(entry)[:80])
-    scored: dict[str, float] = {}
-    for document, score in zip(map(as_id, documents), scores, strict=True):
-        if document is None:
-            raise UsageError("no usable entry of 'doc_ids'", where=where, expected="text", got=str(documents)[:80])
-        if document in scored:
-            raise UsageError(f"document {document!r} occurs a second time", where=where, fix="keep one of its scores")
-        scored[document] = _number(score, document, where)
-    return scored
+def _fused(
+    files: Sequence[dict[str, _Scores]], weights: Sequence[float], normalise: str
+) -> Iterator[tuple[str, dict[int, float]]]:
+    for query in dict.fromkeys(query for lists in files for query in lists):
+        found = [dict(lists[query].items()) if query in lists else {} for lists in files]
+        yield query, fuse(found, weights, normalise)
 
 
-def _number(score: Any, document: str, where: str) -> float:
-    number = math.nan if score is None else math.inf
-    if isinstance(score, int | float) and not isinstance(score, bool):
-        with suppress(OverflowError):
-            number = float(score)
-    if number == math.inf:
-        got = repr(score)[:80]
-        raise UsageError(f"no usable score of document {document!r}", where=where, expected="a number", got=got)
-    return number
-
-
-def _sort_out(
-    scored: dict[str, float], data: RetrievalData, query: str, where: str, dropped: Counter[str]
-) -> _Candidates:
-    relevant, others = [], []
-    judgements = data.qrels.get(query, {})
-    for document, score in scored.items():
-        if document not in data.corpus:
-            raise UsageError(f"unknown document {document!r}", where=where, near=near_matches(document, data.corpus))
-        if not math.isfinite(score):
-            dropped["candidates without a score"] += 1
-        elif not data.corpus[document].content:
-            dropped["candidates without text"] += 1
+def _sorted_out(
+    fused: Iterator[tuple[str, dict[int, float]]],
+    data: RetrievalData,
+    others: int,
+    part: tuple[int, int | None],
+    unscored: str,
+    dropped: Counter[str],
+) -> dict[str, _Candidates]:
+    lists: dict[str, _Candidates] = {}
+    numbers = {document: number for number, document in enumerate(data.corpus)}
+    documents = list(data.corpus.values())
+    own = own_documents(data)
+    for query, scored in fused:
+        if query in own and scored.pop(numbers[query], None) is not None:
+            dropped["candidates that are the query itself"] += 1
+        usable = {key: score for key, score in scored.items() if math.isfinite(score)}
+        dropped["candidates without a score"] += len(scored) - len(usable)
+        wanted = [numbers[key] for key, judgement in data.qrels.get(query, {}).items() if judgement > 0]
+        part_of = window(usable, *part)
+        if unscored == "max" and part_of:
+            part_of = dict.fromkeys(wanted, max(part_of.values())) | part_of
+        with_text = {key: score for key, score in part_of.items() if documents[key].content}
+        dropped["candidates without text"] += len(part_of) - len(with_text)
+        relevant = {key: with_text.pop(key) for key in wanted if key in with_text}
+        if not data.queries[query].strip():
+            dropped["queries without text"] += 1
+        elif not relevant or len(with_text) < others:
+            dropped["queries without a relevant document or with too few others"] += 1
         else:
-            side = relevant if judgements.get(document, 0) > 0 else others
-            side.append((document, score))
-    return _Candidates(tuple(relevant), tuple(others))
+            lists[query] = _Candidates(_Scores.of(relevant), _Scores.of(with_text))
+    dropped += Counter()  # a reason that never applied is none
+    return lists

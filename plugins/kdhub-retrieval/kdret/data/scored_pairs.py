@@ -23,6 +23,7 @@ from kdret.data.digests import data_fingerprint
 from kdret.data.fields import id_of, text_of
 from kdret.data.lines import Lines, TextTable
 from kdret.data.paths import find_data, find_file
+from kdret.data.scored_lists import normalised_weights
 
 _ALIKE = 1000
 """On how many lines, spread over the files, it is checked that several teachers' files list the same pairs."""
@@ -71,7 +72,7 @@ class ScoredPairs(Dataset):
         self.data_root = str(root)
         names = [scores] if isinstance(scores, str) else list(scores)
         self._files = [Lines(_found(root, name)) for name in names]
-        self._weights = _normalised(weights, len(names))
+        self._weights = normalised_weights("ScoredPairs", weights, len(names))
         self._positive = margins == "positive"
         self._dropped: Counter[str] = Counter()
         if not len(self._files[0]):
@@ -179,15 +180,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    given = [1.0] * count if weights is None else list(weights)
-    if len(given) != count or not all(math.isfinite(w) and w >= 0 for w in given) or not sum(given):
-        raise UsageError(
-            "ScoredPairs: bad weights", expected=f"{count} numbers of at least 0, not all 0", got=repr(weights)
-        )
-    return tuple(w / sum(given) for w in given)
 
 
 def _found(root: Path, name: str) -> Path:
