@@ -49,7 +49,8 @@ class RetrievalData:
         split: Name of the split.
         corpus: Document id to document, in file order.
         queries: Query id to text, in file order.
-        qrels: Query id to document id to judgement; at least one judgement per query is above 0.
+        qrels: Query id to document id to judgement; at least one judgement per query is above 0, unless unjudged queries
+            were asked for.
     """
 
     root: Path
@@ -78,12 +79,13 @@ def load_corpus(root: str | Path) -> dict[str, Document]:
     return _not_empty(corpus, path, "documents")
 
 
-def load_split(root: str | Path, split: str) -> RetrievalData:
+def load_split(root: str | Path, split: str, judged: bool = True) -> RetrievalData:
     """Read the corpus and one split's queries and judgements, and hold them against each other.
 
     Args:
         root: Data folder; see `find_data`.
         split: Name of the split, such as ``train``, ``dev`` or ``test``.
+        judged: Whether each query must have a relevant document; otherwise the judgements, and their file, may be missing.
 
     Raises:
         UsageError: For a missing file, an unreadable line, a duplicate id, empty judgements, a judgement of an unknown
@@ -98,8 +100,13 @@ def load_split(root: str | Path, split: str) -> RetrievalData:
     for where, entry in _numbered(queries_path):
         _add(queries, id_of(entry, "_id", where), text_of(entry, "text", where), where)
     _not_empty(queries, queries_path, "queries")
-    qrels_path = find_file(folder, (f"qrels.{split}.jsonl.gz", f"qrels.{split}.jsonl", f"qrels/{split}.tsv"))
+    names = (f"qrels.{split}.jsonl.gz", f"qrels.{split}.jsonl", f"qrels/{split}.tsv")
+    if not judged and not any((folder / name).is_file() for name in names):
+        return RetrievalData(folder, split, corpus, queries, {})
+    qrels_path = find_file(folder, names)
     qrels = _load_qrels(qrels_path, queries, corpus)
+    if not judged:
+        return RetrievalData(folder, split, corpus, queries, qrels)
     if queries_path.name.startswith("queries.jsonl"):
         queries = {key: text for key, text in queries.items() if key in qrels}
     unjudged = [key for key in queries if not any(score > 0 for score in qrels.get(key, {}).values())]

@@ -61,6 +61,8 @@ class ScoredLists(Dataset):
         normalise: ``none``, ``zscore`` or ``minmax``: how the scores of a list are mapped before several are fused.
         skip: How many of the best documents of each list are left out, as likely to be relevant and not judged. DiSCo: 10.
         keep: How many of the rest are kept; ``None`` for all. DiSCo: 950.
+        first: Which document stands first: each that is ``"judged"`` relevant, a sample for each; or the ``"best"`` of the teacher,
+            for queries that nobody judged.
         unscored: What becomes of a relevant document without a score, such as one among the skipped: ``"drop"``, or ``"max"``
             for the highest score that is left, as DiSCo's released code has it.
 
@@ -84,13 +86,15 @@ class ScoredLists(Dataset):
         skip: int = 0,
         keep: int | None = None,
         unscored: str = "drop",
+        first: str = "judged",
     ) -> None:
         require("ScoredLists", integer(2), candidates=candidates)
         require("ScoredLists", integer(0), skip=skip)
         require("ScoredLists", optional(integer(1)), keep=keep)
         require("ScoredLists", choice(NORMALISATIONS), normalise=normalise)
         require("ScoredLists", choice(("drop", "max")), unscored=unscored)
-        self._data = data = load_split(data_root, split)
+        require("ScoredLists", choice(("judged", "best")), first=first)
+        self._data = data = load_split(data_root, split, judged=first == "judged")
         self._documents = list(data.corpus.values())
         self._others = candidates - 1
         self.data_root = str(data.root)
@@ -99,7 +103,7 @@ class ScoredLists(Dataset):
         shares = normalised_weights("ScoredLists", weights, len(names))
         dropped: Counter[str] = Counter()
         fused = _fused([_checked(path, data) for path in self._paths], shares, normalise)
-        self._lists = _sorted_out(fused, data, self._others, (skip, keep), unscored, dropped)
+        self._lists = _sorted_out(fused, data, self._others, (skip, keep), (first, unscored), dropped)
         self._samples = [(query, row) for query, own in self._lists.items() for row in range(len(own.relevant.scores))]
         where = ", ".join(map(str, self._paths))
         if not self._samples:
@@ -194,12 +198,13 @@ def _sorted_out(
     data: RetrievalData,
     others: int,
     part: tuple[int, int | None],
-    unscored: str,
+    rules: tuple[str, str],
     dropped: Counter[str],
 ) -> dict[str, _Candidates]:
     lists: dict[str, _Candidates] = {}
     numbers = {document: number for number, document in enumerate(data.corpus)}
     documents = list(data.corpus.values())
+    first, unscored = rules
     own = own_documents(data)
     for query, scored in fused:
         if query in own and scored.pop(numbers[query], None) is not None:
@@ -208,7 +213,9 @@ def _sorted_out(
         dropped["candidates without a score"] += len(scored) - len(usable)
         wanted = [numbers[key] for key, judgement in data.qrels.get(query, {}).items() if judgement > 0]
         part_of = window(usable, *part)
-        if unscored == "max" and part_of:
+        if first == "best":
+            wanted = list(part_of)[:1]
+        elif unscored == "max" and part_of:
             part_of = dict.fromkeys(wanted, max(part_of.values())) | part_of
         with_text = {key: score for key, score in part_of.items() if documents[key].content}
         dropped["candidates without text"] += len(part_of) - len(with_text)
