@@ -92,6 +92,12 @@ def kdhub_components() -> Iterable[Component]:
     ):
         yield Component(kind="dataset", target=f"kdret.data.{target}", summary=summary)
     yield Component(
+        kind="job",
+        name="Rewrite",
+        target="kdret.rewriting:rewrite",
+        summary="Rewrites of conversations' last questions, from any server that speaks OpenAI's protocol",
+    )
+    yield Component(
         kind="collate",
         target="kdret.data.collate:collate_texts",
         summary="Gathers texts column by column; each model tokenises for itself",

@@ -12,6 +12,7 @@ divided: which ones make the split `test` is decided by a hash of their names.
 
 Examples:
   python -m kdret.data.conversational turns.jsonl.gz --passages passages.jsonl.gz --qrels qrels.jsonl.gz --output data/cast
+  python -m kdret.data.conversational turns.jsonl.gz ... --rewrites mistral=work_dirs/rewrite/rewrites.jsonl
   python -m kdret.data.conversational qrecc_train.json --passages collection.jsonl --qrels qrels.jsonl --test 0 --output data/qrecc
 """
 
@@ -21,11 +22,13 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdhub.api import KdhubError, UsageError, atomic_folder
 from kdret.data.conversations import Turn, flattened, read_turns
+from kdret.data.fields import id_of, text_of
 from kdret.data.jsonl import read_jsonl, write_jsonl
 
 
@@ -76,6 +79,33 @@ def convert(
     return counts
 
 
+def with_rewrites(turns: Sequence[Turn], named: Sequence[str]) -> list[Turn]:
+    """Add rewrites from files of lines with ``_id`` and ``rewrite``.
+
+    Args:
+        turns: The turns.
+        named: ``NAME=FILE`` for each file.
+
+    Raises:
+        UsageError: If one has another form, or rewrites no turn that is there.
+    """
+    found = list(turns)
+    for entry in named:
+        name, equals, path = entry.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError("bad --rewrites", expected="NAME=FILE, such as mistral=rewrites.jsonl", got=entry)
+        own = {
+            id_of(line, "_id", f"{path}:{number}"): text_of(line, "rewrite", f"{path}:{number}")
+            for number, line in read_jsonl(Path(path))
+        }
+        if not own.keys() & {turn.id for turn in turns}:
+            raise UsageError("these are rewrites of other turns", where=path)
+        found = [
+            replace(turn, rewrites={**turn.rewrites, name: own[turn.id]}) if turn.id in own else turn for turn in found
+        ]
+    return found
+
+
 def _forms(split: str, turns: Sequence[Turn], last: int | None) -> dict[str, Mapping[str, str]]:
     if not turns:
         return {}
@@ -107,6 +137,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--passages", type=Path, required=True, help="corpus: lines of _id, text and perhaps title")
     parser.add_argument("--qrels", type=Path, required=True, help="judgements: lines of query_id, doc_id and score")
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--rewrites",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="more rewrites, such as the job kdret.Rewrite makes",
+    )
     parser.add_argument("--test", type=float, default=0.5, help="part of the judged conversations to hold back (0.5)")
     parser.add_argument("--last", type=int, help="how many earlier parts of a conversation to keep (all)")
     args = parser.parse_args(words)
@@ -115,7 +152,7 @@ def main(words: Sequence[str] | None = None) -> int:
             raise UsageError("the folder is there already", where=str(args.output), fix="choose another --output")
         if not 0 <= args.test < 1:
             raise UsageError("bad --test", expected="a part from 0 up to but not 1", got=str(args.test))
-        turns = read_turns(args.turns)
+        turns = with_rewrites(read_turns(args.turns), args.rewrites)
         with atomic_folder(args.output) as folder:
             counts = convert(turns, args.passages, args.qrels, folder, test=args.test, last=args.last)
     except KdhubError as error:
