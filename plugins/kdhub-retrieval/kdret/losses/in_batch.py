@@ -22,6 +22,8 @@ class InBatchCrossEntropy(nn.Module):
             products take 1.0.
         own_negatives: Whether a query's own other documents count as wrong. ``True`` is sentence-transformers'
             ``MultipleNegativesRankingLoss``. ``False`` is ColBERTv2, which leaves them to its distillation loss.
+        other_positives: Whether the relevant documents of other queries count as wrong too. ``False`` is DiSCo, which compares
+            with all negatives of the batch and nothing else.
         gather: Whether the batch is that of all processes together. ``False``, the default, lets each process compare within
             its own share: W processes with B queries each train on an easier task than one with W·B. With ``True`` value and
             gradient are those of one process. It needs embeddings as input, and exchanges them in each step.
@@ -34,9 +36,10 @@ class InBatchCrossEntropy(nn.Module):
     References:
         - Henderson et al., "Efficient Natural Language Response Suggestion for Smart Reply", arXiv 1705.00652.
         - ``own_negatives=False``: Santhanam et al., "ColBERTv2", arXiv 2112.01488, released code.
+        - ``other_positives=False``: Lupart et al., "DiSCo", arXiv 2410.14609, released code; card disco.md, section 3.2.
 
     Requirements:
-        No document that is relevant to two queries of one batch. At least 2 queries. A batch that is accumulated from smaller
+        No document that is relevant to two queries of one batch. Something to compare with: at least 2 queries. A batch that is accumulated from smaller
         ones has another gradient than the batch as a whole, also with ``gather``.
 
     Relations:
@@ -58,20 +61,29 @@ class InBatchCrossEntropy(nn.Module):
 
     depends_on_split = "samples"
 
-    def __init__(self, temperature: float = 0.05, own_negatives: bool = True, gather: bool = False) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.05,
+        own_negatives: bool = True,
+        gather: bool = False,
+        other_positives: bool = True,
+    ) -> None:
         super().__init__()
         require("InBatchCrossEntropy", number(above=0), temperature=temperature)
         self.temperature = temperature
         self.own_negatives = own_negatives
+        self.other_positives = other_positives
         self.gather = gather
 
     def forward(self, student: Tensor | Sequence[Tensor]) -> Tensor:
         """Return the loss as a scalar; see the class for the input."""
         scores = in_batch_scores("InBatchCrossEntropy", student, self.gather)
-        return in_batch_cross_entropy(scores, self.temperature, self.own_negatives)
+        return in_batch_cross_entropy(scores, self.temperature, self.own_negatives, self.other_positives)
 
 
-def in_batch_cross_entropy(scores: Tensor, temperature: float, own_negatives: bool = True) -> Tensor:
+def in_batch_cross_entropy(
+    scores: Tensor, temperature: float, own_negatives: bool = True, other_positives: bool = True
+) -> Tensor:
     """Compute the loss of `InBatchCrossEntropy` as a scalar.
 
     Raises:
@@ -89,8 +101,11 @@ def in_batch_cross_entropy(scores: Tensor, temperature: float, own_negatives: bo
     logits = scores.to(torch.promote_types(scores.dtype, torch.float32)) / temperature
     own = torch.arange(queries, device=scores.device)
     first = own * (documents // queries)
+    column = torch.arange(documents, device=scores.device)
+    excluded = torch.zeros_like(logits, dtype=torch.bool)
     if not own_negatives:
-        owner = torch.arange(documents, device=scores.device) // (documents // queries)
-        excluded = (owner == own.unsqueeze(1)).scatter(1, first.unsqueeze(1), value=False)
-        logits = logits.masked_fill(excluded, -torch.inf)
+        excluded |= column // (documents // queries) == own.unsqueeze(1)
+    if not other_positives:
+        excluded |= column % (documents // queries) == 0
+    logits = logits.masked_fill(excluded.scatter(1, first.unsqueeze(1), value=False), -torch.inf)
     return F.cross_entropy(logits, first)
