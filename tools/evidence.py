@@ -1,6 +1,6 @@
 """Evidence for a method: the same student trained by several configs over several seeds, as a table with intervals.
 
-Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Runs are
+Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Where a draw of labels or of a subset has a seed of its own, an override says {seed}. Runs are
 `kdhub train` processes. A finished run of the same experiment is not repeated: the same command goes on where it stopped. A folder that holds another
 experiment is refused before anything is trained.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
@@ -38,6 +38,9 @@ from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import KdhubError, UsageError
 from kdhub.files import file_sha256
 from kdhub.registry import init
+
+SEED = "{seed}"
+"""Stands for the run's seed in an override."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             name,
             seed,
             config,
-            (f"randomness.seed={seed}", *args.cfg_options, *overrides),
+            tuple(one.replace(SEED, str(seed)) for one in (f"randomness.seed={SEED}", *args.cfg_options, *overrides)),
             args.work_dir / name / f"seed{seed}",
         )
         for seed in args.seeds

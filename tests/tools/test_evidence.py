@@ -85,8 +85,16 @@ def test_every_evidence_target_runs_dry(target, tool, monkeypatch, capsys, tmp_p
     assert tool.main([*arguments, "--work-dir", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert "evidence: warning" not in err
-    assert len(out.splitlines()) == 3 * sum(".py" in argument for argument in arguments)
+    seeds = [arguments[place + 1] for place, argument in enumerate(arguments) if argument == "--seeds"][-1].split(",")
+    assert len(out.splitlines()) == len(seeds) * sum(".py" in argument for argument in arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_override_may_hold_the_seed(tool, config, commands, tmp_path):
+    """Five seeds over one draw of labels tell how the method does on that draw."""
+    arguments = [f"a={config}", "--seeds", "3,5", "--cfg-options", "model.width={seed}", "--work-dir", str(tmp_path)]
+    runs = tool._runs(tool._parser().parse_intermixed_args(arguments))
+    assert [run.options for run in runs] == [(f"randomness.seed={s}", f"model.width={s}") for s in (3, 5)]
 
 
 @pytest.mark.parametrize(

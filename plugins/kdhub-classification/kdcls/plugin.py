@@ -55,14 +55,14 @@ def kdhub_recipes() -> Iterable[Recipe]:
         ),
         (
             "digits-few-labels",
-            "narrow_600it_digits-30-labels",
+            "narrow_1000it_digits-30-labels",
             "30 labels and nothing else: what digits-mean-teacher has to beat",
             "none",
             "DigitNet, width 16",
         ),
         (
             "digits-mean-teacher",
-            "ema_narrow_600it_digits-30-labels",
+            "ema_narrow_1000it_digits-30-labels",
             "30 labels and 1067 images without: the student's own average is the teacher",
             "the student's average",
             "DigitNet, width 16",

@@ -10,4 +10,4 @@ model = dict(
     net=dict(type="kdcls.DigitNet", width=16, noise=0.2, shift=1, dropout=0.3),
     criterion=dict(type="torch.nn.CrossEntropyLoss"),
 )
-train_cfg = dict(by_epoch=False, max_iters=600, val_interval=200)
+train_cfg = dict(by_epoch=False, max_iters=1000, val_interval=250)

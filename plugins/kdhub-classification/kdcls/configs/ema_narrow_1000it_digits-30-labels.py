@@ -1,5 +1,5 @@
 # mean teacher: the student's average over the steps says what the unlabelled images show
-_base_ = ["narrow_600it_digits-30-labels.py"]
+_base_ = ["narrow_1000it_digits-30-labels.py"]
 model = dict(
     _delete_=True,
     type="kdhub.Distiller",
@@ -10,7 +10,7 @@ model = dict(
             loss=dict(type="kdhub.TemperatureKL", temperature=1.0),
             student="classifier",
             teacher="classifier",
-            weight=dict(type="kdhub.LinearSchedule", start=0.0, end=2.0, steps=200),
+            weight=dict(type="kdhub.LinearSchedule", start=0.0, end=2.0, steps=300),
         )
     ),
 )
