@@ -73,16 +73,34 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="nothing",
         zero_at_equality=False,
     )
+    yield LossSpec(
+        target="kdret.losses.sparsity:FLOPS",
+        summary="Expected multiplications of a search with sparse vectors: the squared mean weight of each word",
+        paper="Paria et al. 2020, Minimizing FLOPs to Learn Efficient Sparse Representations, arXiv 2004.05665",
+        inputs=("student",),
+        tags=("feature",),
+        match="nothing",
+        zero_at_equality=False,
+    )
+    yield LossSpec(
+        target="kdret.losses.sparsity:L1",
+        summary="Mean sum of a sparse vector's weights",
+        paper="Lassance and Clinchant 2022, An Efficiency Study for SPLADE Models, arXiv 2207.03834",
+        inputs=("student",),
+        tags=("feature",),
+        match="nothing",
+        zero_at_equality=False,
+    )
 
 
 @hookimpl
 def kdhub_components() -> Iterable[Component]:
-    """Offer the encoder, its data, its metric and its index."""
-    yield Component(
-        kind="model",
-        target="kdret.encoder:SentenceEncoder",
-        summary="A SentenceTransformer as student or teacher",
-    )
+    """Offer the models, their data, their metric and their index."""
+    for target, summary in (
+        ("encoder:SentenceEncoder", "A SentenceTransformer as student or teacher: one vector for each text"),
+        ("sparse_encoder:SparseEncoder", "A SPLADE model as student or teacher: weights of words for each text"),
+    ):
+        yield Component(kind="model", target=f"kdret.{target}", summary=summary)
     for target, summary in (
         ("datasets:Pairs", "A query and a relevant document, from a folder in BEIR's layout"),
         ("datasets:Texts", "Documents, and perhaps queries, without judgements"),

@@ -34,17 +34,41 @@ WORDS = [
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """A folder with a random BERT of 4 layers, width 32, mean pooling and normalisation."""
-    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
-    from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny")
+    transformer = modules.Transformer(_save_bert(folder, "BertModel"), max_seq_length=32)
+    model = SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Normalize()], device="cpu")
+    one, two = model.encode(["read file", "sort list"])
+    assert abs(one @ two) < 0.95, "texts that embed alike would let every test pass"
+    return _saved(model, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse(tmp_path_factory):
+    """A folder with a SPLADE model: the same BERT with a masked-language head whose bias leaves some words at 0."""
+    from sentence_transformers import SparseEncoder
+
+    folder = tmp_path_factory.mktemp("tiny-sparse")
+    model = SparseEncoder(_save_bert(folder, "BertForMaskedLM"), device="cpu")
+    model[0].auto_model.cls.predictions.bias.data.fill_(-2.0)
+    model.max_seq_length = 32
+    embeddings = model.encode(["read file", "sort list"], convert_to_sparse_tensor=False)
+    assert 0 < (embeddings != 0).sum() < embeddings.numel(), "dense or empty vectors would hide what sparsity changes"
+    return _saved(model, folder)
+
+
+def _save_bert(folder, architecture):
+    """Write a random BERT of 4 layers and width 32 with its vocabulary, and return the path."""
+    import torch
+    import transformers
+
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        bert = BertModel(
-            BertConfig(
+        bert = getattr(transformers, architecture)(
+            transformers.BertConfig(
                 vocab_size=len(vocabulary),
                 hidden_size=32,
                 num_hidden_layers=4,
@@ -52,14 +76,15 @@ def tiny_encoder(tmp_path_factory):
                 intermediate_size=64,
                 max_position_embeddings=64,
                 initializer_range=0.3,  # so that texts are told apart without training
+                num_labels=1,
             )
         )
     bert.save_pretrained(folder / "bert")
     (folder / "bert/vocab.txt").write_text("\n".join(vocabulary))
-    transformer = modules.Transformer(str(folder / "bert"), max_seq_length=32)
-    model = SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Normalize()], device="cpu")
-    one, two = model.encode(["read file", "sort list"])
-    assert abs(one @ two) < 0.95, "texts that embed alike would let every test pass"
+    return str(folder / "bert")
+
+
+def _saved(model, folder):
     model.save(str(folder / "model"), create_model_card=False)
     return str(folder / "model")
 
