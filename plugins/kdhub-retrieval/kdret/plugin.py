@@ -99,6 +99,8 @@ def kdhub_components() -> Iterable[Component]:
     for target, summary in (
         ("encoder:SentenceEncoder", "A SentenceTransformer as student or teacher: one vector for each text"),
         ("sparse_encoder:SparseEncoder", "A SPLADE model as student or teacher: weights of words for each text"),
+        ("multi_vector_encoder:MultiVectorEncoder", "A ColBERT as student or teacher: a vector for each token, MaxSim"),
+        ("cross_encoder:CrossEncoder", "A reranker as teacher or student: reads query and document together"),
     ):
         yield Component(kind="model", target=f"kdret.{target}", summary=summary)
     for target, summary in (

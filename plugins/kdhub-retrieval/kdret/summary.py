@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import Any
 
 _DENSE = "SentenceEncoder"
-_MODELS = (_DENSE, "SparseEncoder")
+_MODELS = (_DENSE, "SparseEncoder", "MultiVectorEncoder", "CrossEncoder")
 _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers", "ir-measures", "faiss-gpu", "faiss-cpu")
 
 

@@ -73,15 +73,29 @@ class TextPreprocessor(BaseDataPreprocessor):
 class PairPreprocessor(TextPreprocessor):
     """Turns queries and their documents into token tensors of pairs: each query beside each of its own documents."""
 
+    def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Tokenise pairs; see `TextPreprocessor.forward`.
+
+        Raises:
+            UsageError: If the batch is not one of kdret's, has no queries and documents, or is one of a split to be ranked.
+        """
+        if isinstance(data, Mapping) and "keys" in data:
+            raise UsageError(
+                f"{self._owner} reads pairs, and cannot rank a split by the vectors of its texts",
+                expected="a batch of queries and their own documents",
+                got="a batch of kdret.RetrievalSplit",
+                fix="leave the evaluation out: default_hooks.baseline.teacher=False for a teacher, no val_dataloader for a"
+                " student",
+            )
+        return super().forward(data, training)
+
     def _inputs(self, texts: Mapping[str, list[str]]) -> dict[str, Any]:
         if QUERY not in texts or DOCUMENT not in texts:
             raise UsageError(
-                "CrossEncoder reads a query and a document together",
+                f"{self._owner} reads a query and a document together",
                 expected="columns 'query' and 'document'",
                 got=", ".join(texts),
-                fix="take kdret.ScoredLists or kdret.Pairs as data; a split is ranked by two-tower models only, so leave the"
-                " evaluation of this one out: default_hooks.baseline.teacher=False for a teacher, no val_dataloader for a"
-                " student",
+                fix="take kdret.ScoredLists or kdret.Pairs as data",
             )
         queries, documents = texts[QUERY], texts[DOCUMENT]
         own = documents_per_query(len(queries), len(documents))

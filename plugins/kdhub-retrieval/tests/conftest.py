@@ -59,6 +59,36 @@ def tiny_sparse(tmp_path_factory):
     return _saved(model, folder)
 
 
+@pytest.fixture(scope="session")
+def tiny_multi(tmp_path_factory):
+    """A folder with a late-interaction model: the same BERT, a projection to 8 dimensions, unit vectors, and no word 'number' in documents."""
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from torch import nn, random
+
+    folder = tmp_path_factory.mktemp("tiny-multi")
+    transformer = Transformer(_save_bert(folder, "BertModel"), max_seq_length=32, document_length=16)
+    with random.fork_rng(devices=[]):
+        random.manual_seed(0)
+        names = {"module_input_name": "token_embeddings"}
+        project = Dense(32, 8, bias=False, activation_function=nn.Identity(), **names)
+    model = MultiVectorEncoder(
+        modules=[transformer, project, MultiVectorMask(skiplist_words=["number"]), Normalize(**names)], device="cpu"
+    )
+    return _saved(model, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_cross(tmp_path_factory):
+    """A folder with a cross-encoder of one label: the same BERT with a classification head."""
+    from sentence_transformers import CrossEncoder
+
+    folder = tmp_path_factory.mktemp("tiny-cross")
+    model = CrossEncoder(_save_bert(folder, "BertForSequenceClassification"), device="cpu", max_length=32)
+    return _saved(model, folder)
+
+
 def _save_bert(folder, architecture):
     """Write a random BERT of 4 layers and width 32 with its vocabulary, and return the path."""
     import torch
