@@ -26,6 +26,16 @@ def kdhub_plugin_info() -> PluginInfo:
 
 
 @hookimpl
+def kdhub_teacher_hooks() -> Iterable[Component]:
+    """Offer the teacher that holds others."""
+    yield Component(
+        kind="teacher",
+        target="kdret.ensemble:ScoreEnsemble",
+        summary="Several teachers as one: the weighted mean of their scores, normalised or not",
+    )
+
+
+@hookimpl
 def kdhub_losses() -> Iterable[LossSpec]:
     """Offer the losses on embeddings and on score lists."""
     yield LossSpec(
@@ -87,6 +97,16 @@ def kdhub_losses() -> Iterable[LossSpec]:
         summary="Mean sum of a sparse vector's weights",
         paper="Lassance and Clinchant 2022, An Efficiency Study for SPLADE Models, arXiv 2207.03834",
         inputs=("student",),
+        tags=("feature",),
+        match="nothing",
+        zero_at_equality=False,
+    )
+    yield LossSpec(
+        target="kdret.losses.matryoshka:Matryoshka",
+        summary="Sum of an embedding loss over prefixes of the embedding, so that the student can be cut to any of them",
+        paper="Kusupati et al. 2022, Matryoshka Representation Learning, arXiv 2205.13147",
+        inputs=("student",),
+        optional=("teacher", "labels"),
         tags=("feature",),
         match="nothing",
         zero_at_equality=False,

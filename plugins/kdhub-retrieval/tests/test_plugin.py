@@ -90,6 +90,29 @@ def dataset(type_):
             "a number from 1 on, got 0",
         ),
         (
+            config(
+                model={"teacher": {"type": "kdhub.ModelTeacher", "model": {"type": "kdret.CrossEncoder"}}},
+                val_evaluator={"type": "kdret.IRMetric"},
+                val_dataloader=dataset("kdret.RetrievalSplit"),
+            ),
+            "model.teacher",
+            "set default_hooks=dict(baseline=dict(teacher=False))",
+        ),
+        (
+            config(
+                model={"student": {"type": "kdret.CrossEncoder"}},
+                test_evaluator={"type": "kdret.IRMetric"},
+                test_dataloader=dataset("kdret.RetrievalSplit"),
+            ),
+            "model.student",
+            "leave out test_dataloader",
+        ),
+        (
+            {"model": {"objectives": {"x": {"loss": {"type": "kdret.FLOPS", "threshold": -1}}}}},
+            "model.objectives.x.loss.threshold",
+            "a number from 0 on, got -1",
+        ),
+        (
             config(train_dataloader={"dataset": {"type": "kdret.Pairs"}}),
             "train_dataloader.collate_fn",
             "mmengine's default, which makes tuples",
@@ -115,6 +138,21 @@ def test_rules_leave_other_configs_alone():
     report = Report()
     for cfg in ({}, {"model": None}, {"model": {"objectives": 3}, "train_dataloader": []}, {"val_evaluator": "x"}):
         config_rules.check(cfg, report)
+    assert report.ok
+
+
+def test_a_cross_encoder_that_nobody_evaluates_is_fine():
+    """The rule must be met by what it says to do."""
+    cfg = config(
+        model={"teachers": {"a": {"type": "kdhub.ModelTeacher", "model": {"type": "kdret.CrossEncoder"}}}},
+        val_evaluator={"type": "kdret.IRMetric"},
+        val_dataloader=dataset("kdret.RetrievalSplit"),
+    )
+    report = Report()
+    config_rules.check(cfg, report)
+    assert [finding.path for finding in report.errors] == ["model.teachers.a"]
+    report = Report()
+    config_rules.check(cfg | {"default_hooks": {"baseline": {"teacher": False}}}, report)
     assert report.ok
 
 
