@@ -125,6 +125,25 @@ def tiny_data(make_collection, tmp_path):
     return make_collection(tmp_path / "tiny")
 
 
+@pytest.fixture
+def tiny_candidates(tiny_data):
+    """Options that put tiny candidate lists of `tiny_data`, and that collection, in the place of a recipe's data."""
+    documents = [f"d{i}" for i in range(12)]
+    lists = [
+        {"query_id": f"q{i}", "doc_ids": documents, "scores": [float(key == f"d{i}") for key in documents]}
+        for i in range(8)
+    ]
+    _write_lines(tiny_data / "candidates.jsonl", lists)
+    return {
+        "train_dataloader.dataset.data_root": str(tiny_data),
+        "train_dataloader.dataset.scores": "candidates.jsonl",
+        "train_dataloader.dataset.candidates": 4,
+        "train_dataloader.batch_size": 4,
+        "val_dataloader.dataset.data_root": str(tiny_data),
+        "val_dataloader.dataset.split": "test",
+    }
+
+
 @pytest.fixture(scope="session")
 def make_collection():
     """A function that writes such a collection."""

@@ -113,32 +113,14 @@ LIBRARY = {
 }
 
 
-def recipe_options(kind, data, request):
-    """Put tiny models and data in the place of a recipe's."""
-    lists = [
-        {"query_id": f"q{i}", "doc_ids": [f"d{j}" for j in range(12)], "scores": [float(j == i) for j in range(12)]}
-        for i in range(8)
-    ]
-    (data / "candidates.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lists))
-    return {
-        "model.student.model": request.getfixturevalue(KINDS[kind][1]),
-        "model.teacher.model.model": request.getfixturevalue("tiny_cross"),
-        "train_dataloader.dataset.data_root": str(data),
-        "train_dataloader.dataset.scores": "candidates.jsonl",
-        "train_dataloader.dataset.candidates": 4,
-        "train_dataloader.batch_size": 4,
-        "val_dataloader.dataset.data_root": str(data),
-        "val_dataloader.dataset.split": "test",
-    }
-
-
 @pytest.mark.filterwarnings("ignore:.*the teacher's scores differ by up to")
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_trains_evaluates_and_exports(recipe, tiny_data, tmp_path, request):
+def test_a_recipe_trains_evaluates_and_exports(recipe, tiny_candidates, models, tmp_path):
     """Each way from a cross-encoder to a first stage: what is evaluated, saved and loaded must be what was trained."""
     kind = RECIPES[recipe]
-    options = recipe_options(kind, tiny_data, request)
-    options |= {"train_cfg.max_iters": 2, "train_cfg.val_interval": 2, "work_dir": str(tmp_path / "work")}
+    tiny = {"model.student.model": models(kind)["model"], "model.teacher.model.model": models("cross")["model"]}
+    short = {"train_cfg.max_iters": 2, "train_cfg.val_interval": 2, "work_dir": str(tmp_path / "work")}
+    options = tiny_candidates | tiny | short
     result = train(load_config(f"kdret:{recipe}", options))
     card = json.loads((result.work_dir / "run.json").read_text())
     measured = card["baselines"]["student"]
