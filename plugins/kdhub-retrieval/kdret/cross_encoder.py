@@ -55,7 +55,7 @@ class CrossEncoder(TextModel):
         score_scale: float = 1.0,
         init_cfg: None = None,
     ) -> None:
-        super().__init__(model, layers, max_length, freeze, dropout, score_scale, init_cfg)
+        super().__init__(model, layers, max_length, freeze, dropout, score_scale, init_cfg=init_cfg)
         if self.encoder.num_labels != 1:
             raise UsageError(
                 f"CrossEncoder: {model!r} does not score relevance",

@@ -33,6 +33,9 @@ class SentenceEncoder(OneVector):
         task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy` at temperature 0.05, to train without a
             teacher. ``None``, the default, leaves training to the objectives.
         gather: Whether ``task_loss`` compares with the documents of all processes, as `kdret.InBatchCrossEntropy` says.
+        frozen_documents: ``True`` encodes documents by a frozen copy of the model as it was loaded, layers and length
+            included, and without dropout: queries alone train, and an index that the loaded model made stays valid, as in
+            DiSCo (arXiv 2410.14609). The student is saved with both sides; `encode_query` and `encode_document` choose.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:

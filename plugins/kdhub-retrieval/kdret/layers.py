@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from sentence_transformers.base.modules import Router
 from torch import nn
 
 from kdhub.api import UsageError, integer, near_matches, number, require
+from kdret.columns import DOCUMENT, QUERY
 
 
 def keep_layers(owner: str, encoder: nn.Sequential, layers: Sequence[int]) -> None:
@@ -96,13 +99,48 @@ def set_dropout(owner: str, encoder: nn.Sequential, probability: float) -> None:
             module.p = probability
 
 
+def freeze_documents(owner: str, encoder: nn.Sequential) -> nn.Module:
+    """Part an encoder into a side for queries and a frozen one for documents, as it stands; a parted one stays parted.
+
+    Args:
+        owner: Component that asks, for errors.
+        encoder: One of sentence-transformers' models of two towers; changed in place.
+
+    Returns:
+        The documents' side.
+
+    Raises:
+        UsageError: If it is parted by something else.
+    """
+    router: Any = encoder[0]
+    if not isinstance(router, Router):
+        modules = list(encoder)
+        router = Router.for_query_document(modules, copy.deepcopy(modules))
+        del encoder[:]
+        encoder.append(router)
+    if DOCUMENT not in router.sub_modules or QUERY not in router.sub_modules:
+        raise UsageError(
+            f"{owner}: the model has no side for documents to freeze",
+            expected="routes 'query' and 'document'",
+            got=", ".join(map(repr, router.sub_modules)),
+        )
+    documents: nn.Module = router.sub_modules[DOCUMENT]
+    return documents.requires_grad_(False)
+
+
+def first_module(encoder: nn.Sequential) -> Any:
+    """Return the module that reads texts; of an asymmetric model the one that reads queries."""
+    first = encoder[0]
+    return first.sub_modules[QUERY][0] if isinstance(first, Router) and QUERY in first.sub_modules else first
+
+
 def transformer(owner: str, encoder: nn.Sequential) -> Any:  # a Module: of its attributes torch says Tensor | Module
     """Return the transformers model inside.
 
     Raises:
         UsageError: If there is none, as in static embeddings.
     """
-    model = getattr(encoder[0], "auto_model", None)
+    model = getattr(first_module(encoder), "auto_model", None)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"{owner}: the model has no transformer inside", expected="a Transformer module first", got=str(encoder[0])

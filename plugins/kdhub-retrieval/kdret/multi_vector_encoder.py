@@ -12,6 +12,7 @@ from sentence_transformers.util import maxsim
 from torch import Tensor
 
 from kdhub.api import UsageError
+from kdret.layers import first_module
 from kdret.text_preprocessor import documents_per_query
 from kdret.two_tower import TwoTower
 
@@ -55,6 +56,9 @@ class MultiVectorEncoder(TwoTower):
         score_scale: Factor of ``score`` and ``similarity``.
         task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy` at temperature 1, to train without a
             teacher. ``None``, the default, leaves training to the objectives.
+        frozen_documents: ``True`` encodes documents by a frozen copy of the model as it was loaded, layers and length
+            included, and without dropout: queries alone train, and an index that the loaded model made stays valid, as in
+            DiSCo (arXiv 2410.14609). The student is saved with both sides; `encode_query` and `encode_document` choose.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:
@@ -77,16 +81,18 @@ class MultiVectorEncoder(TwoTower):
         dropout: float | None = None,
         score_scale: float = 1.0,
         task_loss: str | None = None,
+        frozen_documents: bool = False,
         init_cfg: None = None,
     ) -> None:
-        super().__init__(model, layers, max_length, freeze, dropout, score_scale, task_loss, init_cfg=init_cfg)
+        given = model, layers, max_length, freeze, dropout, score_scale, task_loss, False, frozen_documents, init_cfg
+        super().__init__(*given)
         for limit in (
             "query_length",
             "document_length",
         ):  # the library takes these, if set, before the model's own limit
-            own = getattr(self.encoder[0], limit, None)
+            own = getattr(first_module(self.encoder), limit, None)
             if max_length is not None and own is not None:
-                setattr(self.encoder[0], limit, min(own, max_length))
+                setattr(first_module(self.encoder), limit, min(own, max_length))
 
     def embed(self, features: dict[str, Any]) -> TokenVectors:
         """Encode one column of tokens into ``vectors`` ``(N, T, D)`` and ``mask`` ``(N, T)``.

@@ -43,6 +43,9 @@ class SparseEncoder(OneVector):
             teacher; a regulariser such as `kdret.FLOPS` keeps it sparse. ``None``, the default, leaves training to the
             objectives.
         gather: Whether ``task_loss`` compares with the documents of all processes, as `kdret.InBatchCrossEntropy` says.
+        frozen_documents: ``True`` encodes documents by a frozen copy of the model as it was loaded, layers and length
+            included, and without dropout: queries alone train, and an index that the loaded model made stays valid, as in
+            DiSCo (arXiv 2410.14609). The student is saved with both sides; `encode_query` and `encode_document` choose.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:
@@ -66,9 +69,11 @@ class SparseEncoder(OneVector):
         score_scale: float = 1.0,
         task_loss: str | None = None,
         gather: bool = False,
+        frozen_documents: bool = False,
         init_cfg: None = None,
     ) -> None:
-        super().__init__(model, layers, max_length, freeze, dropout, score_scale, task_loss, gather, init_cfg)
+        given = model, layers, max_length, freeze, dropout, score_scale, task_loss, gather, frozen_documents, init_cfg
+        super().__init__(*given)
         if not any(isinstance(module, SpladePooling) for module in self.encoder.modules()):
             raise UsageError(
                 f"SparseEncoder: {model!r} has no head that scores the words of a vocabulary",

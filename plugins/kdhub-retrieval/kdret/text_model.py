@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from kdhub.api import integer, number, optional, require
-from kdret.layers import freeze_modules, keep_layers, set_dropout
+from kdret.layers import first_module, freeze_documents, freeze_modules, keep_layers, set_dropout
 from kdret.loading import load_text_model
 from kdret.text_preprocessor import TextPreprocessor
 
@@ -26,6 +26,7 @@ class TextModel(BaseModel):
         freeze: Submodules of the transformer that do not train, such as ``embeddings.word_embeddings``.
         dropout: Probability for every dropout of the model while it trains; ``None`` keeps the model's own.
         score_scale: Factor of the scores that objectives tap.
+        frozen_documents: Whether documents are encoded by a frozen copy of the model as it was loaded.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:
@@ -44,6 +45,7 @@ class TextModel(BaseModel):
         freeze: Sequence[str] = (),
         dropout: float | None = None,
         score_scale: float = 1.0,
+        frozen_documents: bool = False,
         init_cfg: None = None,
     ) -> None:
         owner = type(self).__name__
@@ -52,14 +54,24 @@ class TextModel(BaseModel):
         encoder: Any = load_text_model(model, self.library)
         super().__init__(data_preprocessor=self.preprocessor(owner, encoder), init_cfg=init_cfg)
         self.encoder = encoder
+        self._documents = (
+            (freeze_documents(owner, encoder),) if frozen_documents else ()
+        )  # a tuple: they are the encoder's
         if layers is not None:
             keep_layers(owner, encoder, list(layers))
         if max_length is not None:
-            encoder.max_seq_length = max_length
+            first_module(encoder).max_seq_length = max_length
         freeze_modules(owner, encoder, freeze)
         if dropout is not None:
             set_dropout(owner, encoder, dropout)
         self.score_scale = score_scale
+
+    def train(self, mode: bool = True) -> TextModel:
+        """Set the mode of all but a frozen side: its vectors must be those that an index holds, without dropout."""
+        super().train(mode)
+        for side in self._documents:
+            side.eval()
+        return self
 
     def val_step(self, data: Any) -> list[dict[str, Any]]:
         """Predict on a raw batch, and note how long each text took, tokenising included."""

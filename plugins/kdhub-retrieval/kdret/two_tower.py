@@ -31,7 +31,7 @@ class TwoTower(TextModel):
     scores take any kind as student and as teacher.
 
     Args:
-        model, layers, max_length, freeze, dropout, score_scale, init_cfg: As in `TextModel`.
+        model, layers, max_length, freeze, dropout, score_scale, frozen_documents, init_cfg: As in `TextModel`.
         task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy`, to train without a teacher. ``None``,
             the default, leaves training to the objectives.
         gather: Whether ``task_loss`` compares with the documents of all processes, as `kdret.InBatchCrossEntropy` says.
@@ -50,6 +50,7 @@ class TwoTower(TextModel):
         score_scale: float = 1.0,
         task_loss: str | None = None,
         gather: bool = False,
+        frozen_documents: bool = False,
         init_cfg: None = None,
     ) -> None:
         owner = type(self).__name__
@@ -60,7 +61,7 @@ class TwoTower(TextModel):
                 f"{owner}: gather=True without task_loss does nothing",
                 fix="set gather=True in the loss of the objective, such as kdret.InBatchCrossEntropy",
             )
-        super().__init__(model, layers, max_length, freeze, dropout, score_scale, init_cfg)
+        super().__init__(model, layers, max_length, freeze, dropout, score_scale, frozen_documents, init_cfg)
         self.task_loss = task_loss
         self.gather = gather
 

@@ -45,6 +45,13 @@ def test_golden_regularisers(loss, expected, gradient):
     torch.testing.assert_close(rows.grad, torch.tensor(gradient) * (rows != 0))
 
 
+def test_golden_of_disco():
+    """DiSCo card item 5: FLOPS of four documents 1.5, L1 of two queries 2.0; over lists instead of columns both differ."""
+    documents = torch.tensor([[1.0, 0, 1], [0, 1, 1], [0, 2, 0], [1, 1, 0]])
+    assert FLOPS()(documents).item() == pytest.approx(1.5)
+    assert L1()(torch.tensor([[1.0, 0, 2], [0, 1, 0]])).item() == pytest.approx(2.0)
+
+
 @given(rows=weights.filter(lambda rows: np.any(rows)), threshold=st.sampled_from([None, 0, 1, 2]))
 @few
 def test_flops_equals_sentence_transformers(rows, threshold):

@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 import sentence_transformers
+import torch
+from mmengine.optim import OptimWrapper
 
 from kdhub.api import Distiller, load_config
 from kdhub.engine.train import train
@@ -103,6 +105,29 @@ def test_the_sides_of_a_sparse_student_are_regularised_apart(models):
     ):
         rows = encoder.encode(texts, convert_to_sparse_tensor=False)
         assert losses[f"loss_{side}"] == pytest.approx(weight * rows.mean(0).square().sum().item(), rel=1e-4)
+
+
+def test_a_sparse_student_learns_while_it_becomes_sparse(models):
+    """A regulariser that reaches no weight of the encoder, or all of them, is seen in no single step."""
+    documents = {"type": "kdhub.MethodOutput", "path": "embed", "call": 1}
+    rise = {"type": "kdhub.WarmupSchedule", "value": 0.5, "steps": 40, "power": 2}
+    objectives = {
+        "lists": {"loss": {"type": "kdret.ListwiseKL"}, "student": "score", "teacher": "score"},
+        "flops": {"loss": {"type": "kdret.FLOPS"}, "student": documents, "weight": rise},
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        teacher = live(models("cross", score_scale=20.0))
+        model = Distiller(models("sparse", dropout=0.0), objectives, teacher=teacher).train()
+        wrapper = OptimWrapper(torch.optim.AdamW(model.student.parameters(), lr=1e-3))
+        active, losses = [], []
+        for _ in range(60):
+            losses.append(model.train_step(collate_texts(LISTS), wrapper)["loss_lists"].item())
+            batch = model.student.data_preprocessor(collate_texts(LISTS))["inputs"]["document"]
+            with torch.no_grad():
+                active.append((model.student.embed(batch) != 0).sum(1).float().mean().item())
+    assert losses[0] > 10 * losses[-1]
+    assert 0 < active[-1] < 0.8 * active[0]
 
 
 RECIPES = {"cross-to-dense": "dense", "cross-to-colbert": "multi", "cross-to-splade": "sparse"}
