@@ -192,3 +192,11 @@ def test_summary_is_for_runs_of_ours():
     assert summary.summary({"models": {"student": {"type": "EncoderDecoder"}}}) == {}
     found = summary.summary({"models": {"student": {"type": "SentenceEncoder"}}})
     assert "sentence-transformers" in found["versions"]
+    assert "search with it" in found["next"]
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_summary_names_no_command_that_refuses_the_student(kind):
+    """`kdhub search` takes dense students; a line in every card that ends in an error is worse than none."""
+    found = summary.summary({"models": {"student": {"type": kind}, "teacher": {"type": "SentenceEncoder"}}})
+    assert found.keys() == {"versions"}
