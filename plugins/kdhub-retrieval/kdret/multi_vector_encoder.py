@@ -94,6 +94,14 @@ class MultiVectorEncoder(TwoTower):
             if max_length is not None and own is not None:
                 setattr(first_module(self.encoder), limit, min(own, max_length))
 
+    def is_asked(self, method: str) -> bool:
+        """Whether a tap reads the method: one shadows it in the instance while it listens.
+
+        Every query's tokens against every document's are more numbers than all else in the batch, so nothing is computed for
+        nobody.
+        """
+        return method in vars(self)
+
     def embed(self, features: dict[str, Any]) -> TokenVectors:
         """Encode one column of tokens into ``vectors`` ``(N, T, D)`` and ``mask`` ``(N, T)``.
 

@@ -101,14 +101,21 @@ class TwoTower(TextModel):
                     got=", ".join(embeddings),
                 )
             return {} if mode == "loss" else embeddings
-        similarity = self.similarity(embeddings[QUERY], embeddings[DOCUMENT])
-        if mode == "loss" and self.gather:
-            both = embeddings[QUERY], embeddings[DOCUMENT]
-            similarity = self.score_scale * in_batch_scores(type(self).__name__, both, gather=True)
-        self.score(embeddings[QUERY], embeddings[DOCUMENT])
-        if mode == "loss":
-            return {"loss_in_batch": in_batch_cross_entropy(similarity, self.temperature)} if self.task_loss else {}
-        return embeddings
+        query, document = embeddings[QUERY], embeddings[DOCUMENT]
+        if self.is_asked("score"):
+            self.score(query, document)
+        if mode != "loss" or not self.task_loss:
+            if self.is_asked("similarity"):
+                self.similarity(query, document)
+            return {} if mode == "loss" else embeddings
+        similarity = self.similarity(query, document)
+        if self.gather:
+            similarity = self.score_scale * in_batch_scores(type(self).__name__, (query, document), gather=True)
+        return {"loss_in_batch": in_batch_cross_entropy(similarity, self.temperature)}
+
+    def is_asked(self, method: str) -> bool:
+        """Whether to compute what a tap may read, ``'score'`` or ``'similarity'``."""
+        return True
 
     @abstractmethod
     def embed(self, features: dict[str, Any]) -> Any:

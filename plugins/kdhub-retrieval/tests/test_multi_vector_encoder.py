@@ -5,7 +5,9 @@ import sentence_transformers
 import torch
 from hypothesis import given, settings, strategies as st
 
+from kdhub.api import MethodOutput
 from kdhub.errors import UsageError
+from kdret import multi_vector_encoder
 from kdret.data.collate import collate_texts
 from kdret.export import export_student
 from kdret.metric import IRMetric
@@ -85,6 +87,26 @@ def test_encodes_as_its_library_does(model, tiny_multi):
     assert embeddings["document"].mask.sum(1).tolist() == [4, 5, 4, 3]  # [CLS], [SEP] and all words but 'number'
     scores = library.similarity(library.encode_query(["read file"]), library.encode_document(["open csv number"]))
     torch.testing.assert_close(model.score(*embeddings.values())[:1, :1], scores)
+
+
+def test_nothing_is_compared_for_nobody(model, monkeypatch):
+    """All pairs of tokens of a batch fill the memory of a device, and most objectives read the own lists alone."""
+    calls = []
+    for name in ("maxsim", "colbert_kd_scores"):
+        original = getattr(multi_vector_encoder, name)
+        monkeypatch.setattr(
+            multi_vector_encoder, name, lambda *a, n=name, o=original, **k: calls.append(n) or o(*a, **k)
+        )
+    run(model, LISTS)
+    assert calls == []
+    for path, called, shape in (("score", "colbert_kd_scores", (2, 2)), ("similarity", "maxsim", (2, 4))):
+        tap = MethodOutput(path)
+        detach = tap.attach(model)
+        run(model, LISTS)
+        detach()
+        assert tap.read().shape == shape
+        assert calls.pop() == called
+        assert not calls
 
 
 def test_every_trainable_parameter_is_in_use(tiny_multi):

@@ -92,7 +92,7 @@ class FLOPS(_SparsityLoss):
 
     References:
         Paria et al. 2020, "Minimizing FLOPs to Learn Efficient Sparse Representations", arXiv 2004.05665; Formal et al.,
-        "SPLADE v2", arXiv 2109.10086; the threshold: Geng et al., arXiv 2504.14839. Card retrieval_losses.md, 3.3.
+        "SPLADE v2", arXiv 2109.10086; the threshold: arXiv 2504.14839. Card retrieval_losses.md, 3.3.
 
     Requirements:
         Beside a loss on scores: alone its minimum is an encoder that says nothing. Vectors that are all 0 are an error. A
@@ -100,7 +100,7 @@ class FLOPS(_SparsityLoss):
         value than the batch as a whole.
 
     Relations:
-        - `L1` is cheaper to reason about and does not couple texts; efficient SPLADE uses it for queries.
+        - `L1` does not couple texts; efficient SPLADE uses it for queries.
         - sentence-transformers has ``SpladeLoss``, which adds this to a loss on scores; here each is an objective.
         - Its weight has the scale of the loss on scores: SPLADE v2 takes 0.5 for queries and 0.4 for documents with
           Margin-MSE, and 3e-4 and 1e-4 with a cross-entropy.
