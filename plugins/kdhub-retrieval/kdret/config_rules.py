@@ -15,9 +15,17 @@ _ON_LISTS = ("kdret.MarginMSE", "kdret.ListwiseKL", "kdret.RankNet")
 _NEED_PAIRS = ("score", "similarity")
 _REFUSED = "its constructor would refuse it once the models are loaded"
 _NUMBERS = (
-    Rule("kdret.SentenceEncoder:max_length", 1, _REFUSED),
-    Rule("kdret.SentenceEncoder:dropout", 0, _REFUSED),
-    Rule("kdret.SentenceEncoder:score_scale", 0, _REFUSED, open=True),
+    *(
+        rule
+        for model in ("SentenceEncoder", "SparseEncoder", "MultiVectorEncoder", "CrossEncoder")
+        for rule in (
+            Rule(f"kdret.{model}:max_length", 1, _REFUSED),
+            Rule(f"kdret.{model}:dropout", 0, _REFUSED),
+            Rule(f"kdret.{model}:score_scale", 0, _REFUSED, open=True),
+        )
+    ),
+    Rule("kdret.FLOPS:threshold", 0, _REFUSED),
+    Rule("kdret.L1:threshold", 0, _REFUSED),
     Rule("kdret.InBatchCrossEntropy:temperature", 0, _REFUSED, open=True),
     Rule("kdret.ListwiseKL:*temperature", 0, _REFUSED, open=True),
     Rule("kdret.ScoredLists:candidates", 2, _REFUSED),
@@ -100,6 +108,12 @@ def _check_evaluation(cfg: Mapping[str, Any], part: str, report: Report) -> None
     evaluators = [evaluators] if isinstance(evaluators, Mapping) else evaluators
     if not any(_type(entry) == "kdret.IRMetric" for entry in evaluators if isinstance(entry, Mapping)):
         return
+    for path, fix in _cross_encoders(cfg, part):
+        report.error(
+            path,
+            "kdret.IRMetric ranks by the vectors of texts, and a cross-encoder has none",
+            fix=fix,
+        )
     dataset = _type(cfg, f"{part}_dataloader", "dataset")
     if dataset != "kdret.RetrievalSplit":
         report.error(
@@ -108,6 +122,27 @@ def _check_evaluation(cfg: Mapping[str, Any], part: str, report: Report) -> None
             expected="dict(type='kdret.RetrievalSplit', ...)",
             got=dataset or "nothing",
         )
+
+
+def _cross_encoders(cfg: Mapping[str, Any], part: str) -> Iterator[tuple[str, str]]:
+    """Yield the models that an evaluation would ask for vectors that they do not have, and what to do."""
+    model = cfg.get("model")
+    if not isinstance(model, Mapping):
+        return
+    for path, owner in (("model", cfg), ("model.student", model)):
+        if _type(owner, path.rpartition(".")[2]) == "kdret.CrossEncoder":
+            yield path, f"leave out {part}_dataloader, {part}_cfg and {part}_evaluator"
+    hooks = cfg.get("default_hooks")
+    baseline = hooks.get("baseline", {}) if isinstance(hooks, Mapping) else {}
+    if part != "val" or baseline is None or (isinstance(baseline, Mapping) and baseline.get("teacher") is False):
+        return
+    several = model.get("teachers")
+    teachers = {f"teachers.{name}": one for name, one in several.items()} if isinstance(several, Mapping) else {}
+    for name, teacher in ({"teacher": model.get("teacher")} | teachers).items():
+        if _type({"teacher": teacher}, "teacher") == "kdhub.ModelTeacher" and (
+            _type(teacher, "model") == "kdret.CrossEncoder"
+        ):
+            yield f"model.{name}", "set default_hooks=dict(baseline=dict(teacher=False))"
 
 
 def _objectives(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,37 +1,59 @@
-"""From what a config calls a model to a `SentenceTransformer` in memory."""
+"""From what a config calls a model to one of sentence-transformers' models in memory."""
 
 from __future__ import annotations
 
 import importlib.resources
+import json
 from pathlib import Path
+from typing import TypeVar
 
+from mmengine.logging import print_log
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from kdhub.api import UsageError, near_matches
 from kdret.quiet import no_progress_bars
 
 _PACKAGE = "package://"
+_KINDS = {
+    "SentenceTransformer": "sentence encoder",
+    "SparseEncoder": "sparse encoder",
+    "MultiVectorEncoder": "multi-vector encoder",
+    "CrossEncoder": "cross-encoder",
+}
+
+Library = TypeVar("Library", bound=nn.Module)
+"""One of sentence-transformers' model classes."""
 
 
 def load_sentence_transformer(model: str) -> SentenceTransformer:
-    """Load a sentence encoder in float32 on the CPU; whoever trains it moves it.
+    """Load a dense sentence encoder; see `load_text_model`."""
+    return load_text_model(model, SentenceTransformer)
+
+
+def load_text_model(model: str, library: type[Library]) -> Library:
+    """Load a model in float32 on the CPU; whoever trains it moves it.
 
     Args:
         model: A folder; a name on the Hugging Face hub; or ``package://NAME/FOLDER`` for weights that came inside an
             installed package.
+        library: The class of sentence-transformers that reads it.
 
     Raises:
-        UsageError: If there is nothing of that name, or what is there cannot be read.
+        UsageError: If there is nothing of that name, or what is there cannot be read, or is a model of another kind that
+            sentence-transformers would take apart without a word.
     """
     folder = model_folder(model)
+    if folder is not None:
+        _require_kind(model, _saved_kind(folder), library)
     try:
         with no_progress_bars():
-            return SentenceTransformer(str(folder or model), device="cpu").float()
+            return library(str(folder or model), device="cpu").float()
     except (OSError, ValueError, SafetensorError) as error:
         raise UsageError(
-            f"cannot load the sentence encoder {model!r}",
-            expected="a folder that SentenceTransformer.save wrote, a name on the hub, or package://NAME/FOLDER",
+            f"cannot load the {_KINDS[library.__name__]} {model!r}",
+            expected=f"a folder that {library.__name__}.save wrote, a name on the hub, or package://NAME/FOLDER",
             got=_first_sentence(error),
             fix="check the name; with HF_HUB_OFFLINE=1 only what was downloaded before can be used"
             if folder is None
@@ -55,6 +77,31 @@ def model_folder(model: str) -> Path | None:
         siblings = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
         raise UsageError(f"no model folder {model!r}", near=near_matches(folder.name, siblings))
     return None
+
+
+def _saved_kind(folder: Path) -> str | None:
+    """Return the class that saved a model; ``None`` for a plain model of transformers."""
+    try:
+        described = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return str(described.get("model_type", "SentenceTransformer"))
+
+
+def _require_kind(model: str, saved: str | None, library: type[nn.Module]) -> None:
+    if saved in (None, library.__name__):
+        return
+    if library is SentenceTransformer:
+        # of another kind's model it would keep the transformer and take the mean of its tokens, which nobody trained
+        raise UsageError(
+            f"{model!r} holds a {saved}, not a SentenceTransformer",
+            expected="a dense sentence encoder",
+            fix=f"in a config, take it as kdret.{saved}",
+        )
+    print_log(
+        f"{model}: saved as a {saved}; what a {library.__name__} has besides its transformer is new and random",
+        logger="current",
+    )
 
 
 def _package_folder(model: str) -> Path:

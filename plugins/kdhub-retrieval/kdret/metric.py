@@ -7,12 +7,14 @@ from typing import Any
 
 import ir_measures
 import numpy as np
+import scipy.sparse
 from mmengine.evaluator import BaseMetric
 
 from kdhub.api import UsageError
-from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
+from kdret.exact import exact_rankings
 from kdret.index import FlatIndex
+from kdret.sparsity import sparsity
 
 _ALIASES = {"MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
 _DEPTH_WITHOUT_CUTOFF = 1000  # as TREC submits runs
@@ -27,7 +29,8 @@ class IRMetric(BaseMetric):
     Args:
         measures: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
             for the second and third, as retrieval papers call them. Reported under the name given here.
-        similarity: ``'cosine'`` or ``'dot'``; see `FlatIndex`.
+        similarity: Of dense vectors, ``'cosine'`` or ``'dot'``; see `FlatIndex`. Sparse vectors are compared by dot products
+            and vectors of tokens by MaxSim, so that student and teacher may be of different kinds.
         speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
@@ -37,6 +40,9 @@ class IRMetric(BaseMetric):
     All measures see one ranking. Equal scores are ordered by document id, from the last to the first, as trec_eval does, also
     where a cut-off parts them. A query that is a document of the corpus (ArguAna, Quora) does not find itself, as in BEIR;
     `kdret.data.own_document` has the rule. An encoder that gives all documents the same score is an error, not a number.
+
+    Of sparse vectors it also reports ``active_query`` and ``active_document``, the mean number of words with a weight, and
+    ``flops``, the expected number of multiplications for a query and a document; see `kdret.sparsity`.
     """
 
     default_prefix = "retrieval"
@@ -63,7 +69,9 @@ class IRMetric(BaseMetric):
             (
                 sample["column"],
                 sample["id"],
-                np.asarray(sample["embedding"], dtype=np.float32),
+                sample["embedding"]
+                if scipy.sparse.issparse(sample["embedding"])
+                else np.asarray(sample["embedding"], dtype=np.float32),
                 sample.get("seconds", 0.0),
             )
             for sample in data_samples
@@ -73,7 +81,7 @@ class IRMetric(BaseMetric):
         """Rank and measure.
 
         Args:
-            results: ``(column, id, embedding (D,), seconds)`` of every text of the split.
+            results: ``(column, id, embedding, seconds)`` of every text of the split; see `exact_rankings` for embeddings.
 
         Raises:
             UsageError: If the dataset gave no judgements, texts are missing, or the encoder tells no documents apart.
@@ -93,18 +101,17 @@ class IRMetric(BaseMetric):
         queries, documents = vectors[QUERY], vectors[DOCUMENT]
         # from the last id to the first: of equal scores the index keeps the order in which it was built
         ids = sorted(documents, reverse=True)
-        rows, asked = np.stack([documents[key] for key in ids]), np.stack(list(queries.values()))
-        index = FlatIndex(self.similarity).build(rows, ids)
+        rows, asked = [documents[key] for key in ids], list(queries.values())
+        found = sparsity(asked, rows, "IRMetric") if scipy.sparse.issparse(rows[0]) else {}
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
         own = _own_documents(queries, documents, meta)
-        rankings = index.search(asked, depth + bool(own))
-        require_spread(asked, rows, "IRMetric")
+        rankings = exact_rankings(asked, rows, ids, depth + bool(own), self.similarity, "IRMetric")
         run = {
             query: _ranks([key for key, _ in ranking if key != query or key not in own][:depth])
             for query, ranking in zip(queries, rankings, strict=True)
         }
         values = ir_measures.calc_aggregate(self._measures.values(), meta["qrels"], run)
-        found = {name: float(values[measure]) for name, measure in self._measures.items()}
+        found = {name: float(values[measure]) for name, measure in self._measures.items()} | found
         return found | _speed(results) if self.speed else found
 
 

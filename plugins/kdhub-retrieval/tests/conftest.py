@@ -34,17 +34,71 @@ WORDS = [
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
     """A folder with a random BERT of 4 layers, width 32, mean pooling and normalisation."""
-    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
-    from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny")
+    transformer = modules.Transformer(_save_bert(folder, "BertModel"), max_seq_length=32)
+    model = SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Normalize()], device="cpu")
+    one, two = model.encode(["read file", "sort list"])
+    assert abs(one @ two) < 0.95, "texts that embed alike would let every test pass"
+    return _saved(model, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_sparse(tmp_path_factory):
+    """A folder with a SPLADE model: the same BERT with a masked-language head whose bias leaves some words at 0."""
+    from sentence_transformers import SparseEncoder
+
+    folder = tmp_path_factory.mktemp("tiny-sparse")
+    model = SparseEncoder(_save_bert(folder, "BertForMaskedLM"), device="cpu")
+    model[0].auto_model.cls.predictions.bias.data.fill_(-2.0)
+    model.max_seq_length = 32
+    embeddings = model.encode(["read file", "sort list"], convert_to_sparse_tensor=False)
+    assert 0 < (embeddings != 0).sum() < embeddings.numel(), "dense or empty vectors would hide what sparsity changes"
+    return _saved(model, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_multi(tmp_path_factory):
+    """A folder with a late-interaction model: the same BERT, a projection to 8 dimensions, unit vectors, and no word 'number' in documents."""
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense, Normalize, Transformer
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from torch import nn, random
+
+    folder = tmp_path_factory.mktemp("tiny-multi")
+    transformer = Transformer(_save_bert(folder, "BertModel"), max_seq_length=32, document_length=16)
+    with random.fork_rng(devices=[]):
+        random.manual_seed(0)
+        names = {"module_input_name": "token_embeddings"}
+        project = Dense(32, 8, bias=False, activation_function=nn.Identity(), **names)
+    model = MultiVectorEncoder(
+        modules=[transformer, project, MultiVectorMask(skiplist_words=["number"]), Normalize(**names)], device="cpu"
+    )
+    return _saved(model, folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_cross(tmp_path_factory):
+    """A folder with a cross-encoder of one label: the same BERT with a classification head."""
+    from sentence_transformers import CrossEncoder
+
+    folder = tmp_path_factory.mktemp("tiny-cross")
+    model = CrossEncoder(_save_bert(folder, "BertForSequenceClassification"), device="cpu", max_length=32)
+    return _saved(model, folder)
+
+
+def _save_bert(folder, architecture):
+    """Write a random BERT of 4 layers and width 32 with its vocabulary, and return the path."""
+    import torch
+    import transformers
+
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        bert = BertModel(
-            BertConfig(
+        bert = getattr(transformers, architecture)(
+            transformers.BertConfig(
                 vocab_size=len(vocabulary),
                 hidden_size=32,
                 num_hidden_layers=4,
@@ -52,14 +106,15 @@ def tiny_encoder(tmp_path_factory):
                 intermediate_size=64,
                 max_position_embeddings=64,
                 initializer_range=0.3,  # so that texts are told apart without training
+                num_labels=1,
             )
         )
     bert.save_pretrained(folder / "bert")
     (folder / "bert/vocab.txt").write_text("\n".join(vocabulary))
-    transformer = modules.Transformer(str(folder / "bert"), max_seq_length=32)
-    model = SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Normalize()], device="cpu")
-    one, two = model.encode(["read file", "sort list"])
-    assert abs(one @ two) < 0.95, "texts that embed alike would let every test pass"
+    return str(folder / "bert")
+
+
+def _saved(model, folder):
     model.save(str(folder / "model"), create_model_card=False)
     return str(folder / "model")
 
@@ -68,6 +123,25 @@ def tiny_encoder(tmp_path_factory):
 def tiny_data(make_collection, tmp_path):
     """A collection of 12 documents; 8 training and 4 test queries, one relevant document each."""
     return make_collection(tmp_path / "tiny")
+
+
+@pytest.fixture
+def tiny_candidates(tiny_data):
+    """Options that put tiny candidate lists of `tiny_data`, and that collection, in the place of a recipe's data."""
+    documents = [f"d{i}" for i in range(12)]
+    lists = [
+        {"query_id": f"q{i}", "doc_ids": documents, "scores": [float(key == f"d{i}") for key in documents]}
+        for i in range(8)
+    ]
+    _write_lines(tiny_data / "candidates.jsonl", lists)
+    return {
+        "train_dataloader.dataset.data_root": str(tiny_data),
+        "train_dataloader.dataset.scores": "candidates.jsonl",
+        "train_dataloader.dataset.candidates": 4,
+        "train_dataloader.batch_size": 4,
+        "val_dataloader.dataset.data_root": str(tiny_data),
+        "val_dataloader.dataset.split": "test",
+    }
 
 
 @pytest.fixture(scope="session")

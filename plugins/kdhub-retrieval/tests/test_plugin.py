@@ -90,6 +90,29 @@ def dataset(type_):
             "a number from 1 on, got 0",
         ),
         (
+            config(
+                model={"teacher": {"type": "kdhub.ModelTeacher", "model": {"type": "kdret.CrossEncoder"}}},
+                val_evaluator={"type": "kdret.IRMetric"},
+                val_dataloader=dataset("kdret.RetrievalSplit"),
+            ),
+            "model.teacher",
+            "set default_hooks=dict(baseline=dict(teacher=False))",
+        ),
+        (
+            config(
+                model={"student": {"type": "kdret.CrossEncoder"}},
+                test_evaluator={"type": "kdret.IRMetric"},
+                test_dataloader=dataset("kdret.RetrievalSplit"),
+            ),
+            "model.student",
+            "leave out test_dataloader",
+        ),
+        (
+            {"model": {"objectives": {"x": {"loss": {"type": "kdret.FLOPS", "threshold": -1}}}}},
+            "model.objectives.x.loss.threshold",
+            "a number from 0 on, got -1",
+        ),
+        (
             config(train_dataloader={"dataset": {"type": "kdret.Pairs"}}),
             "train_dataloader.collate_fn",
             "mmengine's default, which makes tuples",
@@ -115,6 +138,21 @@ def test_rules_leave_other_configs_alone():
     report = Report()
     for cfg in ({}, {"model": None}, {"model": {"objectives": 3}, "train_dataloader": []}, {"val_evaluator": "x"}):
         config_rules.check(cfg, report)
+    assert report.ok
+
+
+def test_a_cross_encoder_that_nobody_evaluates_is_fine():
+    """The rule must be met by what it says to do."""
+    cfg = config(
+        model={"teachers": {"a": {"type": "kdhub.ModelTeacher", "model": {"type": "kdret.CrossEncoder"}}}},
+        val_evaluator={"type": "kdret.IRMetric"},
+        val_dataloader=dataset("kdret.RetrievalSplit"),
+    )
+    report = Report()
+    config_rules.check(cfg, report)
+    assert [finding.path for finding in report.errors] == ["model.teachers.a"]
+    report = Report()
+    config_rules.check(cfg | {"default_hooks": {"baseline": {"teacher": False}}}, report)
     assert report.ok
 
 
@@ -154,3 +192,11 @@ def test_summary_is_for_runs_of_ours():
     assert summary.summary({"models": {"student": {"type": "EncoderDecoder"}}}) == {}
     found = summary.summary({"models": {"student": {"type": "SentenceEncoder"}}})
     assert "sentence-transformers" in found["versions"]
+    assert "search with it" in found["next"]
+
+
+@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
+def test_summary_names_no_command_that_refuses_the_student(kind):
+    """`kdhub search` takes dense students; a line in every card that ends in an error is worse than none."""
+    found = summary.summary({"models": {"student": {"type": kind}, "teacher": {"type": "SentenceEncoder"}}})
+    assert found.keys() == {"versions"}

@@ -8,10 +8,15 @@ from kdhub.testing import assert_resume_exact
 from kdret.plugin import kdhub_recipes
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/retrieval"
+CHECKPOINTS = {"default_hooks.checkpoint": {"interval": 2, "by_epoch": False}}
+SHORT = {"train_cfg.max_iters": 6, "train_cfg.val_interval": 4}
 OPTIONS = {
-    "docstrings-minilm": {"train_cfg.max_iters": 6, "train_cfg.val_interval": 4},
+    "docstrings-minilm": ("few_texts", {}),
+    "cross-to-dense": ("tiny_candidates", {"model.student.model": "tiny_encoder"}),
+    "cross-to-colbert": ("tiny_candidates", {"model.student.model": "tiny_multi"}),
+    "cross-to-splade": ("tiny_candidates", {"model.student.model": "tiny_sparse"}),
 }
-"""Recipe to what makes it short, besides `few_texts`."""
+"""Recipe to the fixture with its data, and to those with models in the place of the hub's."""
 
 
 @pytest.fixture
@@ -22,19 +27,25 @@ def few_texts(tiny_data):
         "train_dataloader.batch_size": 4,
         "val_dataloader.dataset.data_root": str(tiny_data),
         "val_dataloader.dataset.split": "test",
-        "default_hooks.checkpoint": {"interval": 2, "by_epoch": False},
     }
 
 
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in kdhub_recipes()])
-def test_a_recipe_resumes_exactly(recipe, few_texts, minilm, tmp_path):
+def test_a_recipe_resumes_exactly(recipe, request, tmp_path):
     """A recipe that is almost the same after a power cut gives numbers that nobody can reproduce."""
-    assert recipe in OPTIONS, f"add {recipe!r} to OPTIONS of {Path(__file__).name}, with what makes it short"
-    assert_resume_exact(f"kdret:{recipe}", at=5, tmp_path=tmp_path / "runs", cfg_options=few_texts | OPTIONS[recipe])
+    assert recipe in OPTIONS, f"add {recipe!r} to OPTIONS of {Path(__file__).name}, with tiny data and models"
+    data, models = OPTIONS[recipe]
+    options = request.getfixturevalue(data) | CHECKPOINTS | SHORT
+    if models:
+        models = models | {"model.teacher.model.model": "tiny_cross"}
+        options |= {key: request.getfixturevalue(fixture) for key, fixture in models.items()}
+    else:
+        request.getfixturevalue("minilm")
+    assert_resume_exact(f"kdret:{recipe}", at=5, tmp_path=tmp_path / "runs", cfg_options=options)
 
 
 def test_the_cranfield_config_resumes_within_an_epoch(few_texts, minilm, tmp_path):
     """It counts epochs: a resumed run that began its epoch anew would train on some texts twice."""
     config = CONFIGS / "embed-rkd_minilm-l2_teacher-minilm-l6_4e_cranfield.py"
-    options = few_texts | {"train_cfg.max_epochs": 2}
+    options = few_texts | CHECKPOINTS | {"train_cfg.max_epochs": 2}
     assert_resume_exact(config, at=9, tmp_path=tmp_path / "runs", cfg_options=options)

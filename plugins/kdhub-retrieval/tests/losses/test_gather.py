@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kdhub.errors import UsageError
-from kdret.losses import InBatchCrossEntropy, ListwiseKL
+from kdret.losses import FLOPS, InBatchCrossEntropy, ListwiseKL
 
 _SCRIPT = """
 import datetime, sys, types, torch, kdret
@@ -20,6 +20,7 @@ sys.modules["kdret.losses"] = package = types.ModuleType("kdret.losses")
 package.__path__ = [f"{kdret.__path__[0]}/losses"]
 from kdret.losses.in_batch import InBatchCrossEntropy
 from kdret.losses.listwise_kl import ListwiseKL
+from kdret.losses.sparsity import FLOPS
 
 folder, rank = sys.argv[1], int(sys.argv[2])
 patience = datetime.timedelta(seconds=60)
@@ -37,10 +38,12 @@ for name, loss in {
     "own_negatives": InBatchCrossEntropy(gather=True, own_negatives=False),
     "listwise": ListwiseKL(temperature=0.5, gather=True),
     "apart": InBatchCrossEntropy(),
+    "flops": FLOPS(gather=True),
 }.items():
     encoder.zero_grad()
     both = ddp(torch.cat([query, document])).split([len(query), len(document)])
-    value = loss(list(both), teacher) if name == "listwise" else loss(list(both))
+    given = {"listwise": [list(both), teacher], "flops": [both[1]]}.get(name, [list(both)])
+    value = loss(*given)
     value.backward()
     found[name] = value.item(), encoder.weight.grad.clone()
 try:
@@ -75,12 +78,14 @@ def test_two_processes_that_gather_train_as_one(tmp_path):
         both = [encoder(case["query"]), encoder(case["document"])]
         if name == "listwise":
             value = ListwiseKL(temperature=0.5)(both, [case["teacher_query"], case["teacher_document"]])
+        elif name == "flops":
+            value = FLOPS()(both[1])
         else:
             value = InBatchCrossEntropy(own_negatives=name != "own_negatives")(both)
         value.backward()
         return value.item(), encoder.weight.grad.clone()
 
-    for name in ("in_batch", "own_negatives", "listwise"):
+    for name in ("in_batch", "own_negatives", "listwise", "flops"):
         value, gradient = whole(name)
         assert gradient.norm() > 0.1
         for rank in found:
