@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from kdhub.api import UsageError
 from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
-from kdret.index import FlatIndex
+from kdret.index.dense import FaissIndex
 
 _ALIASES = {"MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
 _DEPTH_WITHOUT_CUTOFF = 1000  # as TREC submits runs
@@ -27,7 +27,7 @@ class IRMetric(BaseMetric):
     Args:
         measures: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
             for the second and third, as retrieval papers call them. Reported under the name given here.
-        similarity: ``'cosine'`` or ``'dot'``; see `FlatIndex`.
+        similarity: ``'cosine'`` or ``'dot'``; see `FaissIndex`.
         speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
@@ -55,7 +55,7 @@ class IRMetric(BaseMetric):
             raise UsageError("IRMetric: no measures", expected="at least one name", got="an empty list")
         self.similarity = similarity
         self.speed = speed
-        FlatIndex(similarity)  # an impossible similarity is refused before a whole split is encoded
+        FaissIndex(similarity)  # an impossible similarity is refused before a whole split is encoded
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the embeddings of one batch."""
@@ -94,7 +94,7 @@ class IRMetric(BaseMetric):
         # from the last id to the first: of equal scores the index keeps the order in which it was built
         ids = sorted(documents, reverse=True)
         rows, asked = np.stack([documents[key] for key in ids]), np.stack(list(queries.values()))
-        index = FlatIndex(self.similarity).build(rows, ids)
+        index = FaissIndex(self.similarity, factory="Flat").build(rows, ids)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
         own = _own_documents(queries, documents, meta)
         rankings = index.search(asked, depth + bool(own))

@@ -16,7 +16,7 @@ from kdret.collapse import require_spread
 from kdret.data.beir import RetrievalData
 from kdret.data.jsonl import write_jsonl
 from kdret.data.own_document import own_documents
-from kdret.index import FlatIndex
+from kdret.index.dense import FaissIndex
 
 
 def mine_lists(
@@ -50,7 +50,7 @@ def mine_lists(
         print_log(f"{data.root}: left out {len(data.corpus) - len(documents)} documents without text", logger="current")
     own = own_documents(data)
     vectors = teacher.encode_document(list(documents.values()), **options)
-    index = FlatIndex("dot").build(vectors, list(documents))
+    index = FaissIndex("dot", factory="Flat").build(vectors, list(documents))
     queries = teacher.encode_query(list(data.queries.values()), **options)
     rows = dict(zip(documents, vectors, strict=True))
     found = index.search(queries, depth + max(map(len, data.qrels.values())) + bool(own))

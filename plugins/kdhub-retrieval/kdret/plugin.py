@@ -102,8 +102,8 @@ def kdhub_components() -> Iterable[Component]:
     )
     yield Component(
         kind="index",
-        target="kdret.index:FlatIndex",
-        summary="Exact inner-product search in FAISS, with ids and a fixed order of ties",
+        target="kdret.index.dense:FaissIndex",
+        summary="Inner-product search in FAISS, exact or with a measured recall, with ids and a fixed order of ties",
     )
 
 

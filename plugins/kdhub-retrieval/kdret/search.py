@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from kdhub.api import RunCard, UsageError, atomic_folder, say
 from kdret.data.beir import Document, load_corpus
 from kdret.data.jsonl import is_unicode
-from kdret.index import FlatIndex
+from kdret.index.dense import FaissIndex
 from kdret.loading import load_sentence_transformer
 
 _STATE = "state.json"
@@ -96,11 +96,11 @@ def corpus_of(work_dir: Path) -> str:
 
 def _index(
     folder: Path, student_folder: Path, student: SentenceTransformer, corpus: dict[str, Document], rebuild: bool
-) -> FlatIndex:
+) -> FaissIndex:
     state = {"student": _digest_of(student_folder), "corpus": _digest_of_texts(corpus)}
     if not rebuild and _read(folder / _STATE) == state:
         try:
-            return FlatIndex.load(folder)
+            return FaissIndex.load(folder)
         except UsageError as error:
             say(f"{error.what}: {error.got}")
     documents = {key: document.content for key, document in corpus.items() if document.content}
@@ -110,7 +110,7 @@ def _index(
         say(f"left out {len(corpus) - len(documents)} documents without text")
     say(f"indexing {len(documents)} documents with the student, once")
     vectors = _encode(student, list(documents.values()), student.encode_document, progress=True)
-    index = FlatIndex(_similarity(student)).build(vectors, list(documents))
+    index = FaissIndex(_similarity(student), factory="Flat").build(vectors, list(documents))
     with atomic_folder(folder) as partial:
         index.save(partial)
         (partial / _STATE).write_text(json.dumps(state), encoding="utf-8")
