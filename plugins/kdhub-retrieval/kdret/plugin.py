@@ -105,6 +105,11 @@ def kdhub_components() -> Iterable[Component]:
         target="kdret.index.dense:FaissIndex",
         summary="Inner-product search in FAISS, exact or with a measured recall, with ids and a fixed order of ties",
     )
+    yield Component(
+        kind="index",
+        target="kdret.index.sparse:SparseIndex",
+        summary="Exact search over sparse vectors, such as SPLADE's, by inverted lists",
+    )
 
 
 @hookimpl

@@ -161,7 +161,7 @@ class Index:
     def _named(self, rows: NDArray[np.integer], scores: NDArray[np.floating], k: int) -> Ranking:
         """Order one query's answers by score and then by row, and name them."""
         order = np.lexsort((rows, -scores))[:k]
-        return [(self.ids[row], float(score)) for row, score in zip(rows[order], scores[order], strict=True)]
+        return [(self.ids[row], score) for row, score in zip(rows[order].tolist(), scores[order].tolist(), strict=True)]
 
 
 def read_description(folder: Path) -> dict[str, Any]:

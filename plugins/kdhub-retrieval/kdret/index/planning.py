@@ -87,8 +87,7 @@ def plan(rows: int, width: int, factory: str, memory: float | None, prefer: str,
     Raises:
         UsageError: If no index fits.
     """
-    free = available_memory()
-    budget = int(memory * 2**30) if memory is not None else None if free is None else int(_SHARE_OF_FREE * free)
+    budget = budget_of(memory)
 
     def planned(name: str, reason: str) -> Plan:
         return Plan(name, reason, rows, width, size_of(name, rows, width), working(name, rows, width), budget)
@@ -163,6 +162,18 @@ def training_rows(factory: str, rows: int) -> int:
 def lists_for(rows: int) -> int:
     """Return the number of inverted lists, 4√N, but no more than can be trained well."""
     return max(1, min(round(4 * math.sqrt(rows)), rows // _FEWEST_PER_LIST))
+
+
+def budget_of(memory: float | None) -> int | None:
+    """Return the bytes that may be used.
+
+    Args:
+        memory: GiB that somebody allows; ``None`` takes 80 % of what is free.
+    """
+    if memory is not None:
+        return int(memory * 2**30)
+    free = available_memory()
+    return None if free is None else int(_SHARE_OF_FREE * free)
 
 
 def available_memory() -> int | None:
