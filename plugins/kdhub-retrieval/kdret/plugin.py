@@ -130,7 +130,8 @@ def kdhub_recipes() -> Iterable[Recipe]:
 def kdhub_add_commands() -> Iterable[Command]:
     """Add what one does with a retriever besides training it."""
     yield Command("demo", "Distil a sentence encoder on this machine's docstrings", "kdret.commands.demo:main")
-    yield Command("search", "Search a run's corpus with its student", "kdret.commands.search:main")
+    yield Command("search", "Search a run's corpus with its student, or a saved index", "kdret.commands.search:main")
+    yield Command("index", "Build an index of a corpus, look at it, search it", "kdret.commands.index:main")
     yield Command("mine", "Score candidate documents of each query with a teacher", "kdret.commands.mine:main")
 
 

@@ -91,6 +91,7 @@ class Index:
             {
                 "format": _FORMAT,
                 "kind": self.kind,
+                "documents": len(self),
                 "similarity": self.similarity,
                 "settings": self._settings(),
                 "about": self.about,

@@ -9,7 +9,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from kdhub.api import UsageError, choice, integer, number, optional, require
@@ -18,6 +17,7 @@ from kdret.index.base import Index, Ranking, batches
 from kdret.index.exact import by_pieces, past_ties
 from kdret.index.recall import Recall, sample_rows
 from kdret.index.vectors import checked, checked_ids, chunks
+from kdret.log import tell
 
 _QUERIES_AT_ONCE = 1024
 _VECTORS = "vectors.npy"
@@ -110,7 +110,7 @@ class FaissIndex(Index):
             len(vectors), vectors.shape[1], self.factory, self.memory, self.prefer, gpu.builds_graphs(self.placement)
         )
         if self.factory == "auto" or plan.factory != "Flat":
-            print_log(plan.line(), logger="current")
+            tell(plan.line())
         self.factory = plan.factory
         self._index = _trained(plan.factory, vectors, self.similarity, self.seed)
         for rows in chunks(vectors, "FaissIndex", "document", self.similarity):
@@ -187,7 +187,7 @@ class FaissIndex(Index):
         told = f"index {self.factory}: {self.recall.line()}" + (f" with {name} {effort}" if name else "")
         if self.recall.value < self.wanted_recall:
             told += f"; less than the {self.wanted_recall:g} asked for, so take another factory, or 'Flat'"
-        print_log(told, logger="current")
+        tell(told)
 
     def _knob(self) -> tuple[str, int]:
         if found := re.search(r"IVF(\d+)", self.factory):

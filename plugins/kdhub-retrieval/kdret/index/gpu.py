@@ -5,14 +5,13 @@ No machine with a GPU has run this module yet. Its tests run wherever one is in 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import faiss
-from mmengine.logging import print_log
 
 from kdhub.api import UsageError
+from kdret.log import tell
 
 _RESOURCES: dict[int, Any] = {}
 _CUVS: Any = faiss  # names that the type stubs of builds without cuVS lack
@@ -118,7 +117,7 @@ def flat_vectors(index: Any) -> Any:
 
 
 def _stays(index: Any, why: str) -> Any:
-    print_log(f"index on the CPU: {why}", logger="current", level=logging.WARNING)
+    tell(f"index on the CPU: {why}", warn=True)
     return index
 
 

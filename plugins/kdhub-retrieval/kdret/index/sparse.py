@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg.blas import saxpy
@@ -16,6 +15,7 @@ from kdhub.api import UsageError, number, optional, require
 from kdret.index.base import Index, Ranking
 from kdret.index.planning import budget_of, in_words
 from kdret.index.vectors import UNIT_TOLERANCE, checked_ids
+from kdret.log import tell
 
 _OFTEN = 16
 """A term in more than one of so many documents is kept as a column: its list would be longer to walk than all documents."""
@@ -173,10 +173,9 @@ class SparseIndex(Index):
         size = 8 * rows.nnz + 8 * (rows.nnz - in_columns) + 4 * columns * rows.shape[0]
         budget = budget_of(self.memory)
         allowed = f", of {in_words(budget)} that may be used" if budget is not None else ""
-        print_log(
+        tell(
             f"sparse index for {rows.shape[0]} vectors with {rows.nnz / rows.shape[0]:.1f} entries each:"
             f" {in_words(size)} in memory{allowed}; {columns} frequent terms are kept as columns",
-            logger="current",
         )
         if budget is not None and size > budget:
             raise UsageError(

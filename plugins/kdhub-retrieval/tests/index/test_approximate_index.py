@@ -154,7 +154,7 @@ def test_settings_that_make_no_sense(options):
 def test_what_is_built_is_said_first(monkeypatch):
     """The reason of a choice and the recall of its outcome are what a reader of the log needs."""
     lines = []
-    monkeypatch.setattr(dense, "print_log", lambda line, logger: lines.append(line))
+    monkeypatch.setattr(dense, "tell", lines.append)
     build("auto")
     build("IVF32,PQ4x4", refine=0)
     assert lines[0].startswith("index Flat for 2000 vectors of width 16: 125 KiB in memory")

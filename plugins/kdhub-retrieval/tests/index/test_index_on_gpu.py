@@ -62,7 +62,7 @@ def test_half_precision_is_ranked_again_by_whole_vectors(small_device):
 def test_without_a_gpu_the_cpu_is_taken_and_named(monkeypatch):
     """A config that was written for another machine should run here, and say what it did."""
     lines = []
-    monkeypatch.setattr(gpu, "print_log", lambda line, logger, level: lines.append(line))
+    monkeypatch.setattr(gpu, "tell", lambda line, warn: lines.append(line))
     monkeypatch.setattr(gpu, "reachable", lambda: 0)
     index = build(factory="Flat", device="gpu", gpus=2, shards=True, float16=True)
     assert index.exact
@@ -74,7 +74,7 @@ def test_without_a_gpu_the_cpu_is_taken_and_named(monkeypatch):
 def test_a_graph_stays_on_the_cpu(monkeypatch):
     """FAISS has no HNSW for GPUs; its cloner would end in an error."""
     lines = []
-    monkeypatch.setattr(gpu, "print_log", lambda line, logger, level: lines.append(line))
+    monkeypatch.setattr(gpu, "tell", lambda line, warn: lines.append(line))
     monkeypatch.setattr(gpu, "reachable", lambda: 1)
     index = object()
     assert gpu.placed(index, "HNSW32", gpu.Placement("gpu")) is index
