@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ir_measures
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, build
 from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
-from kdret.index.dense import FaissIndex
+from kdret.index.base import Index
 
 _ALIASES = {"MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
 _DEPTH_WITHOUT_CUTOFF = 1000  # as TREC submits runs
@@ -28,6 +28,9 @@ class IRMetric(BaseMetric):
         measures: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
             for the second and third, as retrieval papers call them. Reported under the name given here.
         similarity: ``'cosine'`` or ``'dot'``; see `FaissIndex`.
+        index: What searches, such as ``dict(type='kdret.FaissIndex', factory='IVF1024,Flat')`` or
+            ``dict(type='kdret.SparseIndex')``; ``None`` searches exactly. Measures of an approximate index are those of encoder
+            and index together, and the log has its recall.
         speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
@@ -48,6 +51,7 @@ class IRMetric(BaseMetric):
         speed: bool = False,
         prefix: str | None = None,
         collect_device: str = "cpu",
+        index: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self._measures = {name: _measure(name) for name in measures}
@@ -55,7 +59,11 @@ class IRMetric(BaseMetric):
             raise UsageError("IRMetric: no measures", expected="at least one name", got="an empty list")
         self.similarity = similarity
         self.speed = speed
-        FaissIndex(similarity)  # an impossible similarity is refused before a whole split is encoded
+        self.index = dict(index or {"type": "kdret.FaissIndex", "factory": "Flat"})
+        self._new_index()  # an impossible one is refused before a whole split is encoded
+
+    def _new_index(self) -> Index:
+        return build("index", self.index, where="IRMetric.index", similarity=self.similarity)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the embeddings of one batch."""
@@ -94,7 +102,7 @@ class IRMetric(BaseMetric):
         # from the last id to the first: of equal scores the index keeps the order in which it was built
         ids = sorted(documents, reverse=True)
         rows, asked = np.stack([documents[key] for key in ids]), np.stack(list(queries.values()))
-        index = FaissIndex(self.similarity, factory="Flat").build(rows, ids)
+        index = self._new_index().build(rows, ids, asked)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
         own = _own_documents(queries, documents, meta)
         rankings = index.search(asked, depth + bool(own))

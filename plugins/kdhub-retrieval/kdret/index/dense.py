@@ -147,19 +147,18 @@ class FaissIndex(Index):
             if (rows < 0).any() or not np.isfinite(scores).all():
                 raise _not_finite(k)
             return scores, rows
-        again = self.refine if whole is not None else 1
-        depth = min(k * max(again, 1), len(self.ids))
-        if limit is not None and depth > limit:
-            if k > limit:
-                raise UsageError(
-                    "FaissIndex: more answers than a GPU gives for an approximate index",
-                    expected=f"k up to {limit}",
-                    got=str(k),
-                    fix="ask for fewer, or set device='cpu' or factory='Flat'",
-                )
-            depth = limit
-        scores, rows = self._searched.search(queries, depth)
-        if whole is not None:
+        if limit is not None and k > limit:
+            raise UsageError(
+                "FaissIndex: more answers than a GPU gives for an approximate index",
+                expected=f"k up to {limit}",
+                got=str(k),
+                fix="ask for fewer, or set device='cpu' or factory='Flat'",
+            )
+        if whole is None:
+            scores, rows = past_ties(self._searched, queries, k, limit)
+        else:
+            depth = min(k * max(self.refine, 1), len(self.ids), limit or len(self.ids))
+            _, rows = self._searched.search(queries, depth)
             scores = scores_of(queries, rows, whole)
         scores = np.where(rows >= 0, scores, -np.inf)
         if not np.isfinite(scores[rows >= 0]).all():

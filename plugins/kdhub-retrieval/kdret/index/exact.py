@@ -16,23 +16,28 @@ Answers = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def past_ties(
-    index: Any, queries: NDArray[np.float32], k: int, limit: int | None, split: Callable[[int], Answers]
+    index: Any,
+    queries: NDArray[np.float32],
+    k: int,
+    limit: int | None = None,
+    split: Callable[[int], Answers] | None = None,
 ) -> Answers:
     """Search deeper until no tie straddles rank k, for FAISS cuts a tie at an arbitrary place.
 
     Args:
-        index: FAISS's flat index.
+        index: FAISS's index.
         queries: ``(Q, D)``.
         k: From 1 to the number of documents.
-        limit: Deepest search that the device allows.
-        split: Answers for k, where a deeper search would be needed.
+        limit: Deepest search that the device allows, at least k unless ``split`` is given.
+        split: Answers for k, where a deeper search would be needed; without it a tie at the limit stays as it is.
     """
     depth = min(k + 1, index.ntotal)
     while True:
         if limit is not None and depth > limit:
-            return split(k)
+            return split(k) if split else index.search(queries, limit)
         scores, rows = index.search(queries, depth)
-        if depth == index.ntotal or not (scores[:, k - 1] == scores[:, -1]).any():
+        # an approximate index fills up with row -1, which ties with nothing
+        if depth == index.ntotal or not ((scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] >= 0)).any():
             return scores, rows
         depth = min(2 * depth, index.ntotal)
 

@@ -191,3 +191,12 @@ def test_recall_of_fewer_documents_than_its_depth():
     """With three documents there are no ten best."""
     index = FaissIndex(factory="SQfp16").build(VECTORS[:3], NAMES[:3])
     assert index.recall == Recall(1.0, 2, 3, "documents")
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 19])
+def test_a_tie_at_the_cut_of_an_approximate_index_keeps_its_order(k):
+    """Which of ten equal documents are among the best three must not depend on where FAISS's heap stood."""
+    vectors = np.repeat(np.eye(2, dtype=np.float32), 10, axis=0)
+    index = FaissIndex(factory="IVF1,Flat").build(vectors, range(20))
+    (ranking,) = index.search(np.array([[0.6, 0.8]]), k)
+    assert [int(key) for key, _ in ranking] == [*range(10, 20), *range(10)][:k]
