@@ -74,7 +74,7 @@ def build_index(
     try:
         _encode(parts, vectors, texts)
         whole = parts.whole()
-        _require_different(whole)
+        require_different(whole, "index")
         say(f"indexing {len(names)} documents")
         index.build(whole, names)
         index.about = dict(about)
@@ -163,11 +163,19 @@ class _Parts:
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(self.total, width))
 
 
-def _require_different(vectors: Any) -> None:
-    """See that not all documents have one vector; a few of them tell."""
+def require_different(vectors: Any, where: str) -> None:
+    """See that not all documents have one vector; a few of them tell.
+
+    Args:
+        vectors: ``(N, D)``, dense or sparse.
+        where: Who asks, for the error.
+
+    Raises:
+        UsageError: If they have.
+    """
     if vectors.shape[0] < 2:
         return
     rows = np.linspace(0, vectors.shape[0] - 1, min(vectors.shape[0], _COMPARED)).astype(int)
     some = vectors[rows].toarray() if sparse.issparse(vectors) else np.asarray(vectors[rows])
     if np.isfinite(some).all():  # whatever is not finite the index names with its row
-        require_spread(some, some, "index")
+        require_spread(some, some, where)
