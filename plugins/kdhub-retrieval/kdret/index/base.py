@@ -7,9 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kdhub.api import UsageError, choice, file_sha256, integer, read_sealed, require, write_sealed
 
 SIMILARITIES = ("cosine", "dot")
@@ -158,11 +155,6 @@ class Index:
                 got=f"(Q, {width})",
                 fix="encode both with the model the index was built with, or build it again",
             )
-
-    def _named(self, rows: NDArray[np.integer], scores: NDArray[np.floating], k: int) -> Ranking:
-        """Order one query's answers by score and then by row, and name them."""
-        order = np.lexsort((rows, -scores))[:k]
-        return [(self.ids[row], score) for row, score in zip(rows[order].tolist(), scores[order].tolist(), strict=True)]
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -133,9 +133,10 @@ class FaissIndex(Index):
         found: list[Ranking] = []
         for part in batches(len(queries), _QUERIES_AT_ONCE):
             scores, rows = self._answers(queries[part], k)
-            for own_scores, own_rows in zip(scores, rows, strict=True):
-                there = own_rows >= 0
-                found.append(self._named(own_rows[there], own_scores[there], k))
+            order = np.lexsort((rows, -scores), axis=1)[:, :k]
+            scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+            for own in zip(rows.tolist(), scores.tolist(), strict=True):
+                found.append([(self.ids[row], score) for row, score in zip(*own, strict=True) if row >= 0])
         return found
 
     def _answers(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:

@@ -38,8 +38,8 @@ class SparseIndex(Index):
     """Exact inner-product search over sparse vectors: the ranking is that of the dense product in float64.
 
     A query touches only the lists of its own terms. Terms that most documents have are kept as whole columns, since adding a
-    column costs less than walking a long list. Documents whose rough score may reach the best k are scored again in float64,
-    so neither the order of sums nor the split into lists and columns shows in an answer.
+    column costs less than walking a long list. Where rounding in float32 may have decided an order, scores are taken again in
+    float64, so neither the order of sums nor the split into lists and columns shows in a ranking.
 
     Args:
         similarity: ``'dot'``, or ``'cosine'``, which demands rows of length 1.
@@ -100,14 +100,31 @@ class SparseIndex(Index):
         for query in range(queries.shape[0]):
             own = slice(queries.indptr[query], queries.indptr[query + 1])
             terms, weights = queries.indices[own], queries.data[own]
-            rows = self._candidates(terms, weights, k)
             dense[terms] = weights
-            found.append(self._named(rows, self._scores(dense, rows), k))
+            rows, scores = self._best(terms, weights, dense, k)
+            found.append(list(zip(map(self.ids.__getitem__, rows), scores, strict=True)))
             dense[terms] = 0.0
         return found
 
-    def _candidates(self, terms: NDArray[Any], weights: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Return the rows that may be among the best k, and few others."""
+    def _best(
+        self, terms: NDArray[Any], weights: NDArray[np.float32], dense: NDArray[np.float32], k: int
+    ) -> tuple[list[int], list[float]]:
+        """Return the rows of the best k and their scores, in order."""
+        rough = self._rough(terms, weights)
+        # what rounding may have moved a score by, in the worst case
+        error = (len(terms) + 2) * _UNIT * float(np.abs(weights) @ self._parts["largest"][terms])
+        rows = self._candidates(rough, error, k, bool((weights < 0).any()))
+        rows = rows[np.lexsort((rows, -rough[rows]))]
+        scores = rough[rows].astype(np.float64)
+        # neighbours that are too close to tell apart
+        close = -np.diff(scores) <= 2 * error
+        unsure = np.append(close, False) | np.append(False, close)
+        if unsure.any():
+            scores[unsure] = self._scores(dense, rows[unsure])
+        order = np.lexsort((rows, -scores))[:k]
+        return rows[order].tolist(), scores[order].tolist()
+
+    def _rough(self, terms: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[np.float32]:
         parts, total = self._parts, len(self.ids)
         rough = np.zeros(total, np.float32)
         columns = parts["column_of"][terms]
@@ -118,12 +135,13 @@ class SparseIndex(Index):
         for start, end, weight in zip(starts, ends, weights, strict=True):
             if end > start:
                 np.add.at(rough, parts["list_rows"][start:end], weight * parts["list_weights"][start:end])
-        if k >= total:
-            return np.arange(total)
-        # what rounding may have moved a score by, in the worst case
-        error = (len(terms) + 2) * _UNIT * float(np.abs(weights) @ parts["largest"][terms])
+        return rough
+
+    def _candidates(self, rough: NDArray[np.float32], error: float, k: int, signed: bool) -> NDArray[np.int64]:
+        if k >= len(rough):
+            return np.arange(len(rough))
         least = _at_least(rough, k) - 2 * error
-        if least > 0 or self._signed or (weights < 0).any():
+        if least > 0 or self._signed or signed:
             return np.flatnonzero(rough >= least)
         # without negative weights 0 means no common term, and of those the first ones are as good as any
         return np.concatenate([np.flatnonzero(rough > 0), np.flatnonzero(rough == 0)[:k]])
