@@ -110,6 +110,11 @@ def kdhub_components() -> Iterable[Component]:
         target="kdret.index.sparse:SparseIndex",
         summary="Exact search over sparse vectors, such as SPLADE's, by inverted lists",
     )
+    yield Component(
+        kind="index",
+        target="kdret.index.late:MaxSimIndex",
+        summary="Late interaction: documents found by their tokens and ranked by MaxSim",
+    )
 
 
 @hookimpl

@@ -17,9 +17,10 @@ def load_index(folder: str | Path, *, mmap: bool = False, about: Mapping[str, An
         UsageError: If there is none, it is damaged, or it is about another model or corpus.
     """
     from kdret.index.dense import FaissIndex
+    from kdret.index.late import MaxSimIndex
     from kdret.index.sparse import SparseIndex
 
-    kinds: dict[str, type[Index]] = {one.kind: one for one in (FaissIndex, SparseIndex)}
+    kinds: dict[str, type[Index]] = {one.kind: one for one in (FaissIndex, SparseIndex, MaxSimIndex)}
     kind = read_description(Path(folder)).get("kind")
     if kind not in kinds:
         raise UsageError("an index of a kind that is not known", where=str(folder), got=repr(kind), fix="update kdhub")

@@ -206,6 +206,22 @@ class FaissIndex(Index):
         if self._half and self.factory == "Flat":
             self._whole = gpu.flat_vectors(self._index)
 
+    def write_vectors(self, folder: Path) -> list[str]:
+        """Write all but ids and description, for an index that has this one as a part; return the names of the files."""
+        return self._write(folder)
+
+    def read_vectors(self, folder: Path, settings: Mapping[str, Any], mmap: bool, ids: Sequence[str]) -> None:
+        """Read what `write_vectors` wrote.
+
+        Args:
+            folder: The folder.
+            settings: What `facts` told.
+            mmap: As for `load`.
+            ids: Of the rows.
+        """
+        self.ids = tuple(ids)
+        self._read(folder, settings, mmap)
+
     def _settings(self) -> dict[str, Any]:
         return {
             "factory": self.factory,
