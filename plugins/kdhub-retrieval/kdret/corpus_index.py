@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,18 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from kdhub.api import UsageError, atomic_file, atomic_folder, duration, read_sealed, say, write_sealed
+from kdhub.api import UsageError, atomic_file, atomic_folder, read_sealed, say, write_sealed
 from kdret.collapse import require_spread
 from kdret.data.beir import Document
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
+from kdret.progress import Progress
 from kdret.text_vectors import TextVectors, corpus_fingerprint
 
 FINGERPRINTS = ("model", "corpus")
 """What `about_of` tells of an index."""
 _CHUNK = 4096
 _STATE = "state.json"
-_PAUSE_SECONDS = 10.0
 _COMPARED = 256
 
 
@@ -71,6 +70,8 @@ def build_index(
     """
     parts = _Parts(folder.with_name(f".{folder.name}.vectors"), len(documents), about)
     names, texts = list(documents), list(documents.values())
+    if vectors.width is not None:
+        index.plan(len(names), vectors.width)  # before hours of encoding
     try:
         _encode(parts, vectors, texts)
         whole = parts.whole()
@@ -105,14 +106,10 @@ def _encode(parts: _Parts, vectors: TextVectors, texts: list[str]) -> None:
         say(f"going on after {parts.done} of {len(texts)} documents")
     else:
         say(f"encoding {len(texts)} documents")
-    first, started, shown = parts.done, time.monotonic(), time.monotonic()
+    progress = Progress("encoded", len(texts), parts.done)
     for start in range(parts.done, len(texts), _CHUNK):
         parts.add(vectors.documents(texts[start : start + _CHUNK]))
-        if (now := time.monotonic()) - shown > _PAUSE_SECONDS and parts.done < len(texts):
-            shown = now
-            speed = (parts.done - first) / (now - started)
-            left = duration((len(texts) - parts.done) / speed)
-            say(f"encoded {parts.done} of {len(texts)} documents, {speed:.3g} a second, {left} left")
+        progress.reach(parts.done)
 
 
 class _Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def search(
     if (folder / DESCRIPTION).is_file():
         index, vectors, corpus = open_saved(folder, data)
     else:
-        index, vectors, corpus = _of_run(folder, rebuild, data)
+        index, vectors, corpus = _of_run(folder, rebuild, data, shlex.join(["kdhub", "search", str(work_dir), query]))
     (ranking,) = index.search(vectors.queries([query]), top)
     return [
         Hit(rank, score, key, " ".join(corpus[key].content.split())[:_SHOWN])
@@ -106,7 +107,9 @@ def corpus_of(work_dir: Path) -> str:
     )
 
 
-def _of_run(folder: Path, rebuild: bool, data: str | Path | None) -> tuple[Index, TextVectors, dict[str, Document]]:
+def _of_run(
+    folder: Path, rebuild: bool, data: str | Path | None, again: str
+) -> tuple[Index, TextVectors, dict[str, Document]]:
     student = folder / "student"
     if not (student / "modules.json").is_file():
         raise UsageError(
@@ -123,6 +126,5 @@ def _of_run(folder: Path, rebuild: bool, data: str | Path | None) -> tuple[Index
         documents = texts_of(corpus)
         say("the index is made once")
         about |= {"model_name": str(student), "data": str(root)}
-        again = f"kdhub search {folder} and the query"
         index = build_index(folder / "index", vectors, documents, vectors.new_index(), about, again)
     return index, vectors, corpus

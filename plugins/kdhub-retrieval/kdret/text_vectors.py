@@ -46,6 +46,15 @@ class TextVectors:
         """How the model's vectors are compared, as an `Index` calls it."""
         return "cosine" if self.encoder.similarity_fn_name == "cosine" else "dot"
 
+    @property
+    def width(self) -> int | None:
+        """Numbers of a dense vector, if the model tells; what a sparse one takes shows only when it is there."""
+        if self.sparse:
+            return None
+        # the name before sentence-transformers 6
+        tell = getattr(self.encoder, "get_embedding_dimension", None) or self.encoder.get_sentence_embedding_dimension
+        return tell()
+
     def documents(self, texts: list[str]) -> Any:
         """Encode documents: ``(N, D)``, float32 or a scipy sparse array."""
         return self._encoded(self.encoder.encode_document, texts)

@@ -39,6 +39,17 @@ class Index:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def plan(self, rows: int, width: int) -> None:
+        """Choose what will be built and tell the memory it takes, before there are vectors.
+
+        Args:
+            rows: Documents.
+            width: Numbers of a vector.
+
+        Raises:
+            UsageError: If it does not fit.
+        """
+
     def build(self, vectors: Any, ids: Sequence[Any], queries: Any = None) -> Index:
         """Index vectors, replacing what was there.
 

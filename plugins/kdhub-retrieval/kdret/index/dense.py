@@ -18,6 +18,7 @@ from kdret.index.exact import by_pieces, past_ties
 from kdret.index.recall import Recall, sample_rows
 from kdret.index.vectors import checked, checked_ids, chunks
 from kdret.log import tell
+from kdret.progress import Progress
 
 _QUERIES_AT_ONCE = 1024
 _VECTORS = "vectors.npy"
@@ -82,6 +83,7 @@ class FaissIndex(Index):
         self.placement = gpu.Placement(device, gpus, shards, float16)
         self.seed = seed
         self.recall: Recall | None = None
+        self._planned = False
         self._index: Any = None
         self._searched: Any = None  # the same, or its copy on GPUs
         self._whole: NDArray[Any] | None = None  # vectors that candidates are ranked by again
@@ -100,21 +102,26 @@ class FaissIndex(Index):
     def _half(self) -> bool:
         return self.placement.float16 and self._searched is not self._index
 
+    def plan(self, rows: int, width: int) -> None:
+        """Choose the factory and tell the memory; see `Index.plan`. The plain case, exact search as asked for, is not told."""
+        cagra = gpu.builds_graphs(self.placement)
+        plan = planning.plan(rows, width, self.factory, self.memory, self.prefer, cagra)
+        if not self._planned and (self.factory, plan.factory) != ("Flat", "Flat"):
+            tell(plan.line())
+        self.factory, self._planned = plan.factory, True
+
     def build(self, vectors: Any, ids: Sequence[Any], queries: Any = None) -> FaissIndex:
         """Plan, train and fill the index, and measure its recall; see `Index.build`."""
         vectors = np.asanyarray(vectors)
         if vectors.ndim != 2 or not vectors.size:
             checked(vectors, "FaissIndex", "document", self.similarity)
         names = checked_ids(ids, len(vectors), "FaissIndex")
-        plan = planning.plan(
-            len(vectors), vectors.shape[1], self.factory, self.memory, self.prefer, gpu.builds_graphs(self.placement)
-        )
-        if self.factory == "auto" or plan.factory != "Flat":
-            tell(plan.line())
-        self.factory = plan.factory
-        self._index = _trained(plan.factory, vectors, self.similarity, self.seed)
+        self.plan(*vectors.shape)
+        self._index = _trained(self.factory, vectors, self.similarity, self.seed)
+        progress = Progress("indexed", len(vectors))
         for rows in chunks(vectors, "FaissIndex", "document", self.similarity):
             self._index.add(rows)
+            progress.reach(self._index.ntotal)
         self._index = gpu.finished(self._index, self.factory)
         self.ids, self.recall, self._whole = names, None, None
         self._place()
@@ -297,6 +304,8 @@ def _trained(factory: str, vectors: NDArray[Any], similarity: str, seed: int) ->
         rows = np.sort(rows[: planning.training_rows(factory, len(vectors)) or len(vectors)])
         index.train(checked(vectors[rows], "FaissIndex", "training", similarity))
     except (RuntimeError, AssertionError) as error:
+        if "interrupt" in str(error):  # FAISS's own word for Ctrl-C
+            raise KeyboardInterrupt from error
         said = str(error).strip().splitlines()[-1] if str(error) else type(error).__name__
         raise UsageError(
             f"FaissIndex: cannot make {factory!r} for {len(vectors)} vectors of width {width}",
