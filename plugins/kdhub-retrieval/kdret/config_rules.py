@@ -29,6 +29,8 @@ _NUMBERS = (
     Rule("kdret.InBatchCrossEntropy:temperature", 0, _REFUSED, open=True),
     Rule("kdret.ListwiseKL:*temperature", 0, _REFUSED, open=True),
     Rule("kdret.ScoredLists:candidates", 2, _REFUSED),
+    Rule("kdret.FaissIndex:effort", 1, _REFUSED),
+    Rule("kdret.FaissIndex:memory", 0, _REFUSED, open=True),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ir_measures
@@ -10,11 +10,12 @@ import numpy as np
 import scipy.sparse
 from mmengine.evaluator import BaseMetric
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, build, choice, require
+from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
-from kdret.exact import exact_rankings
-from kdret.index import FlatIndex
+from kdret.index.base import SIMILARITIES, Index
 from kdret.sparsity import sparsity
+from kdret.split_vectors import all_scores, exact_index, joined
 
 _ALIASES = {"MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
 _DEPTH_WITHOUT_CUTOFF = 1000  # as TREC submits runs
@@ -29,8 +30,11 @@ class IRMetric(BaseMetric):
     Args:
         measures: Names of ir-measures, such as ``nDCG@10``, ``RR@10``, ``R@100``, ``AP``; also ``MRR@10`` and ``recall@10``
             for the second and third, as retrieval papers call them. Reported under the name given here.
-        similarity: Of dense vectors, ``'cosine'`` or ``'dot'``; see `FlatIndex`. Sparse vectors are compared by dot products
+        similarity: Of dense vectors, ``'cosine'`` or ``'dot'``; see `FaissIndex`. Sparse vectors are compared by dot products
             and vectors of tokens by MaxSim, so that student and teacher may be of different kinds.
+        index: What searches, such as ``dict(type='kdret.FaissIndex', factory='IVF1024,Flat')`` or
+            ``dict(type='kdret.SparseIndex')``; ``None`` searches exactly. Measures of an approximate index are those of encoder
+            and index together, and the log has its recall.
         speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
@@ -54,6 +58,7 @@ class IRMetric(BaseMetric):
         speed: bool = False,
         prefix: str | None = None,
         collect_device: str = "cpu",
+        index: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self._measures = {name: _measure(name) for name in measures}
@@ -61,7 +66,13 @@ class IRMetric(BaseMetric):
             raise UsageError("IRMetric: no measures", expected="at least one name", got="an empty list")
         self.similarity = similarity
         self.speed = speed
-        FlatIndex(similarity)  # an impossible similarity is refused before a whole split is encoded
+        require("IRMetric", choice(SIMILARITIES), similarity=similarity)
+        self.index = None if index is None else dict(index)
+        if self.index is not None:
+            self._new_index(self.index, similarity)  # an impossible one is refused before a whole split is encoded
+
+    def _new_index(self, described: Mapping[str, Any], similarity: str) -> Index:
+        return build("index", described, where="IRMetric.index", similarity=similarity)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the embeddings of one batch."""
@@ -81,7 +92,7 @@ class IRMetric(BaseMetric):
         """Rank and measure.
 
         Args:
-            results: ``(column, id, embedding, seconds)`` of every text of the split; see `exact_rankings` for embeddings.
+            results: ``(column, id, embedding, seconds)`` of every text of the split; see `kdret.split_vectors.joined`.
 
         Raises:
             UsageError: If the dataset gave no judgements, texts are missing, or the encoder tells no documents apart.
@@ -101,11 +112,14 @@ class IRMetric(BaseMetric):
         queries, documents = vectors[QUERY], vectors[DOCUMENT]
         # from the last id to the first: of equal scores the index keeps the order in which it was built
         ids = sorted(documents, reverse=True)
-        rows, asked = [documents[key] for key in ids], list(queries.values())
-        found = sparsity(asked, rows, "IRMetric") if scipy.sparse.issparse(rows[0]) else {}
+        rows, asked = joined([documents[key] for key in ids]), joined(list(queries.values()))
+        found = sparsity(asked, rows, "IRMetric") if scipy.sparse.issparse(rows) else {}
+        similarity = self.similarity if isinstance(rows, np.ndarray) else "dot"
+        index = self._new_index(self.index or exact_index(rows), similarity).build(rows, ids, asked)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
         own = _own_documents(queries, documents, meta)
-        rankings = exact_rankings(asked, rows, ids, depth + bool(own), self.similarity, "IRMetric")
+        rankings = index.search(asked, depth + bool(own))
+        require_spread(asked, rows, "IRMetric", all_scores)
         run = {
             query: _ranks([key for key, _ in ranking if key != query or key not in own][:depth])
             for query, ranking in zip(queries, rankings, strict=True)

@@ -149,8 +149,18 @@ def kdhub_components() -> Iterable[Component]:
     )
     yield Component(
         kind="index",
-        target="kdret.index:FlatIndex",
-        summary="Exact inner-product search in FAISS, with ids and a fixed order of ties",
+        target="kdret.index.dense:FaissIndex",
+        summary="Inner-product search in FAISS, exact or with a measured recall, with ids and a fixed order of ties",
+    )
+    yield Component(
+        kind="index",
+        target="kdret.index.sparse:SparseIndex",
+        summary="Exact search over sparse vectors, such as SPLADE's, by inverted lists",
+    )
+    yield Component(
+        kind="index",
+        target="kdret.index.late:MaxSimIndex",
+        summary="Late interaction: documents found by their tokens and ranked by MaxSim",
     )
 
 
@@ -186,7 +196,8 @@ def kdhub_recipes() -> Iterable[Recipe]:
 def kdhub_add_commands() -> Iterable[Command]:
     """Add what one does with a retriever besides training it."""
     yield Command("demo", "Distil a sentence encoder on this machine's docstrings", "kdret.commands.demo:main")
-    yield Command("search", "Search a run's corpus with its student", "kdret.commands.search:main")
+    yield Command("search", "Search a run's corpus with its student, or a saved index", "kdret.commands.search:main")
+    yield Command("index", "Build an index of a corpus, look at it, search it", "kdret.commands.index:main")
     yield Command("mine", "Score candidate documents of each query with a teacher", "kdret.commands.mine:main")
 
 

@@ -1,23 +1,19 @@
-"""Search the corpus of a run with the student it trained."""
+"""Search a corpus: that of a run with the student it trained, or that of a saved index."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-from collections.abc import Callable
+import shlex
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sentence_transformers import SentenceTransformer
-
-from kdhub.api import RunCard, UsageError, atomic_folder, say
+from kdhub.api import RunCard, UsageError, integer, require, say
+from kdret.corpus_index import about_of, build_index, open_index, texts_of
 from kdret.data.beir import Document, load_corpus
 from kdret.data.jsonl import is_unicode
-from kdret.index import FlatIndex
-from kdret.loading import load_sentence_transformer
+from kdret.index import load_index
+from kdret.index.base import DESCRIPTION, Index, read_description
+from kdret.text_vectors import TextVectors
 
-_STATE = "state.json"
 _SHOWN = 120
 """Characters of a document in a hit."""
 
@@ -41,39 +37,56 @@ class Hit(NamedTuple):
 def search(
     work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = False, data: str | Path | None = None
 ) -> list[Hit]:
-    """Rank the corpus of a run for one query.
+    """Rank a corpus for one query.
 
-    The index is made on first use and kept in the run's folder; a changed student or corpus, or damage, makes it anew. Of the
-    run's folder only ``run.json``, the student and the index are read. Its config is a program, and is not run.
+    The index of a run is made on first use and kept in the run's folder; a changed student or corpus, or damage, makes it anew.
+    Of the run's folder only ``run.json``, the student and the index are read. Its config is a program, and is not run.
 
     Args:
-        work_dir: Folder of a finished or interrupted run.
+        work_dir: Folder of a finished or interrupted run, or one that ``kdhub index build`` wrote.
         query: What to look for.
         top: How many answers.
-        rebuild: Make the index anew in any case.
-        data: Folder of the corpus; ``None`` takes the one of the run.
+        rebuild: Make the index of a run anew in any case.
+        data: Folder of the corpus; ``None`` takes the one of the run or of the index.
 
     Raises:
-        UsageError: If the folder holds no student, or its corpus is gone, or the query is not Unicode.
+        UsageError: If the folder holds neither, its corpus is gone, or the query is not Unicode.
     """
-    folder = Path(work_dir)
-    student_folder = folder / "student"
-    if not (student_folder / "modules.json").is_file():
-        raise UsageError(
-            f"{str(folder)!r} holds no saved sentence encoder",
-            expected=str(student_folder),
-            fix="give the work_dir of a run that kdhub trained; `kdhub demo` makes one",
-        )
+    require("search", integer(1), top=top)
     if not is_unicode(query):
         raise UsageError("the query is not Unicode text", got=repr(query), fix="type it in UTF-8")
-    corpus = load_corpus(data if data is not None else corpus_of(folder))
-    student = load_sentence_transformer(str(student_folder))
-    index = _index(folder / "index", student_folder, student, corpus, rebuild)
-    vector = _encode(student, [query], student.encode_query)
+    if not query.strip():
+        raise UsageError("the query is empty", expected="words to look for")
+    folder = Path(work_dir)
+    if (folder / DESCRIPTION).is_file():
+        index, vectors, corpus = open_saved(folder, data)
+    else:
+        index, vectors, corpus = _of_run(folder, rebuild, data, shlex.join(["kdhub", "search", str(work_dir), query]))
+    (ranking,) = index.search(vectors.queries([query]), top)
     return [
         Hit(rank, score, key, " ".join(corpus[key].content.split())[:_SHOWN])
-        for rank, (key, score) in enumerate(index.search(vector, top)[0], start=1)
+        for rank, (key, score) in enumerate(ranking, start=1)
     ]
+
+
+def open_saved(
+    folder: Path, data: str | Path | None = None, model: str | None = None, mmap: bool = False
+) -> tuple[Index, TextVectors, dict[str, Document]]:
+    """Open an index that ``kdhub index build`` wrote, with its model and corpus.
+
+    Args:
+        folder: The index.
+        data: Folder of the corpus; ``None`` takes the one it was built from.
+        model: The model; ``None`` takes the one it was built with.
+        mmap: Leave the vectors on the disk.
+
+    Raises:
+        UsageError: If model or corpus are gone, or are others than those of the index.
+    """
+    about = read_description(folder)["about"]
+    corpus = load_corpus(data or about["data"])
+    vectors = TextVectors(model or about["model_name"])
+    return load_index(folder, mmap=mmap, about=about_of(vectors, corpus)), vectors, corpus
 
 
 def corpus_of(work_dir: Path) -> str:
@@ -94,59 +107,24 @@ def corpus_of(work_dir: Path) -> str:
     )
 
 
-def _index(
-    folder: Path, student_folder: Path, student: SentenceTransformer, corpus: dict[str, Document], rebuild: bool
-) -> FlatIndex:
-    state = {"student": _digest_of(student_folder), "corpus": _digest_of_texts(corpus)}
-    if not rebuild and _read(folder / _STATE) == state:
-        try:
-            return FlatIndex.load(folder)
-        except UsageError as error:
-            say(f"{error.what}: {error.got}")
-    documents = {key: document.content for key, document in corpus.items() if document.content}
-    if not documents:
-        raise UsageError("all documents of the corpus are empty", expected="at least one text")
-    if len(documents) < len(corpus):
-        say(f"left out {len(corpus) - len(documents)} documents without text")
-    say(f"indexing {len(documents)} documents with the student, once")
-    vectors = _encode(student, list(documents.values()), student.encode_document, progress=True)
-    index = FlatIndex(_similarity(student)).build(vectors, list(documents))
-    with atomic_folder(folder) as partial:
-        index.save(partial)
-        (partial / _STATE).write_text(json.dumps(state), encoding="utf-8")
-    return index
-
-
-def _similarity(student: SentenceTransformer) -> str:
-    return "cosine" if student.similarity_fn_name == "cosine" else "dot"
-
-
-def _encode(student: SentenceTransformer, texts: list[str], encode: Callable[..., Any], progress: bool = False) -> Any:
-    return encode(
-        texts,
-        batch_size=64,
-        convert_to_numpy=True,
-        normalize_embeddings=_similarity(student) == "cosine",
-        show_progress_bar=progress and sys.stderr.isatty(),
-    )
-
-
-def _digest_of(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _digest_of_texts(corpus: dict[str, Document]) -> str:
-    digest = hashlib.sha256()
-    for document in corpus.values():
-        digest.update(json.dumps([document.id, document.content]).encode())
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+def _of_run(
+    folder: Path, rebuild: bool, data: str | Path | None, again: str
+) -> tuple[Index, TextVectors, dict[str, Document]]:
+    student = folder / "student"
+    if not (student / "modules.json").is_file():
+        raise UsageError(
+            f"{str(folder)!r} holds no saved sentence encoder and no index",
+            expected=f"{student}, or an index of `kdhub index build`",
+            fix="give the work_dir of a run that kdhub trained; `kdhub demo` makes one",
+        )
+    root = data if data is not None else corpus_of(folder)
+    corpus = load_corpus(root)
+    vectors = TextVectors(str(student.absolute()))
+    about = about_of(vectors, corpus)
+    index = None if rebuild else open_index(folder / "index", about)
+    if index is None:
+        documents = texts_of(corpus)
+        say("the index is made once")
+        about |= {"model_name": str(student), "data": str(root)}
+        index = build_index(folder / "index", vectors, documents, vectors.new_index(), about, again)
+    return index, vectors, corpus

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,17 @@ from mmengine.logging import print_log
 
 from kdret.collapse import all_active, none_active
 from kdret.columns import DOCUMENT, QUERY
-from kdret.exact import stacked
 
 _DENSE = 0.5
 """Share of active words above which an inverted index is larger than the vectors themselves: it stores two numbers for each."""
 
 
-def sparsity(queries: Sequence[Any], documents: Sequence[Any], where: str) -> dict[str, float]:
+def sparsity(queries: Any, documents: Any, where: str) -> dict[str, float]:
     """Measure the sparsity of a split's vectors.
 
     Args:
-        queries: Sparse rows ``(1, V)``.
-        documents: The same.
+        queries: A sparse matrix ``(Q, V)`` without stored zeros, as `kdret.split_vectors.joined` makes it.
+        documents: The same, ``(N, V)``.
         where: Who measures, for errors.
 
     Returns:
@@ -37,7 +35,7 @@ def sparsity(queries: Sequence[Any], documents: Sequence[Any], where: str) -> di
         Paria et al. 2020, Minimizing FLOPs to Learn Efficient Sparse Representations, arXiv 2004.05665.
     """
     shares = {}
-    for what, rows in ((QUERY, stacked(queries)), (DOCUMENT, stacked(documents))):
+    for what, rows in ((QUERY, queries), (DOCUMENT, documents)):
         shares[what] = np.bincount(rows.indices, minlength=rows.shape[1]) / rows.shape[0]
         if not rows.nnz:
             raise none_active(where, f"any of the {rows.shape[0]} {what} vectors")

@@ -167,3 +167,42 @@ def test_speed_counts_documents_only():
     rows += [("document", key, value, 0.1) for key, value in DOCUMENTS.items()]
     metric.dataset_meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 4}
     assert metric.compute_metrics(rows)["documents_per_second"] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"type": "kdret.FaissIndex", "factory": "IVF1,Flat"},
+        {"type": "kdret.FaissIndex"},
+        {"type": "kdret.SparseIndex"},
+    ],
+    ids=lambda index: " ".join(index.values()),
+)
+def test_the_index_of_a_config_ranks_as_exact_search(index):
+    """Each searches everything here, so measures may not move; a second evaluation must find a new index."""
+    metric = IRMetric(["nDCG@10", "MRR@10", "recall@2"], index=index)
+    expected = evaluate(IRMetric(["nDCG@10", "MRR@10", "recall@2"]))
+    for _ in range(2):
+        assert evaluate(metric) == pytest.approx(expected)
+
+
+def test_ties_keep_their_order_in_every_index():
+    """trec_eval's order of equal scores is part of the measure."""
+    for index in ({"type": "kdret.FaissIndex", "factory": "IVF1,Flat"}, {"type": "kdret.SparseIndex"}):
+        meta = {"qrels": {"q": {"c": 1}}, "n_queries": 1, "n_documents": 4}
+        metric = IRMetric(["nDCG@1"], index=index)
+        assert evaluate(metric, {"q": towards(4, 3, 0, 0)}, TIED, meta)["retrieval/nDCG@1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"type": "kdret.FaissIndex", "factroy": "Flat"}, "factroy"),
+        ({"type": "kdret.FaissIdnex"}, "FaissIndex"),
+        ({"type": "kdret.FaissIndex", "effort": 0}, "bad effort"),
+    ],
+)
+def test_an_impossible_index_is_refused_before_encoding(index, message):
+    """Encoding a corpus takes minutes; a typing error must not cost them."""
+    with pytest.raises(UsageError, match=message):
+        IRMetric(index=index)

@@ -134,7 +134,7 @@ def test_constant_or_broken_token_vectors_are_not_measured():
     """NaN sorts anywhere, and a constant encoder ranks by the order of ids."""
     for vectors, message in (
         (dict.fromkeys("ab", torch.ones(2, 3)), "same score for every query"),
-        ({"a": torch.ones(2, 3), "b": torch.full((2, 3), torch.nan)}, r"document vector \d is not finite"),
+        ({"a": torch.ones(2, 3), "b": torch.full((2, 3), torch.nan)}, r"token vector \d is not finite"),
     ):
         metric = IRMetric(["MRR@10"])
         metric.dataset_meta = {"qrels": {"q": {"a": 1}}, "n_queries": 1, "n_documents": 2}

@@ -113,6 +113,12 @@ def dataset(type_):
             "a number from 0 on, got -1",
         ),
         (
+            {"val_evaluator": {"type": "kdret.IRMetric", "index": {"type": "kdret.FaissIndex", "effort": 0}}}
+            | {"val_dataloader": dataset("kdret.RetrievalSplit")},
+            "val_evaluator.index.effort",
+            "a number from 1 on, got 0",
+        ),
+        (
             config(train_dataloader={"dataset": {"type": "kdret.Pairs"}}),
             "train_dataloader.collate_fn",
             "mmengine's default, which makes tuples",

@@ -161,13 +161,13 @@ def test_search(finished, capsys):
 def test_search_indexes_anew_when_the_student_changes(finished, tmp_path):
     """Old vectors with a new student rank nonsense without any error."""
     search.search(finished.work_dir, "read")
-    state = json.loads((finished.work_dir / "index/state.json").read_text())
+    about = json.loads((finished.work_dir / "index/index.json").read_text())["about"]
     config = finished.student_path / "config_sentence_transformers.json"
     config.write_text(config.read_text() + "\n")
     search.search(finished.work_dir, "read")
-    again = json.loads((finished.work_dir / "index/state.json").read_text())
-    assert again["student"] != state["student"]
-    assert again["corpus"] == state["corpus"]
+    again = json.loads((finished.work_dir / "index/index.json").read_text())["about"]
+    assert again["model"] != about["model"]
+    assert again["corpus"] == about["corpus"]
 
 
 @pytest.fixture

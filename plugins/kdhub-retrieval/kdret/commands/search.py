@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import TYPE_CHECKING
 
 from kdhub.api import Parser, add_json
 
-TEXT = """Ask the corpus of a run, with the student that it trained.
+if TYPE_CHECKING:
+    from kdret.search import Hit
 
-The first question makes the index; it is made anew when the student or the corpus has changed. The config of the run is not
-executed: where the corpus is stands in run.json.
+TEXT = """Ask the corpus of a run, with the student that it trained, or a saved index.
+
+The first question makes the index of a run; it is made anew when the student or the corpus has changed. The config of the run is
+not executed: where the corpus is stands in run.json. `kdhub index build` makes an index of any model and corpus.
 
 Examples:
   kdhub search work_dirs/demo "read a csv file"
@@ -20,7 +24,7 @@ Examples:
 def main(argv: list[str]) -> int:
     """Search and print; return the exit code."""
     parser = Parser("search", TEXT)
-    parser.add_argument("work_dir", help="folder of a run, such as work_dirs/demo")
+    parser.add_argument("work_dir", help="folder of a run, such as work_dirs/demo, or of an index")
     parser.add_argument("query", help='what to look for, such as "read a csv file"')
     parser.add_argument("--top", type=int, default=10, help="number of answers (default 10)")
     parser.add_argument("--data", help="folder of the corpus (default: that of the run)")
@@ -28,18 +32,28 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rebuild", action="store_true", help="make the index anew")
     options = parser.parse(argv)
 
-    from kdhub.api import printable
     from kdret.search import search
 
     hits = search(options.work_dir, options.query, top=options.top, rebuild=options.rebuild, data=options.data)
-    if options.json:
+    print_hits(hits, options.json)
+    return 0
+
+
+def print_hits(hits: list[Hit], as_json: bool) -> None:
+    """Print answers for people, or for programs.
+
+    Args:
+        hits: From best to worst.
+        as_json: Whether programs read them.
+    """
+    from kdhub.api import printable
+
+    if as_json:
         # pure ASCII: what a terminal would obey is more than what JSON must escape
         print(json.dumps([hit._asdict() for hit in hits], indent=1))
-        return 0
-
+        return
     columns = shutil.get_terminal_size((160, 0)).columns
     width = max((len(printable(hit.id)) for hit in hits), default=0)
     for hit in hits:
         line = f"{hit.rank:>4}  {hit.score:.3f}  {printable(hit.id):<{width}}  {printable(hit.text)}"
         print(line[:columns].rstrip())
-    return 0

@@ -40,9 +40,10 @@ def own_documents(data: RetrievalData) -> frozenset[str]:
 
 
 def _is_itself(data: RetrievalData, key: str) -> bool:
-    query = _squeezed(data.queries[key])
-    return bool(query) and query in _squeezed(data.corpus[key].content) and data.qrels.get(key, {}).get(key, 0) <= 0
+    query = squeezed(data.queries[key])
+    return bool(query) and query in squeezed(data.corpus[key].content) and data.qrels.get(key, {}).get(key, 0) <= 0
 
 
-def _squeezed(text: str) -> str:
+def squeezed(text: str) -> str:
+    """Return a text as it is compared: without differences of case, white space and forms of one character."""
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()

@@ -1,0 +1,132 @@
+"""Vectors of texts from any saved encoder, dense or sparse, and the fingerprints by which an index knows its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import sparse
+from sentence_transformers import SentenceTransformer, SparseEncoder
+
+from kdhub.api import UsageError
+from kdret.index.base import Index
+from kdret.index.dense import FaissIndex
+from kdret.index.sparse import SparseIndex
+from kdret.loading import load_sentence_transformer, model_folder
+from kdret.quiet import no_progress_bars
+
+
+class TextVectors:
+    """Encodes queries and documents for search.
+
+    Args:
+        model: A folder, a name on the hub, or ``package://NAME/FOLDER``; a `SparseEncoder` is told by what its folder says.
+        batch_size: Texts encoded at once.
+        encoder: The loaded model, if somebody has it.
+    """
+
+    def __init__(self, model: str, batch_size: int = 64, encoder: Any = None) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.encoder = _load(model) if encoder is None else encoder
+        if torch.cuda.is_available():
+            self.encoder.to("cuda")
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the vectors are sparse."""
+        return isinstance(self.encoder, SparseEncoder)
+
+    @property
+    def similarity(self) -> str:
+        """How the model's vectors are compared, as an `Index` calls it."""
+        return "cosine" if self.encoder.similarity_fn_name == "cosine" else "dot"
+
+    @property
+    def width(self) -> int | None:
+        """Numbers of a dense vector, if the model tells; what a sparse one takes shows only when it is there."""
+        if self.sparse:
+            return None
+        # the name before sentence-transformers 6
+        tell = getattr(self.encoder, "get_embedding_dimension", None) or self.encoder.get_sentence_embedding_dimension
+        return tell()
+
+    def documents(self, texts: list[str]) -> Any:
+        """Encode documents: ``(N, D)``, float32 or a scipy sparse array."""
+        return self._encoded(self.encoder.encode_document, texts)
+
+    def queries(self, texts: list[str]) -> Any:
+        """Encode queries: ``(Q, D)``, float32 or a scipy sparse array."""
+        return self._encoded(self.encoder.encode_query, texts)
+
+    def new_index(self, **settings: Any) -> Index:
+        """Return an empty index for these vectors.
+
+        Args:
+            **settings: Of `FaissIndex` or `SparseIndex`; ``None`` leaves a default.
+
+        Raises:
+            UsageError: For a setting that this kind of index does not have.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        if not self.sparse:
+            return FaissIndex(self.similarity, **given)
+        if other := sorted(given.keys() - {"memory"}):
+            raise UsageError(
+                f"{other[0]} is not for sparse vectors",
+                where=self.model,
+                fix="leave it out: their search is exact and has none",
+            )
+        return SparseIndex(self.similarity, **given)
+
+    def fingerprint(self) -> str:
+        """Identify the model by its files, or one that is on the hub by its weights."""
+        folder = model_folder(self.model)
+        digest = hashlib.sha256()
+        if folder is not None:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+            return digest.hexdigest()
+        digest.update(repr((self.encoder, self.encoder.prompts, self.encoder.max_seq_length)).encode())
+        for name, value in self.encoder.state_dict().items():
+            digest.update(name.encode() + value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def _encoded(self, encode: Any, texts: list[str]) -> Any:
+        options: dict[str, Any] = {"batch_size": self.batch_size, "show_progress_bar": False}
+        if self.sparse:
+            found = encode(texts, convert_to_sparse_tensor=True, save_to_cpu=True, **options).coalesce()
+            return sparse.csr_array((found.values().float().numpy(), found.indices().numpy()), shape=tuple(found.shape))
+        return encode(texts, convert_to_numpy=True, normalize_embeddings=self.similarity == "cosine", **options)
+
+
+def corpus_fingerprint(documents: Iterable[tuple[str, str]]) -> str:
+    """Identify documents by ids and texts.
+
+    Args:
+        documents: Id and text of each.
+    """
+    digest = hashlib.sha256()
+    for pair in documents:
+        digest.update(json.dumps(list(pair)).encode())
+    return digest.hexdigest()
+
+
+def _load(model: str) -> SentenceTransformer | SparseEncoder:
+    folder = model_folder(model)
+    if folder is None or _kind_of(folder) != "SparseEncoder":
+        return load_sentence_transformer(model)
+    with no_progress_bars():
+        return SparseEncoder(str(folder), device="cpu").float()
+
+
+def _kind_of(folder: Path) -> str:
+    try:
+        said = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+        return str(said.get("model_type", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""

@@ -1,0 +1,258 @@
+"""`kdhub index`: building, stopping and going on, asking, and what must be refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from kdhub.cli.main import main
+from kdhub.errors import UsageError
+from kdret import corpus_index, text_vectors
+from kdret.corpus_index import about_of, build_index, texts_of
+from kdret.data.beir import load_corpus
+from kdret.index import load_index
+from kdret.index.dense import FaissIndex
+from kdret.search import open_saved, search
+from kdret.text_vectors import TextVectors
+
+
+@pytest.fixture(scope="session")
+def tiny_splade(tiny_encoder, tmp_path_factory):
+    """A random SPLADE over the tiny vocabulary."""
+    import torch
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("splade")
+    tokenizer = BertTokenizerFast.from_pretrained(tiny_encoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            initializer_range=0.3,
+        )
+        BertForMaskedLM(config).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
+    model = SparseEncoder(modules=[MLMTransformer(str(folder / "bert")), SpladePooling("max")], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return str(folder / "model")
+
+
+def build(data, model, output, *more):
+    return main(["index", "build", str(data), "--model", model, "--output", str(output), *more])
+
+
+def test_build_info_search(tiny_encoder, tiny_data, tmp_path, capsys):
+    """The three words of the command, each with what a program can read."""
+    assert build(tiny_data, tiny_encoder, tmp_path / "index", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["factory"], facts["documents"], facts["recall"]) == ("dense", "Flat", 12, None)
+    assert main(["index", "info", str(tmp_path / "index")]) == 0
+    out = capsys.readouterr().out
+    assert "recall      1 (exact)" in out
+    assert f"model       {tiny_encoder}" in out
+    asked = [str(tmp_path / "index"), "read write open", "--top", "3", "--json"]
+    assert main(["index", "search", *asked]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    assert hits[0]["id"] == "d0"
+    assert main(["search", *asked]) == 0
+    assert json.loads(capsys.readouterr().out) == hits
+    assert main(["index", "search", str(tmp_path / "index"), "read", "--top", "99"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 12
+
+
+def test_an_approximate_index_shows_its_recall(tiny_encoder, tiny_data, tmp_path, capsys):
+    """Whoever finds an index in a folder must see how much of the truth it finds."""
+    assert build(tiny_data, tiny_encoder, tmp_path / "index", "--factory", "IVF2,Flat", "--effort", "2") == 0
+    assert "recall      1.000 @10 on 12 documents" in capsys.readouterr().out
+    index = load_index(tmp_path / "index")
+    assert index.effort == 2
+
+
+def test_a_sparse_model_gets_an_inverted_index(tiny_splade, tiny_data, tmp_path, capsys):
+    """SPLADE's vectors as dense ones would fill the memory with zeros."""
+    assert build(tiny_data, tiny_splade, tmp_path / "index", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "sparse"
+    _, vectors, corpus = open_saved(tmp_path / "index")
+    documents = texts_of(corpus)
+    products = vectors.queries(["read file"]).toarray() @ vectors.documents(list(documents.values())).toarray().T
+    best = np.argsort(-products[0], kind="stable")[:4]
+    assert [hit.id for hit in search(tmp_path / "index", "read file", top=4)] == [list(documents)[row] for row in best]
+    assert build(tiny_data, tiny_splade, tmp_path / "other", "--factory", "Flat") == 2
+    assert "factory is not for sparse vectors" in capsys.readouterr().err
+
+
+def test_what_a_terminal_would_obey_is_escaped_in_answers(tiny_encoder, tmp_path, capsys):
+    """Documents come from strangers, with a byte order mark, Windows' line ends and control characters."""
+    (tmp_path / "data").mkdir()
+    lines = [
+        {"_id": 7, "title": "\x1b]0;pwned\x07", "text": "read\u202e file"},
+        {"_id": "e", "text": ""},
+        {"_id": "b", "text": "sort list"},
+    ]
+    content = "\ufeff" + "\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    (tmp_path / "data/corpus.jsonl").write_bytes(content.encode())
+    assert build(tmp_path / "data", tiny_encoder, tmp_path / "index") == 0
+    captured = capsys.readouterr()
+    assert "left out 1 documents without text" in captured.err
+    assert main(["index", "search", str(tmp_path / "index"), "read file"]) == 0
+    out = capsys.readouterr().out
+    assert r"7  \x1b]0;pwned\x07 read\u202e file" in out
+    assert out.replace("\n", "").isprintable()
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks of 5 documents, so that 12 documents are 3 of them."""
+    monkeypatch.setattr(corpus_index, "_CHUNK", 5)
+
+
+@pytest.mark.parametrize("kind", ["tiny_encoder", "tiny_splade"])
+def test_a_build_that_was_stopped_goes_on(request, kind, tiny_data, tmp_path, small_chunks, monkeypatch, capsys):
+    """Encoding a corpus takes hours; a stop must cost one chunk, and the index must be the one of a build in one go."""
+    model = request.getfixturevalue(kind)
+    assert build(tiny_data, model, tmp_path / "whole") == 0
+    encode, calls = TextVectors.documents, []
+
+    def interrupted(self, texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, texts)
+
+    monkeypatch.setattr(text_vectors.TextVectors, "documents", interrupted)
+    output = tmp_path / "index"
+    assert build(tiny_data, model, output) == 2
+    err = capsys.readouterr().err
+    assert f"stopped; 5 of 12 documents are encoded and kept -> to go on: kdhub index build {tiny_data}" in err
+    assert not output.exists()
+    assert build(tiny_data, model, output) == 0
+    assert "going on after 5 of 12 documents" in capsys.readouterr().err
+    assert calls == [5, 5, 5, 2]
+    names = {path.name for path in output.iterdir()} - {"index.json"}
+    assert names
+    assert all((output / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "index", "tiny"}
+
+
+def test_kept_chunks_of_another_corpus_are_not_used(tiny_encoder, tiny_data, tmp_path, small_chunks):
+    """Vectors of texts that have changed since would be found under ids of other texts."""
+    vectors = TextVectors(tiny_encoder)
+    corpus = load_corpus(tiny_data)
+    parts = corpus_index._Parts(tmp_path / ".index.vectors", 12, about_of(vectors, corpus))
+    parts.add(np.zeros((5, 32), np.float32))
+    assert corpus_index._Parts(tmp_path / ".index.vectors", 12, about_of(vectors, corpus)).done == 5
+    index = build_index(
+        tmp_path / "index", vectors, texts_of(corpus), FaissIndex(), {"model": "m", "corpus": "another"}, "again"
+    )
+    (ranking,) = index.search(vectors.queries(["read write open"]), 1)
+    assert ranking[0][0] == "d0"
+
+
+def test_used_folders_and_other_models(tiny_encoder, tiny_data, make_collection, tmp_path, capsys):
+    """An index that was overwritten by a typing error is hours of work."""
+    output = tmp_path / "index"
+    assert build(tiny_data, tiny_encoder, output) == 0
+    capsys.readouterr()
+    assert build(tiny_data, tiny_encoder, output) == 0
+    assert "is there already" in capsys.readouterr().err
+    assert build(tiny_data, tiny_encoder, output, "--factory", "SQfp16") == 2
+    assert "another factory is there (got Flat) -> add --rebuild" in capsys.readouterr().err
+    other = make_collection(tmp_path / "other")
+    (other / "corpus.jsonl").write_text('{"_id": "a", "text": "read"}\n{"_id": "b", "text": "sort list"}\n')
+    assert build(other, tiny_encoder, output) == 2
+    assert "the index is of another corpus" in capsys.readouterr().err
+    assert build(other, tiny_encoder, output, "--rebuild") == 0
+    assert len(load_index(output)) == 2
+    (other / "corpus.jsonl").write_text('{"_id": "a", "text": "write"}\n')
+    assert main(["index", "search", str(output), "read"]) == 2
+    assert "the index is of another corpus" in capsys.readouterr().err
+    assert build(tiny_data, tiny_encoder, tiny_data) == 2
+    assert "the folder for the index is in use" in capsys.readouterr().err
+
+
+def test_an_encoder_that_tells_nothing_apart_is_named(tiny_encoder, tiny_data, tmp_path, monkeypatch):
+    """All documents at one point have an order all the same: that of the file."""
+    monkeypatch.setattr(TextVectors, "documents", lambda self, texts: np.full((len(texts), 4), 0.5, np.float32))
+    with pytest.raises(UsageError, match="index: every document has the same score"):
+        build_index(
+            tmp_path / "index",
+            TextVectors(tiny_encoder),
+            texts_of(load_corpus(tiny_data)),
+            FaissIndex(),
+            {"model": "m", "corpus": "c"},
+            "again",
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index"], "no action (expected build, info or search)"),
+        (["index", "biuld"], "did you mean 'build'?"),
+        (["index", "info", "nowhere"], "nowhere: cannot read index.json"),
+        (["index", "search", "nowhere", "x"], "nowhere: cannot read index.json"),
+        (["index", "build", "nowhere", "--model", "m", "--output", "o"], "no data folder 'nowhere'"),
+    ],
+)
+def test_mistakes_at_the_prompt(arguments, message, capsys):
+    """Each is one line, with what to type."""
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("action", [[], ["build"], ["info"], ["search"]])
+def test_help_of_each_action(action, capsys):
+    """The help is where most people learn what there is."""
+    with pytest.raises(SystemExit) as ended:
+        main(["index", *action, "--help"])
+    assert ended.value.code == 0
+    assert "kdhub index" in capsys.readouterr().out
+
+
+def test_questions_that_are_none(tiny_encoder, tiny_data, tmp_path):
+    """An empty query ranks whatever is nearest to nothing."""
+    assert build(tiny_data, tiny_encoder, tmp_path / "index") == 0
+    with pytest.raises(UsageError, match="the query is empty"):
+        search(tmp_path / "index", "  ")
+    with pytest.raises(UsageError, match="bad top"):
+        search(tmp_path / "index", "read", top=0)
+
+
+def test_memory_is_refused_before_anything_is_encoded(tiny_encoder, tiny_data, tmp_path, monkeypatch, capsys):
+    """Encoding a corpus takes hours, and then the index would not fit."""
+    monkeypatch.setattr(TextVectors, "documents", lambda self, texts: pytest.fail("encoded first"))
+    assert build(tiny_data, tiny_encoder, tmp_path / "index", "--memory", "1e-6") == 2
+    assert "the index Flat does not fit into memory (expected at most 1.05 KiB, got 1.5 KiB" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_the_training_of_faiss(tiny_encoder, tiny_data, tmp_path, monkeypatch, capsys):
+    """FAISS turns it into an error of its own, which looked like a wrong factory."""
+    import faiss
+
+    def train(self, rows):
+        raise RuntimeError("computation interrupted")
+
+    monkeypatch.setattr(faiss.IndexIVFFlat, "train", train)
+    assert build(tiny_data, tiny_encoder, tmp_path / "index", "--factory", "IVF2,Flat") == 2
+    assert "stopped; 12 of 12 documents are encoded and kept -> to go on: kdhub index build" in capsys.readouterr().err
+
+
+def test_progress_tells_speed_and_time_left(monkeypatch):
+    """Whoever waits for hours wants to know how many."""
+    from kdret import progress
+
+    lines, clock = [], iter([0.0, 4.0, 20.0, 21.0, 40.0])
+    monkeypatch.setattr(progress, "tell", lines.append)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    shown = progress.Progress("encoded", 1000, done=100)
+    for done in (200, 300, 400, 1000):
+        shown.reach(done)
+    assert lines == ["encoded 300 of 1000 documents, 10 a second, 1 min 10 s left"]
