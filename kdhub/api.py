@@ -20,7 +20,7 @@ _MODULES = {
     "kdhub.distill.arguments": "FLAG SIZE choice integer number optional require",
     "kdhub.config.check.numbers": "Rule check_numbers",
     # values, taps and teachers
-    "kdhub.values": "describe map_tensors register_node tensors_in",
+    "kdhub.values": "describe map_tensors register_node tensors_in to_float32",
     "kdhub.distill.taps": "MethodOutput ModuleInput ModuleOutput Tap",
     "kdhub.distill.teachers": "AfterStudent EMATeacher ModelTeacher Replay Teacher",
     "kdhub.distill.distiller": "Distiller",
@@ -152,6 +152,7 @@ if TYPE_CHECKING:
         map_tensors as map_tensors,
         register_node as register_node,
         tensors_in as tensors_in,
+        to_float32 as to_float32,
     )
 
 

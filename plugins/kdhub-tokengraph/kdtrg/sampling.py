@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kdhub.api import FLAG, UsageError, choice, gathered, integer, number, optional, require
+from kdhub.api import FLAG, UsageError, choice, gathered, integer, number, optional, require, to_float32
 
 
 class GraphLoss(nn.Module):
@@ -103,8 +103,7 @@ def paired(owner: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor
             got=f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}",
             fix="adapter=dict(student=dict(type='kdtrg.Tokens'), teacher=dict(type='kdtrg.Tokens'))",
         )
-    student, teacher = (one.to(torch.promote_types(one.dtype, torch.float32)) for one in (student, teacher.detach()))
-    return student, teacher
+    return to_float32(student), to_float32(teacher.detach())
 
 
 def drawn(images: int, of: int, count: int, key: tuple[int, ...], first: int = 0) -> Tensor:
