@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+
+class _SquaredEdges(torch.autograd.Function):
+    """Squared length of each edge, ``(n, D), (n, k) -> (n, k)``; backward makes no ``(n, k, D)``, which is most of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, neighbours: Tensor) -> Tensor:
+        ctx.save_for_backward(tokens, neighbours)
+        # differences, not a matrix product: it would leave a distance above 0 between duplicates
+        return torch.stack([(tokens - tokens[column]).square_().sum(1) for column in neighbours.unbind(1)], 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        tokens, neighbours = ctx.saved_tensors
+        count, k = neighbours.shape
+        # Σ over the edges of a token, at either end, of 2 c (x − other end)
+        towards, order = neighbours.flatten().sort(stable=True)
+        bounds = torch.searchsorted(towards, torch.arange(count, device=tokens.device))
+        ends = functional.embedding_bag(neighbours, tokens, mode="sum", per_sample_weights=gradient)
+        begins = functional.embedding_bag(
+            order // k, tokens, bounds, mode="sum", per_sample_weights=gradient.flatten()[order]
+        )
+        degree = gradient.sum(1) + gradient.new_zeros(count).index_add(0, neighbours.flatten(), gradient.flatten())
+        return 2 * (degree.unsqueeze(1) * tokens - ends - begins), None
 
 
 class Graph(NamedTuple):
@@ -28,10 +53,7 @@ class Graph(NamedTuple):
             neighbours: ``(n, k)``.
             sigma: Width of the kernel.
         """
-        # differences, not a matrix product: it would leave a distance above 0 between duplicates
-        ends = tokens.index_select(0, neighbours.flatten()).view(*neighbours.shape, tokens.shape[1])
-        squared = (tokens.unsqueeze(1) - ends).square().sum(-1)
-        return cls(neighbours, torch.exp(-squared / (2 * sigma)))
+        return cls(neighbours, torch.exp(-_SquaredEdges.apply(tokens, neighbours) / (2 * sigma)))
 
     def weights_at(self, other: Graph) -> Tensor:
         """Return ``A[i, j]`` of this graph at the edges of another one, ``(n, k)``; 0 where this one has no edge."""
@@ -72,5 +94,5 @@ def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
 
 def _lowest(squared: Tensor, places: Tensor, k: int) -> Tensor:
     # bits of floats from +0 on sort as the floats; with the index below them no two keys tie
-    keys = (squared.add_(0.0).view(torch.int32).long() << 32) | places
+    keys = squared.add_(0.0).view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(places)
     return keys.topk(k, largest=False).values & 0xFFFFFFFF

@@ -127,6 +127,8 @@ def local_graph(
     reduction: str,
 ) -> Tensor:
     """Compute the loss of `LocalGraph` for tokens ``(n, D)`` and ``(n, E)`` as a scalar."""
+    if len(student) < 2:  # no edge
+        return 0.0 * student.sum()
     if normalize:
         student, teacher = unit_vectors(student, 1), unit_vectors(teacher, 1)
     theirs = nearest(teacher, k, chunk)
