@@ -1,6 +1,5 @@
 """DisWOT: the card's numbers and properties, budgets, resuming, and a winner that trains."""
 
-import json
 import math
 import random
 
@@ -321,7 +320,9 @@ def test_the_winner_trains(tmp_path, monkeypatch, capsys):
     cfg.train_cfg = {"by_epoch": False, "max_iters": 3, "val_interval": 3}
     cfg.work_dir = str(tmp_path / "run")
     assert train(cfg).metrics["top1"] >= 0
-    assert json.loads((tmp_path / "found/search.json").read_text())["teacher"] == "kdcls:digits-teacher"
+    (tmp_path / "student.py").write_text(STUDENT.replace("batch_size=64", "batch_size=32"))
+    assert main([*command, *sizes, "--work-dir", "found"]) == 2
+    assert "other settings: config" in capsys.readouterr().err
 
 
 def test_a_student_without_stages_is_refused(tmp_path, capsys):

@@ -21,6 +21,7 @@ class _SquaredEdges(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         tokens, neighbours = ctx.saved_tensors
+        gradient = gradient.contiguous()
         count, k = neighbours.shape
         # Σ over the edges of a token, at either end, of 2 c (x − other end)
         towards, order = neighbours.flatten().sort(stable=True)

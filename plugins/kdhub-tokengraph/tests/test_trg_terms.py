@@ -235,6 +235,25 @@ def test_edges_are_finite(name, normalize):
             assert terms["local"].item() == pytest.approx(0.0, abs=1e-7)
 
 
+def test_in_chunks_backward_keeps_no_square_matrix():
+    """Memory linear in n is what `chunk` promises; a matrix kept for backward is the same memory."""
+    student, teacher = (torch.randn(4, 100, 6, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    student.requires_grad_()
+
+    def largest(chunk):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one.numel()) or one, lambda one: one):
+            terms = TRGLoss(k=3, chunk=chunk, context_weight=None)(student, teacher)
+        return max(kept), terms
+
+    (square, whole), (linear, parts) = largest(None), largest(16)
+    assert square == 400 * 400
+    # a token's numbers, or its k x k matches with the other side's edges
+    assert linear <= 400 * 9
+    for name, term in parts.items():
+        torch.testing.assert_close(term, whole[name])
+
+
 @pytest.mark.parametrize("k", [5, 6, 50])
 def test_more_neighbours_than_tokens_are_all_tokens(k):
     """A small last batch must train, with the neighbours that there are."""

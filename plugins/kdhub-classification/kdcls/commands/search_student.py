@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ def main(argv: list[str]) -> int:
     init()
     cfg = load_config(options.config)
     model, stages = _searched(cfg, options.config)
-    teacher = student_as_it_stands(load_config(options.teacher))["model"]
+    teacher_cfg = load_config(options.teacher)
+    teacher = student_as_it_stands(teacher_cfg)["model"]
     images, labels = _batch(cfg, model, options.seed)
     ranges = {"depths": options.depths, "widths": options.widths}
     space = Space(stages, **{name: tuple(value) for name, value in ranges.items() if value})
@@ -73,7 +75,7 @@ def main(argv: list[str]) -> int:
         population=options.population,
         tournament=options.tournament,
         seed=options.seed,
-        settings={"config": options.config, "teacher": options.teacher},
+        settings={"config": _fingerprint(cfg), "teacher": _fingerprint(teacher_cfg)},
     )
     written = folder / "student.py"
     written.write_text(_student_config(options.config, folder, best.candidate), encoding="utf-8")
@@ -121,6 +123,13 @@ def _batch(cfg: Any, model: dict[str, Any], seed: int) -> tuple[Any, Any]:
     if not isinstance(batch, dict) or batch.get("labels") is None:
         raise UsageError("the training data have no labels, and DisWOT needs them", where="train_dataloader")
     return batch["inputs"], batch["labels"]
+
+
+def _fingerprint(cfg: Any) -> str:
+    """Identify a config by its content: after an edit scores are of other networks, or of another batch."""
+    from kdhub.api import config_text
+
+    return hashlib.sha256(config_text(cfg).encode()).hexdigest()[:16]
 
 
 def _net(model: Any) -> Any:
