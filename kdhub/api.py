@@ -17,19 +17,21 @@ _MODULES = {
     "kdhub.errors": "GuardError KdhubError UsageError near_matches placed printable",
     "kdhub.findings": "Finding Report",
     # arguments of components
-    "kdhub.distill.arguments": "choice integer number optional require",
+    "kdhub.distill.arguments": "FLAG SIZE choice integer number optional require",
     "kdhub.config.check.numbers": "Rule check_numbers",
     # values, taps and teachers
-    "kdhub.values": "describe map_tensors register_node tensors_in",
+    "kdhub.values": "describe map_tensors register_node tensors_in to_float32",
     "kdhub.distill.taps": "MethodOutput ModuleInput ModuleOutput Tap",
     "kdhub.distill.teachers": "AfterStudent EMATeacher ModelTeacher Replay Teacher",
     "kdhub.distill.distiller": "Distiller",
     "kdhub.distill.position": "Position",
     "kdhub.engine.models": "Distilling student_of teachers_of",
     "kdhub.inner": "unwrapped",
-    # losses and schedules
+    # adapters, losses and schedules
+    "kdhub.distill.adapters": "Conv1x1 Linear SpatialResize TokenPool",
     "kdhub.distill.losses": "Cosine MSE Relational SmoothL1 TemperatureKL",
     "kdhub.distill.losses.cosine": "unit_vectors",
+    "kdhub.distill.losses.processes": "gathered",
     "kdhub.distill.losses.reduction": "MaskedLoss masked_mean",
     "kdhub.distill.losses.temperature_kl": "temperature_kl",
     "kdhub.distill.schedules": "as_schedule",
@@ -70,7 +72,15 @@ if TYPE_CHECKING:
     from kdhub.config.check.numbers import Rule as Rule, check_numbers as check_numbers
     from kdhub.config.read.writable import config_text as config_text
     from kdhub.config.standing import student_as_it_stands as student_as_it_stands
+    from kdhub.distill.adapters import (
+        Conv1x1 as Conv1x1,
+        Linear as Linear,
+        SpatialResize as SpatialResize,
+        TokenPool as TokenPool,
+    )
     from kdhub.distill.arguments import (
+        FLAG as FLAG,
+        SIZE as SIZE,
         choice as choice,
         integer as integer,
         number as number,
@@ -86,6 +96,7 @@ if TYPE_CHECKING:
         TemperatureKL as TemperatureKL,
     )
     from kdhub.distill.losses.cosine import unit_vectors as unit_vectors
+    from kdhub.distill.losses.processes import gathered as gathered
     from kdhub.distill.losses.reduction import MaskedLoss as MaskedLoss, masked_mean as masked_mean
     from kdhub.distill.losses.temperature_kl import temperature_kl as temperature_kl
     from kdhub.distill.position import Position as Position
@@ -141,6 +152,7 @@ if TYPE_CHECKING:
         map_tensors as map_tensors,
         register_node as register_node,
         tensors_in as tensors_in,
+        to_float32 as to_float32,
     )
 
 

@@ -14,7 +14,12 @@ BUILTIN = "kdhub"
 
 PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
-KNOWN_DISTRIBUTIONS = {"kdcls": "kdhub-classification", "kdseg": "kdhub-segmentation", "kdret": "kdhub-retrieval"}
+KNOWN_DISTRIBUTIONS = {
+    "kdcls": "kdhub-classification",
+    "kdseg": "kdhub-segmentation",
+    "kdret": "kdhub-retrieval",
+    "kdtrg": "kdhub-tokengraph",
+}
 """Scope to the distribution of kdhub's own source tree that provides it."""
 
 RESERVED_SCOPES = frozenset(

@@ -46,13 +46,13 @@ def run(site, *code):
 
 def test_the_installed_packages_are_the_ones_that_run(installed):
     """Run from the checkout, the tests below would say nothing about the wheels."""
-    for package in ("kdhub", "kdret", "kdseg"):
+    for package in ("kdhub", "kdret", "kdseg", "kdtrg"):
         assert str(installed) in run(installed, "-c", f"import {package}; print({package}.__file__)")
 
 
 def test_plugins_and_recipes_are_found(installed):
     """A wheel without its entry point or its configs installs well and offers nothing."""
-    recipes = ("kdret:docstrings-minilm", "kdseg:camvid-teacher", "kdseg:camvid-small")
+    recipes = ("kdret:docstrings-minilm", "kdseg:camvid-teacher", "kdseg:camvid-small", "kdtrg:digits-trg")
     listed = run(installed, "-m", "kdhub", "list", "recipes")
     for recipe in recipes:
         assert recipe in listed

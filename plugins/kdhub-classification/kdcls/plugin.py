@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdhub.api import API_LEVEL, Component, PluginInfo, Recipe, hookimpl
+from kdhub.api import API_LEVEL, Command, Component, PluginInfo, Recipe, hookimpl
 
 
 @hookimpl
@@ -77,3 +77,11 @@ def kdhub_recipes() -> Iterable[Recipe]:
             student=student,
             budget="cpu-minutes",
         )
+
+
+@hookimpl
+def kdhub_add_commands() -> Iterable[Command]:
+    """Add the search for a student."""
+    yield Command(
+        "search-student", "Search a student for a teacher without training", "kdcls.commands.search_student:main"
+    )

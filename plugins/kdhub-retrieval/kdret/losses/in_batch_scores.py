@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, gathered
 
 EMBEDDINGS = "dict(type='kdhub.MethodOutput', path='embed', call='all')"
 """The tap that gives both embeddings of a batch."""
@@ -50,8 +48,8 @@ def in_batch_scores(loss: str, value: Tensor | Sequence[Tensor], gather: bool) -
             fix="tap 'similarity', or a batch with the columns query and document",
         )
     query, document = map(_raised, value)
-    if gather and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        query, document = _gathered(loss, query, document)
+    if gather:
+        query, document = gathered(loss, "texts", queries=query, documents=document)
     # under autocast, as around a student's own loss, the product would be taken in half precision
     with torch.autocast(query.device.type, enabled=False):
         return query @ document.T
@@ -70,34 +68,3 @@ def gathered_rows(rows: Tensor) -> Tensor:
 
 def _raised(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))
-
-
-def _gathered(loss: str, query: Tensor, document: Tensor) -> tuple[Tensor, Tensor]:
-    sizes = _Gather.apply(torch.tensor([[len(query), len(document)]], device=query.device)).tolist()
-    if any(size != sizes[0] for size in sizes):
-        raise UsageError(
-            f"{loss}: gather=True needs the same number of texts in each process",
-            got=", ".join(f"{queries} queries and {documents} documents" for queries, documents in sizes),
-            fix="set drop_last=True in the dataloader",
-        )
-    # both in one exchange: its gradients come before any that DDP exchanges
-    parts = _Gather.apply(torch.cat([query, document])).chunk(len(sizes))
-    queries, documents = zip(*(part.split(sizes[0]) for part in parts), strict=True)
-    return torch.cat(queries), torch.cat(documents)
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all processes, in the order of ranks; backward adds up what all processes say about one's own rows."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.rows = len(rows)
-        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(gradient)
-        return gradient[dist.get_rank() * ctx.rows :][: ctx.rows]

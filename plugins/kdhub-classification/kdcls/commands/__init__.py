@@ -1,0 +1,1 @@
+"""Sub-commands that the plugin adds to `kdhub`."""

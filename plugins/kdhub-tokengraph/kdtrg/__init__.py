@@ -1,0 +1,1 @@
+"""kdhub-tokengraph: distillation by graphs over the patch tokens of a batch."""

@@ -1,0 +1,99 @@
+"""The k-nearest-neighbour graph over a set of tokens, kept as its edges: n·k numbers in the place of n·n."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class _SquaredEdges(torch.autograd.Function):
+    """Squared length of each edge, ``(n, D), (n, k) -> (n, k)``; backward makes no ``(n, k, D)``, which is most of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, neighbours: Tensor) -> Tensor:
+        ctx.save_for_backward(tokens, neighbours)
+        # differences, not a matrix product: it would leave a distance above 0 between duplicates
+        return torch.stack([(tokens - tokens[column]).square_().sum(1) for column in neighbours.unbind(1)], 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        tokens, neighbours = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        count, k = neighbours.shape
+        # Σ over the edges of a token, at either end, of 2 c (x − other end)
+        towards, order = neighbours.flatten().sort(stable=True)
+        bounds = torch.searchsorted(towards, torch.arange(count, device=tokens.device))
+        ends = functional.embedding_bag(neighbours, tokens, mode="sum", per_sample_weights=gradient)
+        begins = functional.embedding_bag(
+            order // k, tokens, bounds, mode="sum", per_sample_weights=gradient.flatten()[order]
+        )
+        degree = gradient.sum(1) + gradient.new_zeros(count).index_add(0, neighbours.flatten(), gradient.flatten())
+        return 2 * (degree.unsqueeze(1) * tokens - ends - begins), None
+
+
+class Graph(NamedTuple):
+    """The adjacency ``A[i, j]``, not 0 where token i is among the neighbours of token j.
+
+    Attributes:
+        neighbours: ``(n, k)``; row j names the neighbours i of token j.
+        weights: ``(n, k)``; ``A[i, j]`` of each of them.
+    """
+
+    neighbours: Tensor
+    weights: Tensor
+
+    @classmethod
+    def over(cls, tokens: Tensor, neighbours: Tensor, sigma: float) -> Graph:
+        """Weigh the edges: ``exp(−‖x_i − x_j‖² / (2σ))``; the gradient reaches the tokens.
+
+        Args:
+            tokens: ``(n, D)``.
+            neighbours: ``(n, k)``.
+            sigma: Width of the kernel.
+        """
+        return cls(neighbours, torch.exp(-_SquaredEdges.apply(tokens, neighbours) / (2 * sigma)))
+
+    def weights_at(self, other: Graph) -> Tensor:
+        """Return ``A[i, j]`` of this graph at the edges of another one, ``(n, k)``; 0 where this one has no edge."""
+        same = other.neighbours.unsqueeze(2) == self.neighbours.unsqueeze(1)
+        return (same * self.weights.unsqueeze(1)).sum(2)
+
+    def sum_by_row(self, values: Tensor) -> Tensor:
+        """Add up a number of each edge over the row i of ``A`` that it stands in: ``(n, k) -> (n,)``."""
+        return values.new_zeros(len(values)).index_add(0, self.neighbours.flatten(), values.flatten())
+
+
+def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
+    """Find the k nearest other tokens of each token, exactly; among equally distant ones those of lower index.
+
+    Args:
+        tokens: ``(n, D)``; takes no gradient.
+        k: Number of neighbours; n − 1 if there are no more.
+        chunk: Tokens whose distances to all others are held at once; ``None`` for all.
+
+    Returns:
+        ``(n, min(k, n − 1))``, nearest first.
+    """
+    count = len(tokens)
+    k = min(k, count - 1)
+    points = tokens.detach().float()
+    # distances do not change, and their products lose fewer digits
+    points = points - points.mean(0)
+    lengths = points.square().sum(1)
+    places = torch.arange(count, device=tokens.device)
+    found = []
+    for begin in range(0, count, chunk or count):
+        rows = slice(begin, begin + (chunk or count))
+        squared = torch.addmm(lengths, points[rows], points.T, alpha=-2).add_(lengths[rows].unsqueeze(1)).clamp_(min=0)
+        squared[torch.arange(len(squared), device=tokens.device), places[rows]] = torch.inf
+        found.append(_lowest(squared, places, k))
+    return torch.cat(found)
+
+
+def _lowest(squared: Tensor, places: Tensor, k: int) -> Tensor:
+    # bits of floats from +0 on sort as the floats; with the index below them no two keys tie
+    keys = squared.add_(0.0).view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(places)
+    return keys.topk(k, largest=False).values & 0xFFFFFFFF

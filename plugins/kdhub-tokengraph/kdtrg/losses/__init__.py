@@ -1,0 +1,1 @@
+"""TRG's three terms, each alone, and their sum."""
