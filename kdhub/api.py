@@ -17,10 +17,10 @@ _MODULES = {
     "kdhub.errors": "GuardError KdhubError UsageError near_matches placed printable",
     "kdhub.findings": "Finding Report",
     # arguments of components
-    "kdhub.distill.arguments": "choice integer number optional require",
+    "kdhub.distill.arguments": "FLAG choice integer number optional require",
     "kdhub.config.check.numbers": "Rule check_numbers",
     # values, taps and teachers
-    "kdhub.values": "describe map_tensors register_node tensors_in",
+    "kdhub.values": "describe map_tensors register_node tensors_in to_float32",
     "kdhub.distill.taps": "MethodOutput ModuleInput ModuleOutput Tap",
     "kdhub.distill.teachers": "AfterStudent EMATeacher ModelTeacher Replay Teacher",
     "kdhub.distill.distiller": "Distiller",
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from kdhub.config.read.writable import config_text as config_text
     from kdhub.config.standing import student_as_it_stands as student_as_it_stands
     from kdhub.distill.arguments import (
+        FLAG as FLAG,
         choice as choice,
         integer as integer,
         number as number,
@@ -141,6 +142,7 @@ if TYPE_CHECKING:
         map_tensors as map_tensors,
         register_node as register_node,
         tensors_in as tensors_in,
+        to_float32 as to_float32,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdhub.api import API_LEVEL, Component, PluginInfo, Recipe, hookimpl
+from kdhub.api import API_LEVEL, Component, LossSpec, PluginInfo, Recipe, hookimpl
 
 
 @hookimpl
@@ -14,6 +14,85 @@ def kdhub_plugin_info() -> PluginInfo:
         summary="Image classification: handwritten digits, few labels, mean teacher, teacher and student in one command",
         api_level=API_LEVEL,
         tasks=("image-classification",),
+    )
+
+
+@hookimpl
+def kdhub_losses() -> Iterable[LossSpec]:
+    """Offer the losses on logits, and those on feature maps that the core has not."""
+    labelled = ("student", "teacher", "labels")
+    where = {"labels": "labels"}
+    yield LossSpec(
+        target="kdcls.losses.pld:PLD",
+        summary="The teacher's ranking of the classes with the label first, in place of cross-entropy and KL",
+        paper="Bassam, Zhu and Bian 2025, PLD, arXiv 2506.12542",
+        inputs=labelled,
+        optional=("mask",),
+        fields=where,
+        tags=("logits",),
+        zero_at_equality=False,
+        unaugmented=True,
+    )
+    yield LossSpec(
+        target="kdcls.losses.dkd:DKD",
+        summary="KL split at the label: the true class and the others, weighted apart",
+        paper="Zhao et al. 2022, Decoupled Knowledge Distillation, arXiv 2203.08679",
+        inputs=labelled,
+        optional=("mask",),
+        fields=where,
+        tags=("logits",),
+        unaugmented=True,
+    )
+    yield LossSpec(
+        target="kdcls.losses.ofa:OFAKD",
+        summary="Soft cross-entropy with the true class lifted, also for exit branches; any architecture to any other",
+        paper="Hao et al. 2023, One-for-All, arXiv 2310.19444",
+        inputs=labelled,
+        optional=("mask",),
+        fields=where,
+        tags=("logits",),
+        zero_at_equality=False,
+        unaugmented=True,
+    )
+    yield LossSpec(
+        target="kdcls.losses.sinkd:SinKD",
+        summary="Optimal transport between the predictions of a batch; beside a loss that compares sample by sample",
+        paper="Cui et al. 2024, Sinkhorn Distance Minimization for Knowledge Distillation, arXiv 2402.17110",
+        optional=("mask",),
+        tags=("logits", "relation"),
+        zero_at_equality=False,
+        reduction="sum",
+    )
+    yield LossSpec(
+        target="kdcls.losses.binary_kl:BinaryKL",
+        summary="Each logit for itself, level included: for a second head",
+        paper="Yang et al. 2024, Dual-Head Knowledge Distillation, arXiv 2411.08937",
+        optional=("mask",),
+        tags=("logits",),
+        reduction="batchmean",
+        unaugmented=True,
+    )
+    yield LossSpec(
+        target="kdcls.losses.rescaled:RescaledKL",
+        summary="KL of logits divided by their spread: no temperature, made for mixed images",
+        paper="Choi et al. 2022, Understanding the Role of Mixup in Knowledge Distillation, arXiv 2211.03946",
+        optional=("mask",),
+        tags=("logits",),
+        unaugmented=True,
+    )
+    yield LossSpec(
+        target="kdcls.losses.attention:AttentionTransfer",
+        summary="Where a feature map is active, whatever its channels mean",
+        paper="Zagoruyko and Komodakis 2017, Paying More Attention to Attention, arXiv 1612.03928",
+        tags=("feature",),
+        match="batch",
+    )
+    yield LossSpec(
+        target="kdcls.losses.angle:AngleRelational",
+        summary="Angles between three samples of a batch; the distances are kdhub.Relational's",
+        paper="Park et al. 2019, Relational Knowledge Distillation, arXiv 1904.05068",
+        tags=("relation",),
+        match="batch",
     )
 
 
