@@ -98,13 +98,36 @@ def kdhub_losses() -> Iterable[LossSpec]:
 
 @hookimpl
 def kdhub_components() -> Iterable[Component]:
-    """Offer data, a sampler and a net."""
+    """Offer data, a sampler, a metric and nets."""
     yield Component(
         kind="dataset",
         name="Digits",
         target="kdcls.digits:Digits",
         summary="scikit-learn's 1797 handwritten digits, all or few of them labelled",
         paper="Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI",
+    )
+    yield Component(
+        kind="dataset",
+        target="kdcls.images:ImageFolder",
+        summary="Images in one folder a class, on disk or in a zip; damaged ones are named, or left out and counted",
+    )
+    yield Component(
+        kind="dataset",
+        target="kdcls.fashion:FashionMNIST",
+        summary="28 x 28 photos of clothes, from the files of Debian's package",
+        paper="Xiao, Rasul and Vollgraf 2017, Fashion-MNIST, arXiv 1708.07747",
+    )
+    yield Component(
+        kind="dataset",
+        target="kdcls.long_tail:LongTail",
+        summary="A part of any data set in which few classes have many images and many have few",
+        paper="Cui et al. 2019, Class-Balanced Loss, arXiv 1901.05555 (the exponential profile)",
+    )
+    yield Component(
+        kind="metric",
+        target="kdcls.class_report:ClassReport",
+        summary="Top-k, per class, over classes of many, medium and few images, and calibration error",
+        paper="Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599",
     )
     yield Component(
         kind="sampler",
