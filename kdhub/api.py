@@ -49,6 +49,7 @@ _MODULES = {
     "kdhub.caching.fill": "cache_teachers",
     # files
     "kdhub.checkpoint": "load_weights read_checkpoint safe_loading",
+    "kdhub.checkpoint.packaged": "EFFICIENTNET_LITE PackagedWeights packaged_weights",
     "kdhub.files": "atomic_file atomic_folder file_sha256",
     "kdhub.sealed": "read_sealed write_sealed",
     "kdhub.rng": "preserved_randomness",
@@ -64,6 +65,11 @@ if TYPE_CHECKING:
         load_weights as load_weights,
         read_checkpoint as read_checkpoint,
         safe_loading as safe_loading,
+    )
+    from kdhub.checkpoint.packaged import (
+        EFFICIENTNET_LITE as EFFICIENTNET_LITE,
+        PackagedWeights as PackagedWeights,
+        packaged_weights as packaged_weights,
     )
     from kdhub.cli.parser import Parser as Parser, add_json as add_json
     from kdhub.config import check_config as check_config, load_config as load_config

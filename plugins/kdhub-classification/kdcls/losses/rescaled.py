@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdcls.losses._logits import OUT, LogitLoss, kl
-from kdhub.api import UsageError, to_float32
+from kdhub.api import UsageError, number, require, to_float32
 
 _FEW = 5
 """Below this many classes a rescaled vector says little: of two classes it is a sign."""
@@ -65,25 +65,47 @@ class RescaledKL(LogitLoss):
 
 
 class RescaledCrossEntropy(nn.Module):
-    """Cross-entropy of rescaled logits, for hard or soft labels: the criterion that goes with `RescaledKL`."""
+    """Cross-entropy of rescaled logits with the labels: the student's own loss that goes with `RescaledKL`.
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over samples.
+    With ŝ = s/std(s): ``L = −mean_B Σ_c y_c log softmax(ŝ)_c``. It hears no teacher, so it stands as the ``criterion`` of a `kdhub.TorchModel`.
 
-        Args:
-            logits: (B, C), at least 2 classes.
-            labels: Classes (B,) or soft labels (B, C).
+    Args:
+        label_smoothing: Share of each label that is spread over all classes; 0.0, the default, is the authors'.
 
-        Raises:
-            UsageError: For logits of another shape.
-        """
-        if logits.ndim != 2 or logits.shape[1] < 2:
+    Inputs:
+        student: Logits (B, C), at least 2 classes; any float type, raised to float32.
+        labels: Classes (B,), or soft labels (B, C) as `kdcls.Mixup` makes them.
+
+    References:
+        - Choi et al., arXiv 2211.03946 (WACV 2023); code hchoi71/MIX-KD.
+
+    Requirements:
+        5 classes or more, as for `RescaledKL`.
+
+    Relations:
+        - ``torch.nn.CrossEntropyLoss`` also rewards larger logits.
+
+    Example:
+        ::
+
+            student=dict(type='kdhub.TorchModel', net=..., criterion=dict(type='kdcls.RescaledCrossEntropy'))
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        require("RescaledCrossEntropy", number(at_least=0), label_smoothing=label_smoothing)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, student: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean over samples; see the class for the inputs."""
+        if student.ndim != 2 or student.shape[1] < 2:
             raise UsageError(
                 "RescaledCrossEntropy needs logits of 2 classes or more",
                 expected="(B, C)",
-                got=str(tuple(logits.shape)),
+                got=str(tuple(student.shape)),
             )
-        return functional.cross_entropy(rescaled(to_float32(logits)), labels)
+        logits = rescaled(to_float32(student))
+        return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 def rescaled(logits: Tensor, classes: Tensor | None = None) -> Tensor:

@@ -513,6 +513,13 @@ def test_few_classes_are_warned_of(monkeypatch):
     assert "3 classes" in said[0]
 
 
+def test_the_criterion_of_rescaled_logits_keeps_the_contract():
+    """It stands in the place of torch's cross-entropy, under autocast too."""
+    inputs = {"student": (4, 6), "labels": lambda: torch.tensor([0, 5, 2, 2])}
+    spec = find("kdcls.RescaledCrossEntropy")
+    assert_loss_contract(RescaledCrossEntropy, inputs=inputs, spec=spec)
+
+
 # ---------------------------------------------------------------- features: AT, RKD, SP
 
 
