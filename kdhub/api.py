@@ -50,7 +50,7 @@ _MODULES = {
     # files
     "kdhub.checkpoint": "load_weights read_checkpoint safe_loading",
     "kdhub.checkpoint.packaged": "EFFICIENTNET_LITE PackagedWeights packaged_weights",
-    "kdhub.files": "atomic_file atomic_folder file_sha256",
+    "kdhub.files": "atomic_file atomic_folder data_places file_sha256",
     "kdhub.sealed": "read_sealed write_sealed",
     "kdhub.rng": "preserved_randomness",
     # the console and commands of a plugin's own
@@ -124,7 +124,12 @@ if TYPE_CHECKING:
         placed as placed,
         printable as printable,
     )
-    from kdhub.files import atomic_file as atomic_file, atomic_folder as atomic_folder, file_sha256 as file_sha256
+    from kdhub.files import (
+        atomic_file as atomic_file,
+        atomic_folder as atomic_folder,
+        data_places as data_places,
+        file_sha256 as file_sha256,
+    )
     from kdhub.findings import Finding as Finding, Report as Report
     from kdhub.hookspec import hookimpl as hookimpl
     from kdhub.inner import unwrapped as unwrapped

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from PIL import Image
 from torch.utils.data import Dataset
 
-from kdhub.api import UsageError, choice, near_matches, require
+from kdhub.api import UsageError, choice, data_places, near_matches, require
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError)
@@ -30,7 +30,8 @@ class ImageFolder(Dataset[tuple[Any, int]]):
     `kdhub.TorchDataset`, which builds the transform and names the parts.
 
     Args:
-        root: The folder, or the zip file, which is read as it is and never unpacked.
+        root: The folder, or the zip file, which is read as it is and never unpacked. The environment variable ``KDHUB_DATA`` takes the place
+            of a leading ``data/`` if the path itself is not there.
         transform: From an image of Pillow to what a sample holds, such as what ``timm.data.create_transform`` or
             ``torchvision.transforms.v2.Compose`` returns; ``None`` leaves it an image.
         classes: Names of the classes in order. ``None`` takes the folders' names, sorted: right where training and validation have the
@@ -66,7 +67,8 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         on_corrupt: str = "stop",
     ) -> None:
         require("ImageFolder", choice(("stop", "skip")), on_corrupt=on_corrupt)
-        self.root = Path(root)
+        places = data_places(root)
+        self.root = next((place for place in places if place.exists()), places[0])
         self.transform = transform
         self.on_corrupt = on_corrupt
         self._archive: tuple[int, zipfile.ZipFile] | None = None
@@ -93,8 +95,8 @@ class ImageFolder(Dataset[tuple[Any, int]]):
                     "current",
                     logging.WARNING,
                 )
-        places = {name: place for place, name in enumerate(self.classes)}
-        self.targets = [places[_folder(name)] for name in self.files]
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        self.targets = [numbers[_folder(name)] for name in self.files]
         self._sizes = [sizes[name] for name in self.files]
 
     def __len__(self) -> int:

@@ -211,15 +211,24 @@ def kdhub_components() -> Iterable[Component]:
 
 @hookimpl
 def kdhub_recipes() -> Iterable[Recipe]:
-    """Offer the recipes on digits, which need no download."""
-    for name, path, summary, teacher, student in (
-        ("digits-teacher", "teacher_wide_8e_digits", "a wide net, trained on the labels", "none", "DigitNet, width 32"),
+    """Offer the recipes on digits, which need nothing, on photos, and on the field's two large data sets."""
+    minutes, hours = "cpu-minutes", "gpu-hours"
+    for name, path, summary, teacher, student, budget in (
+        (
+            "digits-teacher",
+            "teacher_wide_8e_digits",
+            "a wide net, trained on the labels",
+            "none",
+            "DigitNet, width 32",
+            minutes,
+        ),
         (
             "digits-student",
             "kl_narrow_teacher-wide_4e_digits",
             "one command for two runs: the teacher is trained first",
             "digits-teacher",
             "DigitNet, width 4",
+            minutes,
         ),
         (
             "digits-few-labels",
@@ -227,6 +236,7 @@ def kdhub_recipes() -> Iterable[Recipe]:
             "30 labels and nothing else: what digits-mean-teacher has to beat",
             "none",
             "DigitNet, width 16",
+            minutes,
         ),
         (
             "digits-mean-teacher",
@@ -234,6 +244,111 @@ def kdhub_recipes() -> Iterable[Recipe]:
             "30 labels and 1067 images without: the student's own average is the teacher",
             "the student's average",
             "DigitNet, width 16",
+            minutes,
+        ),
+        (
+            "caltech24-teacher",
+            "teacher_efficientnet-lite2_2e_caltech24-128",
+            "photos of 24 classes, ImageNet weights out of a package",
+            "none",
+            "EfficientNet-Lite2",
+            minutes,
+        ),
+        (
+            "caltech24-student",
+            "kl_mobilenetv3-small_teacher-efficientnet-lite2_20e_caltech24-128",
+            "plain distillation of logits, the teacher trained first",
+            "caltech24-teacher",
+            "MobileNetV3-small",
+            minutes,
+        ),
+        (
+            "caltech24-alone",
+            "mobilenetv3-small_20e_caltech24-128",
+            "the student on the labels alone: what caltech24-student has to beat",
+            "none",
+            "MobileNetV3-small",
+            minutes,
+        ),
+        (
+            "cifar100-wrn-40-2",
+            "teacher_wrn-40-2_240e_cifar100",
+            "a teacher of the CIFAR-100 protocol",
+            "none",
+            "WRN-40-2",
+            hours,
+        ),
+        (
+            "cifar100-resnet32x4",
+            "teacher_resnet32x4_240e_cifar100",
+            "a teacher of the CIFAR-100 protocol",
+            "none",
+            "ResNet32x4",
+            hours,
+        ),
+        (
+            "cifar100-wrn-16-2",
+            "pld_wrn-16-2_teacher-wrn-40-2_240e_cifar100",
+            "PLD in place of cross-entropy and KL, the teacher trained first",
+            "WRN-40-2",
+            "WRN-16-2",
+            hours,
+        ),
+        (
+            "cifar100-resnet8x4",
+            "dkd_resnet8x4_teacher-resnet32x4_240e_cifar100",
+            "DKD with its authors' weights, the teacher trained first",
+            "ResNet32x4",
+            "ResNet8x4",
+            hours,
+        ),
+        (
+            "imagenet-resnet34-resnet18",
+            "kl_resnet18_teacher-resnet34_100e_imagenet-224",
+            "plain distillation of logits",
+            "ResNet-34",
+            "ResNet-18",
+            hours,
+        ),
+        (
+            "imagenet-resnet50-mobilenetv2",
+            "dkd_mobilenetv2_teacher-resnet50_100e_imagenet-224",
+            "DKD with its authors' weights",
+            "ResNet-50",
+            "MobileNetV2",
+            hours,
+        ),
+        (
+            "imagenet-deit-resnet18",
+            "ofa_resnet18_teacher-deit-tiny_100e_imagenet-224",
+            "OFA-KD: a transformer teaches a convolutional net",
+            "DeiT-Tiny",
+            "ResNet-18",
+            hours,
+        ),
+        (
+            "imagenet-mixer-resnet18",
+            "ofa_resnet18_teacher-mixer-b16_100e_imagenet-224",
+            "OFA-KD: an MLP teaches a convolutional net",
+            "Mixer-B/16",
+            "ResNet-18",
+            hours,
+        ),
+        (
+            "imagenet-convnext-resnet18",
+            "ofa_resnet18_teacher-convnext-tiny_100e_imagenet-224",
+            "OFA-KD between two families of convolutional nets",
+            "ConvNeXt-Tiny",
+            "ResNet-18",
+            hours,
+        ),
+        (
+            "imagenet-resnet50-deit",
+            "ofa_deit-tiny_teacher-resnet50_300e_imagenet-224",
+            "OFA-KD on mixed images: a convolutional net teaches a transformer",
+            "ResNet-50",
+            "DeiT-Tiny",
+            hours,
         ),
     ):
         yield Recipe(
@@ -243,5 +358,5 @@ def kdhub_recipes() -> Iterable[Recipe]:
             task="image-classification",
             teacher=teacher,
             student=student,
-            budget="cpu-minutes",
+            budget=budget,
         )
