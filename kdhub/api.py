@@ -51,7 +51,8 @@ _MODULES = {
     "kdhub.caching.fill": "cache_teachers",
     # files
     "kdhub.checkpoint": "load_weights read_checkpoint safe_loading",
-    "kdhub.files": "atomic_file atomic_folder file_sha256",
+    "kdhub.checkpoint.packaged": "EFFICIENTNET_LITE PackagedWeights packaged_weights",
+    "kdhub.files": "atomic_file atomic_folder data_places file_sha256",
     "kdhub.sealed": "read_sealed write_sealed",
     "kdhub.rng": "preserved_randomness",
     # the console and commands of a plugin's own
@@ -66,6 +67,11 @@ if TYPE_CHECKING:
         load_weights as load_weights,
         read_checkpoint as read_checkpoint,
         safe_loading as safe_loading,
+    )
+    from kdhub.checkpoint.packaged import (
+        EFFICIENTNET_LITE as EFFICIENTNET_LITE,
+        PackagedWeights as PackagedWeights,
+        packaged_weights as packaged_weights,
     )
     from kdhub.cli.parser import Parser as Parser, add_json as add_json
     from kdhub.config import check_config as check_config, load_config as load_config
@@ -128,7 +134,12 @@ if TYPE_CHECKING:
         placed as placed,
         printable as printable,
     )
-    from kdhub.files import atomic_file as atomic_file, atomic_folder as atomic_folder, file_sha256 as file_sha256
+    from kdhub.files import (
+        atomic_file as atomic_file,
+        atomic_folder as atomic_folder,
+        data_places as data_places,
+        file_sha256 as file_sha256,
+    )
     from kdhub.findings import Finding as Finding, Report as Report
     from kdhub.hookspec import hookimpl as hookimpl
     from kdhub.inner import unwrapped as unwrapped

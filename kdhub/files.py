@@ -19,6 +19,9 @@ from kdhub.errors import UsageError
 PARTIAL = ".{name}.partial"
 """Name of a file or folder of that name while it is written; a process that is killed leaves it behind."""
 
+DATA_VARIABLE = "KDHUB_DATA"
+"""Environment variable: the folder that takes the place of ``data/`` in configs."""
+
 _RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a user's quota, and a limit to the size of one file."""
@@ -172,3 +175,19 @@ def _os_error(error: BaseException | None) -> OSError | None:
             return OSError(number, os.strerror(number))
         error = error.__cause__ or error.__context__
     return error
+
+
+def data_places(path: str | Path) -> list[Path]:
+    """Return where data named in a config may be, in the order in which they are looked for.
+
+    Args:
+        path: Path as written, such as ``data/cranfield``.
+
+    Returns:
+        The path itself, from the current folder; then that with the folder of ``KDHUB_DATA`` in the place of a leading ``data/``.
+    """
+    path = Path(path)
+    shared = os.environ.get(DATA_VARIABLE)
+    if not shared or path.is_absolute():
+        return [path]
+    return [path, Path(shared, *(path.parts[1:] if path.parts[:1] == ("data",) else path.parts))]

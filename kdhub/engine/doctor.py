@@ -13,9 +13,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from kdhub.files import DATA_VARIABLE
 from kdhub.records import Diagnostic
 
-DATA_VARIABLE = "KDHUB_DATA"
 _SAFE_TORCH = Version("2.6")
 """Before it, even ``weights_only=True`` could be made to run code (CVE-2025-32434)."""
 _OPENCV = (

@@ -1,10 +1,13 @@
 """Digits, few labels, the two recipes in one command, and mean teacher."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from kdcls import plugin
 from kdcls.digits import UNLABELLED, Digits
 from kdcls.few_labels import FewLabels
 from kdcls.nets import DigitNet
@@ -124,3 +127,13 @@ def test_mean_teacher_resumes_exactly(tmp_path):
     """Its average, and the order of labels, are a state that a checkpoint without them would lose in silence."""
     few = ["train_cfg.max_iters=12", "train_cfg.val_interval=6", "default_hooks.checkpoint.interval=4"]
     assert_resume_exact("kdcls:digits-mean-teacher", at=7, tmp_path=tmp_path, cfg_options=few)
+
+
+def test_the_readme_names_every_component_and_recipe():
+    """What is not in the README is found by nobody who does not read the manifest."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    hooks = (plugin.kdhub_losses, plugin.kdhub_adapters, plugin.kdhub_components)
+    names = [f"kdcls.{component.name}" for hook in hooks for component in hook()]
+    missing = [name for name in names if f"`{name}" not in text and f'"{name}"' not in text]
+    missing += [recipe.name for recipe in plugin.kdhub_recipes() if f"`{recipe.name}`" not in text]
+    assert not missing

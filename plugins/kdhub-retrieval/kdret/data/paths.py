@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from itertools import zip_longest
 from pathlib import Path
 
-from kdhub.api import UsageError, near_matches
+from kdhub.api import UsageError, data_places, near_matches
 from kdret.data.jsonl import read_lines
 
 
@@ -22,20 +21,13 @@ def find_data(folder: str | Path) -> Path:
     Raises:
         UsageError: If neither exists; names both and what prepares the data.
     """
-    path = Path(folder)
-    if path.is_dir():
-        return path
-    tried = [str(path)]
-    shared = os.environ.get("KDHUB_DATA")
-    if shared and not path.is_absolute():
-        parts = path.parts[1:] if path.parts[:1] == ("data",) else path.parts
-        elsewhere = Path(shared, *parts)
-        if elsewhere.is_dir():
-            return elsewhere
-        tried.append(str(elsewhere))
+    path, places = Path(folder), data_places(folder)
+    for place in places:
+        if place.is_dir():
+            return place
     raise UsageError(
         f"no data folder {str(folder)!r}",
-        expected=" or ".join(tried),
+        expected=" or ".join(map(str, places)),
         near=near_matches(path.name, _folders(path.parent)),
         fix="python tools/prepare_data.py, `kdhub demo` for the docstring corpus, or set KDHUB_DATA",
     )

@@ -55,16 +55,5 @@ def in_batch_scores(loss: str, value: Tensor | Sequence[Tensor], gather: bool) -
         return query @ document.T
 
 
-def gathered_rows(rows: Tensor) -> Tensor:
-    """Put the rows of all processes below each other, gradient included; one process keeps its own.
-
-    All processes must call this together, each with as many rows.
-    """
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        gathered: Tensor = _Gather.apply(rows)
-        return gathered
-    return rows
-
-
 def _raised(value: Tensor) -> Tensor:
     return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -8,9 +8,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from kdhub.api import UsageError, integer, optional, require
+from kdhub.api import UsageError, gathered, integer, optional, require
 from kdret.collapse import all_active, none_active
-from kdret.losses.in_batch_scores import gathered_rows
 
 _LOOK_EVERY = 50
 """Batches between two looks: each reads a number from the device, which has to finish for it."""
@@ -127,7 +126,9 @@ class FLOPS(_SparsityLoss):
     def of(self, weights: Tensor) -> Tensor:
         """Compute the loss of weights from 0, ``(N, V)``."""
         mean = weights.mean(0, keepdim=True)
-        return (gathered_rows(mean).mean(0) if self.gather else mean).square().sum()
+        if self.gather:
+            (mean,) = gathered("FLOPS", "vectors", means=mean)
+        return mean.mean(0).square().sum()
 
 
 class L1(_SparsityLoss):

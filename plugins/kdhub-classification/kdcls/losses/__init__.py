@@ -1,0 +1,1 @@
+"""Losses on logits and on feature maps of image classifiers."""
