@@ -176,6 +176,15 @@ def kdhub_recipes() -> Iterable[Recipe]:
         student="its layers 0 and 5",
         budget="cpu-minutes",
     )
+    yield Recipe(
+        name="disco",
+        path="configs/disco_splade_5e_conversations.py",
+        summary="DiSCo: a sparse query encoder for conversations, from scores of rewrites; models from the hub, not measured",
+        task="retrieval-sparse",
+        teacher="splade-cocondenser-ensembledistil",
+        student="the same, its query side",
+        budget="gpu-hours",
+    )
     for name, objective, student, task, kind in (
         ("cross-to-dense", "margin-mse", "distilbert-dot", "dense", "a dense encoder, by margins of dot products"),
         ("cross-to-colbert", "kl", "distilbert-colbert", "multi-vector", "a late-interaction encoder, by lists"),
