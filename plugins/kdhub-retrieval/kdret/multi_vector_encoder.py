@@ -86,10 +86,8 @@ class MultiVectorEncoder(TwoTower):
     ) -> None:
         given = model, layers, max_length, freeze, dropout, score_scale, task_loss, False, frozen_documents, init_cfg
         super().__init__(*given)
-        for limit in (
-            "query_length",
-            "document_length",
-        ):  # the library takes these, if set, before the model's own limit
+        # the library takes these, if set, before the model's own limit
+        for limit in ("query_length", "document_length"):
             own = getattr(first_module(self.encoder), limit, None)
             if max_length is not None and own is not None:
                 setattr(first_module(self.encoder), limit, min(own, max_length))
