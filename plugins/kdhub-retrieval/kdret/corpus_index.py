@@ -19,7 +19,7 @@ from kdret.text_vectors import TextVectors, corpus_fingerprint
 
 FINGERPRINTS = ("model", "corpus")
 """What `about_of` tells of an index."""
-_CHUNK = 4096
+_CHUNK = 1024
 _STATE = "state.json"
 _COMPARED = 256
 

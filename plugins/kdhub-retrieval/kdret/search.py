@@ -35,7 +35,13 @@ class Hit(NamedTuple):
 
 
 def search(
-    work_dir: str | Path, query: str, *, top: int = 10, rebuild: bool = False, data: str | Path | None = None
+    work_dir: str | Path,
+    query: str,
+    *,
+    top: int = 10,
+    rebuild: bool = False,
+    data: str | Path | None = None,
+    model: str | None = None,
 ) -> list[Hit]:
     """Rank a corpus for one query.
 
@@ -48,6 +54,7 @@ def search(
         top: How many answers.
         rebuild: Make the index of a run anew in any case.
         data: Folder of the corpus; ``None`` takes the one of the run or of the index.
+        model: Model of a saved index, if it has moved.
 
     Raises:
         UsageError: If the folder holds neither, its corpus is gone, or the query is not Unicode.
@@ -59,7 +66,7 @@ def search(
         raise UsageError("the query is empty", expected="words to look for")
     folder = Path(work_dir)
     if (folder / DESCRIPTION).is_file():
-        index, vectors, corpus = open_saved(folder, data)
+        index, vectors, corpus = open_saved(folder, data, model)
     else:
         index, vectors, corpus = _of_run(folder, rebuild, data, shlex.join(["kdhub", "search", str(work_dir), query]))
     (ranking,) = index.search(vectors.queries([query]), top)
@@ -70,7 +77,7 @@ def search(
 
 
 def open_saved(
-    folder: Path, data: str | Path | None = None, model: str | None = None, mmap: bool = False
+    folder: Path, data: str | Path | None = None, model: str | None = None
 ) -> tuple[Index, TextVectors, dict[str, Document]]:
     """Open an index that ``kdhub index build`` wrote, with its model and corpus.
 
@@ -78,7 +85,6 @@ def open_saved(
         folder: The index.
         data: Folder of the corpus; ``None`` takes the one it was built from.
         model: The model; ``None`` takes the one it was built with.
-        mmap: Leave the vectors on the disk.
 
     Raises:
         UsageError: If model or corpus are gone, or are others than those of the index.
@@ -86,7 +92,7 @@ def open_saved(
     about = read_description(folder)["about"]
     corpus = load_corpus(data or about["data"])
     vectors = TextVectors(model or about["model_name"])
-    return load_index(folder, mmap=mmap, about=about_of(vectors, corpus)), vectors, corpus
+    return load_index(folder, about=about_of(vectors, corpus)), vectors, corpus
 
 
 def corpus_of(work_dir: Path) -> str:

@@ -62,6 +62,8 @@ def test_build_info_search(tiny_encoder, tiny_data, tmp_path, capsys):
     assert hits[0]["id"] == "d0"
     assert main(["search", *asked]) == 0
     assert json.loads(capsys.readouterr().out) == hits
+    assert main(["index", "search", *asked, "--model", tiny_encoder, "--data", str(tiny_data)]) == 0
+    assert json.loads(capsys.readouterr().out) == hits
     assert main(["index", "search", str(tmp_path / "index"), "read", "--top", "99"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 12
 

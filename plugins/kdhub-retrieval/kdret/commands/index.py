@@ -142,6 +142,7 @@ def _search(argv: list[str]) -> int:
     parser.add_argument("query", help='what to look for, such as "wing flutter"')
     parser.add_argument("--top", type=int, default=10, help="number of answers (default 10)")
     parser.add_argument("--data", help="folder of the corpus (default: where it was when the index was built)")
+    parser.add_argument("--model", help="the model it was built with, if that has moved")
     add_json(parser)
     options = parser.parse(argv)
 
@@ -150,7 +151,8 @@ def _search(argv: list[str]) -> int:
     from kdret.search import search
 
     read_description(Path(options.index))  # a run's folder is for `kdhub search`
-    print_hits(search(options.index, options.query, top=options.top, data=options.data), options.json)
+    hits = search(options.index, options.query, top=options.top, data=options.data, model=options.model)
+    print_hits(hits, options.json)
     return 0
 
 

@@ -83,7 +83,8 @@ class FaissIndex(Index):
         self.placement = gpu.Placement(device, gpus, shards, float16)
         self.seed = seed
         self.recall: Recall | None = None
-        self._planned = False
+        self._asked = factory, effort  # what building chooses and measures stands in the attributes of these names
+        self._told: tuple[int, int, str] | None = None
         self._index: Any = None
         self._searched: Any = None  # the same, or its copy on GPUs
         self._whole: NDArray[Any] | None = None  # vectors that candidates are ranked by again
@@ -105,10 +106,11 @@ class FaissIndex(Index):
     def plan(self, rows: int, width: int) -> None:
         """Choose the factory and tell the memory; see `Index.plan`. The plain case, exact search as asked for, is not told."""
         cagra = gpu.builds_graphs(self.placement)
-        plan = planning.plan(rows, width, self.factory, self.memory, self.prefer, cagra)
-        if not self._planned and (self.factory, plan.factory) != ("Flat", "Flat"):
+        plan = planning.plan(rows, width, self._asked[0], self.memory, self.prefer, cagra)
+        told = (rows, width, plan.factory)
+        if told != self._told and (self._asked[0], plan.factory) != ("Flat", "Flat"):
             tell(plan.line())
-        self.factory, self._planned = plan.factory, True
+        self.factory, self._told = plan.factory, told
 
     def build(self, vectors: Any, ids: Sequence[Any], queries: Any = None) -> FaissIndex:
         """Plan, train and fill the index, and measure its recall; see `Index.build`."""
@@ -117,6 +119,7 @@ class FaissIndex(Index):
             checked(vectors, "FaissIndex", "document", self.similarity)
         names = checked_ids(ids, len(vectors), "FaissIndex")
         self.plan(*vectors.shape)
+        self.effort = self._asked[1]
         self._index = _trained(self.factory, vectors, self.similarity, self.seed)
         progress = Progress("indexed", len(vectors))
         for rows in chunks(vectors, "FaissIndex", "document", self.similarity):
@@ -183,11 +186,11 @@ class FaissIndex(Index):
         asked, own = sample_rows(vectors, queries, self.seed)
         sample = Recall.prepare(checked(asked, "FaissIndex", "query", self.similarity), own, vectors)
         name, most = self._knob()
-        effort = self.effort or min(most, max(16, most // 64) if name == "nprobe" else 128)
+        effort = self._asked[1] or min(most, max(16, most // 64) if name == "nprobe" else 128)
         while True:
             self._set_effort(name, effort)
             self.recall = sample.measured(lambda part, depth: self._answers(part, depth), vectors)
-            if not name or self.effort or self.recall.value >= self.wanted_recall or effort >= most:
+            if not name or self._asked[1] or self.recall.value >= self.wanted_recall or effort >= most:
                 break
             effort = min(2 * effort, most)
         self.effort = effort if name else None

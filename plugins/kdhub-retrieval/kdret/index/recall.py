@@ -74,6 +74,9 @@ class Sample(NamedTuple):
         ):
             best = [row for row in found[order] if row not in (own, -1)][: self.k]
             true = np.asarray(vectors[best], np.float32) @ query if best else np.empty(0)
+            if least == -np.inf:  # a single document, which is the query
+                shares.append(1.0)
+                continue
             hits = int((true >= least - _TOLERANCE * max(1.0, abs(float(least)))).sum())
             shares.append(hits / self.k)
         return Recall(float(np.mean(shares)), self.k, len(shares), "documents" if themselves else "queries")

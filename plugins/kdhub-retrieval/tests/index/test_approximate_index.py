@@ -191,6 +191,18 @@ def test_recall_of_fewer_documents_than_its_depth():
     """With three documents there are no ten best."""
     index = FaissIndex(factory="SQfp16").build(VECTORS[:3], NAMES[:3])
     assert index.recall == Recall(1.0, 2, 3, "documents")
+    assert FaissIndex(factory="SQfp16").build(VECTORS[:1], NAMES[:1]).recall.value == 1.0
+
+
+def test_building_again_chooses_and_measures_again():
+    """What was right for the first corpus would stay with the second one: too few lists, or an effort beyond them."""
+    index = FaissIndex(prefer="speed").build(VECTORS[:100], NAMES[:100])
+    index.memory = 2e-4  # GiB; codes of 8 bits fit, floats do not
+    again = index.build(VECTORS, NAMES, QUERIES)
+    assert again.factory == "IVF51,SQ8"
+    assert len(again) == 2000
+    with pytest.raises(UsageError, match="does not fit"):
+        FaissIndex(memory=1e-6).build(VECTORS, NAMES)
 
 
 @pytest.mark.parametrize("k", [1, 3, 7, 19])
