@@ -1,5 +1,10 @@
 """Dual heads: two heads that do not hear each other, and gradients of which one yields."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -68,8 +73,8 @@ def model(type_="kdcls.AlignedDistiller", **second):
 BATCH = {"inputs": torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "labels": torch.arange(8)}
 
 
-def losses(one):
-    return one(**one.data_preprocessor(BATCH, training=True), mode="loss")
+def losses(one, batch=BATCH):
+    return one(**one.data_preprocessor(batch, training=True), mode="loss")
 
 
 def test_each_head_hears_its_own_loss_alone():
@@ -83,8 +88,8 @@ def test_each_head_hears_its_own_loss_alone():
     assert all(parameter.grad is None for parameter in one.objectives.parameters())
 
 
-def gradients(one, names):
-    found = losses(one)
+def gradients(one, names, batch=BATCH):
+    found = losses(one, batch)
     parameters = list(one.parameters())
     pulls = torch.autograd.grad(sum(found[name] for name in names), parameters, allow_unused=True)
     return [torch.zeros_like(p) if pull is None else pull for p, pull in zip(parameters, pulls, strict=True)]
@@ -125,3 +130,43 @@ def test_the_main_head_answers_and_validation_computes_nothing_twice():
         images = BATCH["inputs"]
         predicted = torch.stack([sample["pred_score"] for sample in one.val_step(BATCH)])
         assert torch.equal(predicted, one.student.net(images))
+
+
+_SCRIPT = """
+import datetime, sys, torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+sys.path.insert(0, sys.argv[3])
+from test_aligned import BATCH, model
+
+folder, rank = sys.argv[1], int(sys.argv[2])
+wait = datetime.timedelta(seconds=90)
+dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=wait)
+one = model()
+ddp = MMDistributedDataParallel(one)
+part = {name: value[4 * rank :][:4] for name, value in BATCH.items()}
+before = [parameter.detach().clone() for parameter in one.parameters()]
+ddp.train_step(part, OptimWrapper(torch.optim.SGD(one.parameters(), lr=1.0)))
+torch.save([old - new.detach() for old, new in zip(before, one.parameters())], f"{folder}/rank{rank}.pt")
+"""
+
+
+def test_two_processes_average_their_aligned_gradients(tmp_path):
+    """DDP exchanges gradients in hooks of the backward pass; two passes of which it sees neither would leave processes apart."""
+    here = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    runs = [
+        subprocess.Popen([sys.executable, "-c", _SCRIPT, str(tmp_path), str(rank), here], env=environment)
+        for rank in range(2)
+    ]
+    assert [run.wait(110) for run in runs] == [0, 0]
+    found = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    one = model()
+    parts = []
+    for rank in range(2):
+        part = {name: value[4 * rank :][:4] for name, value in BATCH.items()}
+        parts.append(aligned(gradients(one, ["loss_task"], part), gradients(one, ["loss_second_head"], part)))
+    for first, second, *expected in zip(*found, *parts, strict=True):
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first, sum(expected) / 2, rtol=1e-3, atol=1e-5)
