@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings, strategies as st
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
+from safetensors.torch import load_file
 
+from kdcls import plugin
 from kdcls.aligned import aligned
-from kdhub.api import init
+from kdhub.api import check_config, init, load_config, train
 
 
 def test_the_cards_values():
@@ -130,6 +132,31 @@ def test_the_main_head_answers_and_validation_computes_nothing_twice():
         images = BATCH["inputs"]
         predicted = torch.stack([sample["pred_score"] for sample in one.val_step(BATCH)])
         assert torch.equal(predicted, one.student.net(images))
+
+
+def test_a_run_exports_the_student_without_its_second_head(tmp_path):
+    """The distiller is another class than the core's: check, training and export must know it for one."""
+    path = tmp_path / "dual.py"
+    recipe = Path(plugin.__file__).parent / "configs/kl_narrow_teacher-wide_4e_digits.py"
+    path.write_text(
+        f"_base_ = [{str(recipe)!r}]\npredecessors = dict(_delete_=True)\n"
+        "wide = dict(type='kdhub.TorchModel', net=dict(type='kdcls.DigitNet', width=8))\n"
+        "head = dict(type='kdcls.AuxiliaryHead', in_features=128, num_classes=10, hidden=16)\n"
+        "second = dict(loss=dict(type='kdcls.BinaryKL'), teacher='classifier', adapter=head,\n"
+        "    student=dict(type='kdhub.ModuleInput', path='classifier'))\n"
+        "model = dict(type='kdcls.AlignedDistiller', objectives=dict(logits=None, second_head=second),\n"
+        "    teacher=dict(_delete_=True, type='kdhub.ModelTeacher', model=wide, own_weights=True))\n"
+        "train_cfg = dict(_delete_=True, by_epoch=False, max_iters=2, val_interval=2)\n"
+        "del wide, head, second\n"
+    )
+    cfg = load_config(path)
+    report = check_config(cfg, init())
+    assert report.ok, [one.line() for one in report.findings]
+    cfg.work_dir = str(tmp_path / "run")
+    result = train(cfg)
+    assert result.metrics["top1"] >= 0
+    written = load_file(tmp_path / "run/student/model.safetensors")
+    assert set(written) == set(model().student.net.state_dict())
 
 
 _SCRIPT = """
