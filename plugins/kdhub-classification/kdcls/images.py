@@ -83,7 +83,7 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         self.skipped: list[str] = []
         self._require_classes()
         if len(sizes) > len(images):
-            rest = [name for name in sizes if name not in set(images)]
+            rest = sorted(sizes.keys() - set(images))
             print_log(f"{self.root}: {len(rest)} files are no images, such as {rest[0]}", "current", logging.WARNING)
         if on_corrupt == "skip":
             self.skipped = [name for name in images if not self._readable(name)]

@@ -79,7 +79,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         fields=where,
         tags=("logits",),
         zero_at_equality=False,
-        unaugmented=True,
     )
     yield LossSpec(
         target="kdcls.losses.sinkd:SinKD",
@@ -97,7 +96,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         optional=("mask",),
         tags=("logits",),
         reduction="batchmean",
-        unaugmented=True,
     )
     yield LossSpec(
         target="kdcls.losses.rescaled:RescaledKL",
@@ -105,7 +103,6 @@ def kdhub_losses() -> Iterable[LossSpec]:
         paper="Choi et al. 2022, Understanding the Role of Mixup in Knowledge Distillation, arXiv 2211.03946",
         optional=("mask",),
         tags=("logits",),
-        unaugmented=True,
     )
     yield LossSpec(
         target="kdcls.losses.rescaled:RescaledCrossEntropy",

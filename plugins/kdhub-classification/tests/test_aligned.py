@@ -1,13 +1,20 @@
 """Dual heads: two heads that do not hear each other, and gradients of which one yields."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
+from safetensors.torch import load_file
 
+from kdcls import plugin
 from kdcls.aligned import aligned
-from kdhub.api import init
+from kdhub.api import check_config, init, load_config, train
 
 
 def test_the_cards_values():
@@ -68,8 +75,8 @@ def model(type_="kdcls.AlignedDistiller", **second):
 BATCH = {"inputs": torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "labels": torch.arange(8)}
 
 
-def losses(one):
-    return one(**one.data_preprocessor(BATCH, training=True), mode="loss")
+def losses(one, batch=BATCH):
+    return one(**one.data_preprocessor(batch, training=True), mode="loss")
 
 
 def test_each_head_hears_its_own_loss_alone():
@@ -83,8 +90,8 @@ def test_each_head_hears_its_own_loss_alone():
     assert all(parameter.grad is None for parameter in one.objectives.parameters())
 
 
-def gradients(one, names):
-    found = losses(one)
+def gradients(one, names, batch=BATCH):
+    found = losses(one, batch)
     parameters = list(one.parameters())
     pulls = torch.autograd.grad(sum(found[name] for name in names), parameters, allow_unused=True)
     return [torch.zeros_like(p) if pull is None else pull for p, pull in zip(parameters, pulls, strict=True)]
@@ -125,3 +132,69 @@ def test_the_main_head_answers_and_validation_computes_nothing_twice():
         images = BATCH["inputs"]
         predicted = torch.stack([sample["pred_score"] for sample in one.val_step(BATCH)])
         assert torch.equal(predicted, one.student.net(images))
+
+
+def test_a_run_exports_the_student_without_its_second_head(tmp_path):
+    """The distiller is another class than the core's: check, training and export must know it for one."""
+    path = tmp_path / "dual.py"
+    recipe = Path(plugin.__file__).parent / "configs/kl_narrow_teacher-wide_4e_digits.py"
+    path.write_text(
+        f"_base_ = [{str(recipe)!r}]\npredecessors = dict(_delete_=True)\n"
+        "wide = dict(type='kdhub.TorchModel', net=dict(type='kdcls.DigitNet', width=8))\n"
+        "head = dict(type='kdcls.AuxiliaryHead', in_features=128, num_classes=10, hidden=16)\n"
+        "second = dict(loss=dict(type='kdcls.BinaryKL'), teacher='classifier', adapter=head,\n"
+        "    student=dict(type='kdhub.ModuleInput', path='classifier'))\n"
+        "model = dict(type='kdcls.AlignedDistiller', objectives=dict(logits=None, second_head=second),\n"
+        "    teacher=dict(_delete_=True, type='kdhub.ModelTeacher', model=wide, own_weights=True))\n"
+        "train_cfg = dict(_delete_=True, by_epoch=False, max_iters=2, val_interval=2)\n"
+        "del wide, head, second\n"
+    )
+    cfg = load_config(path)
+    report = check_config(cfg, init())
+    assert report.ok, [one.line() for one in report.findings]
+    cfg.work_dir = str(tmp_path / "run")
+    result = train(cfg)
+    assert result.metrics["top1"] >= 0
+    written = load_file(tmp_path / "run/student/model.safetensors")
+    assert set(written) == set(model().student.net.state_dict())
+
+
+_SCRIPT = """
+import sys, torch
+import torch.distributed as dist
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+sys.path.insert(0, sys.argv[2])
+from test_aligned import BATCH, model
+
+
+def work(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    one = model()
+    ddp = MMDistributedDataParallel(one)
+    part = {name: value[4 * rank :][:4] for name, value in BATCH.items()}
+    before = [parameter.detach().clone() for parameter in one.parameters()]
+    ddp.train_step(part, OptimWrapper(torch.optim.SGD(one.parameters(), lr=1.0)))
+    torch.save([old - new.detach() for old, new in zip(before, one.parameters())], f"{folder}/rank{rank}.pt")
+
+
+torch.set_num_threads(1)
+torch.multiprocessing.start_processes(work, (sys.argv[1],), nprocs=2, start_method="fork")
+"""
+
+
+@pytest.mark.timeout(400)
+def test_two_processes_average_their_aligned_gradients(tmp_path):
+    """DDP exchanges gradients in hooks of the backward pass; two passes of which it sees neither would leave processes apart."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", _SCRIPT, str(tmp_path), str(Path(__file__).parent)]
+    subprocess.run(command, env=environment, check=True)
+    found = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    one = model()
+    parts = []
+    for rank in range(2):
+        part = {name: value[4 * rank :][:4] for name, value in BATCH.items()}
+        parts.append(aligned(gradients(one, ["loss_task"], part), gradients(one, ["loss_second_head"], part)))
+    for first, second, *expected in zip(*found, *parts, strict=True):
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first, sum(expected) / 2, rtol=1e-3, atol=1e-5)

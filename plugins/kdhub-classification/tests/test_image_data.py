@@ -44,6 +44,16 @@ def test_a_folder_and_its_zip_are_one_data_set(image_folder):
     assert one.fingerprint() == two.fingerprint() != ImageFolder(str(image_folder({"cat": 3}, "other"))).fingerprint()
 
 
+def test_data_are_found_where_the_variable_says(image_folder, monkeypatch, tmp_path):
+    """Configs say data/NAME; on a cluster data lie elsewhere, and `kdhub doctor` promises that KDHUB_DATA is followed."""
+    folder = image_folder(COUNTS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no folder and no zip file"):
+        ImageFolder("data/images")
+    monkeypatch.setenv("KDHUB_DATA", str(folder.parent))
+    assert ImageFolder("data/images").root == folder
+
+
 def test_workers_read_an_archive(image_folder):
     """Processes that share an open zip file read each other's bytes."""
     data = ImageFolder(str(zipped(image_folder(COUNTS))), transform=_first_pixel)

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 from mmengine.registry import MODELS
 
 from kdcls.mixing import Mixup
-from kdhub.api import KdhubError, UsageError, init, load_config
+from kdhub.api import KdhubError, UsageError, init
 from kdhub.testing import assert_resume_exact
 
 few = settings(deadline=None, max_examples=25)
@@ -169,16 +169,27 @@ def test_losses_of_hard_labels_refuse_a_mixed_batch(loss):
     assert losses(distiller("kdcls.OFAKD"))["loss_one"].isfinite()
 
 
-def test_a_mixed_run_resumes_exactly(tmp_path):
-    """Shares and permutations are random numbers: a resumed run that draws others is another run."""
-    few_steps = {
-        "train_cfg": {"by_epoch": False, "max_iters": 6, "val_interval": 6},
-        "default_hooks.checkpoint.interval": 2,
+def test_augmented_and_mixed_by_timm_a_run_resumes_exactly(image_folder, tmp_path):
+    """Timm draws from three generators: torch's, numpy's and Python's. One that no checkpoint holds would show here."""
+    root = str(image_folder({"ant": 8, "bee": 8}, size=(40, 36)))
+    transform = {
+        "type": "timm.data.create_transform",
+        "input_size": 16,
+        "is_training": True,
+        "auto_augment": "rand-m9-mstd0.5-inc1",
+        "re_prob": 0.5,
     }
+    data = {"type": "kdhub.TorchDataset", "data": {"type": "kdcls.ImageFolder", "root": root, "transform": transform}}
     config = tmp_path / "mixed.py"
-    config.write_text(_CONFIG, encoding="utf-8")
-    assert_resume_exact(str(config), at=3, tmp_path=tmp_path, cfg_options=few_steps)
-    assert load_config(str(config)).model.teacher.batch == "student"
+    config.write_text(
+        f"{_CONFIG}\ntrain_dataloader.update(batch_size=4, dataset={data!r})\nval_dataloader.update(dataset={data!r})\n"
+        "mixup = dict(type='timm.data.Mixup', mixup_alpha=0.8, cutmix_alpha=1.0, num_classes=100)\n"
+        "model['student']['data_preprocessor']['batch_augments'] = mixup\n"
+        "model['student']['net'] = dict(type='kdcls.CifarResNet', depth=8, widths=(4, 4, 8, 8))\n"
+        "model['teacher']['model']['net'] = dict(type='kdcls.CifarResNet', depth=8, widths=(4, 8, 8, 8))\n"
+        "model['objectives']['logits'].update(student='fc', teacher='fc')\n"
+    )
+    assert_resume_exact(str(config), at=3, tmp_path=tmp_path, cfg_options={"default_hooks.checkpoint.interval": 2})
 
 
 _CONFIG = """

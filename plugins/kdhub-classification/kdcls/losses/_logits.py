@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kdcls.digits import UNLABELLED
 from kdhub.api import MaskedLoss, UsageError, describe, integer, masked_mean, require, to_float32
 
 OUT = -1e30
@@ -41,7 +40,7 @@ class LogitLoss(MaskedLoss):
         ignore_index: Label of a sample that has none; it does not count.
     """
 
-    def __init__(self, reduction: str = "positions", ignore_index: int = UNLABELLED) -> None:
+    def __init__(self, reduction: str = "positions", ignore_index: int = -100) -> None:
         super().__init__(reduction)
         require(type(self).__name__, integer(), ignore_index=ignore_index)
         self.ignore_index = ignore_index

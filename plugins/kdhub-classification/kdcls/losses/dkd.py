@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdcls.digits import UNLABELLED
 from kdcls.losses._logits import OUT, LogitLoss, kl
 from kdhub.api import number, require
 
@@ -24,7 +23,7 @@ class DKD(LogitLoss):
             ties it to the teacher's lead over its second choice: large where the teacher is sure. With 8 the term is large in the
             first epochs; the authors let its weight rise over 20 epochs (``weight=dict(type='kdhub.WarmupSchedule', ...)``).
         reduction: ``'positions'``: mean over the samples that count; ``'samples'``: over all.
-        ignore_index: Label of a sample without one, which does not count.
+        ignore_index: Label of a sample without one, which does not count; -100 is what torch's cross-entropy leaves out.
 
     Inputs:
         student: Logits (B, C), at least 2 classes; any float type, raised to float32.
@@ -60,7 +59,7 @@ class DKD(LogitLoss):
         alpha: float = 1.0,
         beta: float = 8.0,
         reduction: str = "positions",
-        ignore_index: int = UNLABELLED,
+        ignore_index: int = -100,
     ) -> None:
         super().__init__(reduction, ignore_index)
         require("DKD", number(above=0), temperature=temperature)

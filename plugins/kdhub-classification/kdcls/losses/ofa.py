@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from kdcls.digits import UNLABELLED
 from kdcls.losses._logits import LogitLoss
 from kdhub.api import choice, number, require
 
@@ -26,7 +25,7 @@ class OFAKD(LogitLoss):
         form: ``'code'`` is the formula above, for use beside a cross-entropy of its own. ``'paper'`` is the paper's as second-hand
             sources have it: ``−(1 + p_y)^e log q_y − Σ_{c≠y} p_c log q_c``, which holds the cross-entropy already.
         reduction: ``'positions'``: mean over the samples that count; ``'samples'``: over all.
-        ignore_index: Label of a sample without one, which does not count.
+        ignore_index: Label of a sample without one, which does not count; -100 is what torch's cross-entropy leaves out.
 
     Inputs:
         student: Logits (B, C), of the student or of an exit branch (adapters `kdcls.ConvExit`, `kdcls.TokenExit`).
@@ -64,7 +63,7 @@ class OFAKD(LogitLoss):
         temperature: float = 1.0,
         form: str = "code",
         reduction: str = "positions",
-        ignore_index: int = UNLABELLED,
+        ignore_index: int = -100,
     ) -> None:
         super().__init__(reduction, ignore_index)
         require("OFAKD", number(at_least=1), exponent=exponent)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdcls.digits import UNLABELLED
 from kdcls.losses._logits import LogitLoss
 from kdhub.api import number, require
 
@@ -22,7 +21,7 @@ class PLD(LogitLoss):
             there is no factor τ². 1.0, the default, is the paper's for ImageNet; 4.0 its for CIFAR-100. Too high, and the
             order among hopeless classes counts as much as the first choice.
         reduction: ``'positions'``: mean over the samples that count; ``'samples'``: over all.
-        ignore_index: Label of a sample without one, which does not count.
+        ignore_index: Label of a sample without one, which does not count; -100 is what torch's cross-entropy leaves out.
 
     Inputs:
         student: Logits (B, C), at least 2 classes; any float type, raised to float32.
@@ -54,7 +53,7 @@ class PLD(LogitLoss):
                     batch=dict(labels='labels')))
     """
 
-    def __init__(self, temperature: float = 1.0, reduction: str = "positions", ignore_index: int = UNLABELLED) -> None:
+    def __init__(self, temperature: float = 1.0, reduction: str = "positions", ignore_index: int = -100) -> None:
         super().__init__(reduction, ignore_index)
         require("PLD", number(above=0), temperature=temperature)
         self.temperature = temperature

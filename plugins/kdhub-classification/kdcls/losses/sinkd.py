@@ -35,7 +35,7 @@ class SinKD(LogitLoss):
 
     Requirements:
         A companion such as `kdhub.TemperatureKL` or the student's own loss. The weight carries the authors' factors: 0.8 · 0.001
-        on GLUE, for 'sum'. One logit (a regression) has no distribution and is refused. Each process, and each accumulated
+        on GLUE, for 'sum'. Their soft cross-entropy has no factor τ²: with `kdhub.TemperatureKL` its weight is α/τ². One logit (a regression) has no distribution and is refused. Each process, and each accumulated
         step, transports its own samples: the run warns of it.
 
     Relations:

@@ -164,7 +164,7 @@ def test_labels_outside_the_class_list_are_refused(loss, label):
 
 @pytest.mark.parametrize("loss", LABELLED)
 def test_a_label_that_the_mask_leaves_out_is_refused(loss):
-    """Its loss would be 1e30."""
+    """Its loss would be 1e30, which is finite, so that no guard stops the run."""
     mask = torch.tensor([[True, True, True, False]])
     with pytest.raises(UsageError, match="leaves out"):
         loss()(torch.zeros(2, 4), torch.zeros(2, 4), torch.tensor([0, 3]), mask)
@@ -265,6 +265,14 @@ def test_pld_passes_a_check_of_its_gradient():
     assert torch.autograd.gradcheck(lambda s: PLD(2.0)(s, teacher, labels), student)
 
 
+def test_pld_learns_weakly_what_the_teacher_finds_absurd():
+    """The label stays first, with the teacher's small weight: a wrong label is not forced on the student."""
+    student, label = torch.zeros(1, 3), torch.tensor([0])
+    absurd, likely = torch.tensor([[-6.0, 1.0, 0.0]]), torch.tensor([[6.0, 1.0, 0.0]])
+    pulls = [gradient(lambda s, t=teacher: PLD()(s, t, label), student)[0, 0] for teacher in (absurd, likely)]
+    assert pulls[1] < pulls[0] < 0
+
+
 def test_pld_with_equal_teacher_logits_repeats():
     """An unstable sort gives another ranking on another machine."""
     student, _, labels = batch(9)
@@ -298,6 +306,7 @@ def test_the_companion_of_sinkd_is_in_the_core():
     p = (_FAR / 3).softmax(1)
     entropy = -(p * p.log()).sum(1).mean()
     assert (TemperatureKL(3.0)(student, _FAR) / 9 + entropy).item() == pytest.approx(0.553442, abs=1e-6)
+    assert functional.cross_entropy(student, torch.tensor([0, 1])).item() == pytest.approx(0.126928, abs=1e-6)
 
 
 @given(seed=seeds)
