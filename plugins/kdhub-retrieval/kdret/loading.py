@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from mmengine.logging import print_log
 from safetensors import SafetensorError
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.util import load_file_path
 from torch import nn
 
 from kdhub.api import UsageError, near_matches
@@ -32,6 +33,13 @@ def load_sentence_transformer(model: str) -> SentenceTransformer:
     return load_text_model(model, SentenceTransformer)
 
 
+def load_encoder(model: str) -> SentenceTransformer | SparseEncoder:
+    """Load an encoder of one vector for each text, dense or sparse, by what its folder says; see `load_text_model`."""
+    folder = model_folder(model)
+    kind = saved_kind(str(folder or model))
+    return load_text_model(model, SparseEncoder if kind == "SparseEncoder" else SentenceTransformer)
+
+
 def load_text_model(model: str, library: type[Library]) -> Library:
     """Load a model in float32 on the CPU; whoever trains it moves it.
 
@@ -46,7 +54,7 @@ def load_text_model(model: str, library: type[Library]) -> Library:
     """
     folder = model_folder(model)
     if folder is not None:
-        _require_kind(model, _saved_kind(folder), library)
+        _require_kind(model, saved_kind(str(folder)), library)
     try:
         with no_progress_bars():
             return library(str(folder or model), device="cpu").float()
@@ -79,10 +87,13 @@ def model_folder(model: str) -> Path | None:
     return None
 
 
-def _saved_kind(folder: Path) -> str | None:
-    """Return the class that saved a model; ``None`` for a plain model of transformers."""
+def saved_kind(model: str) -> str | None:
+    """Return the class that saved a model, in a folder or on the hub; ``None`` for a plain model of transformers."""
+    path = load_file_path(model, "config_sentence_transformers.json")
+    if path is None:
+        return None
     try:
-        described = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+        described = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return str(described.get("model_type", "SentenceTransformer"))

@@ -8,26 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from mmengine.logging import print_log
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 
-from kdhub.api import UsageError, integer, require, write_sealed
+from kdhub.api import UsageError, build, integer, require, write_sealed
 from kdret.collapse import require_spread
 from kdret.corpus_index import require_different
 from kdret.data.beir import RetrievalData
 from kdret.data.jsonl import write_jsonl
 from kdret.data.own_document import own_documents, squeezed
 from kdret.index.base import Index, Ranking
-from kdret.index.dense import FaissIndex
 from kdret.negatives import NegativeRules
-from kdret.text_vectors import TextVectors
+from kdret.split_vectors import all_scores, exact_index, joined
+from kdret.text_vectors import TextVectors, encoded
 
 _OVER = 16
 """Documents that are fetched besides those that are needed at least."""
 
 
 def mine_lists(
-    teacher: SentenceTransformer,
+    teacher: SentenceTransformer | SparseEncoder,
     data: RetrievalData,
     path: str | Path,
     depth: int = 50,
@@ -42,8 +43,8 @@ def mine_lists(
     Beside the file stands another with ``.mined.json`` at its end: rules, seed and fingerprints.
 
     Args:
-        teacher: Two-tower teacher; scores are inner products of its embeddings.
-        data: One split. All of its corpus is searched.
+        teacher: Two-tower teacher, dense or sparse; scores are inner products of its embeddings.
+        data: One split. All of its corpus is searched. A query need not have a relevant document.
         path: ``.jsonl`` or ``.jsonl.gz`` file to write.
         depth: How many negatives of each query; for ``rules=None``.
         batch_size: Texts encoded at once.
@@ -74,14 +75,15 @@ def mine_lists(
     queries = scorer.queries(texts)
     if index is None:
         if finder is None:
-            rows, index = scorer.all_rows(), FaissIndex("dot", factory="Flat")
+            rows = scorer.all_rows()
+            index = build("index", exact_index(rows), similarity="dot")
         else:
             rows, index = finder.documents(list(documents.values())), finder.new_index()
             require_different(rows, "mine")
         index.build(rows, list(documents))
     miner = _Miner(data, documents, rules, scorer, sort=finder is None)
     lines = miner.lists(index, queries, queries if finder is None else finder.queries(texts))
-    require_spread(queries, scorer.rows(), "mine")
+    require_spread(queries, scorer.rows(), "mine", all_scores)
     count = write_jsonl(path, lines)
     short = sum(len(line["doc_ids"]) - miner.relevant[line["query_id"]] < rules.count for line in lines)
     if short:
@@ -94,32 +96,44 @@ def mine_lists(
 class _Teacher:
     """Encodes with the teacher, each document once."""
 
-    def __init__(self, teacher: SentenceTransformer, documents: dict[str, str], batch_size: int) -> None:
+    def __init__(
+        self, teacher: SentenceTransformer | SparseEncoder, documents: dict[str, str], batch_size: int
+    ) -> None:
         self._teacher = teacher
         self._documents = documents
-        self._options = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+        self._batch_size = batch_size
         self._rows: dict[str, Any] = {}
 
     def queries(self, texts: list[str]) -> Any:
-        return self._teacher.encode_query(texts, **self._options)
+        return encoded(self._teacher, self._teacher.encode_query, texts, self._batch_size)
 
     def all_rows(self) -> Any:
-        rows = self._teacher.encode_document(list(self._documents.values()), **self._options)
-        self._rows = dict(zip(self._documents, rows, strict=True))
+        rows = self._encoded(list(self._documents.values()))
+        self._rows = dict(zip(self._documents, _single(rows), strict=True))
         return rows
 
     def rows(self) -> Any:
-        return np.stack(list(self._rows.values()))
+        return joined(list(self._rows.values()))
 
     def prepare(self, keys: Iterable[str]) -> None:
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         if missing:
-            rows = self._teacher.encode_document([self._documents[key] for key in missing], **self._options)
-            self._rows.update(zip(missing, rows, strict=True))
+            rows = self._encoded([self._documents[key] for key in missing])
+            self._rows.update(zip(missing, _single(rows), strict=True))
 
     def scores(self, query: Any, keys: Iterable[str]) -> dict[str, float]:
         # one product after the other: in a matrix product the last bits would depend on what else is in it
+        if scipy.sparse.issparse(query):
+            return {key: float(query.multiply(self._rows[key]).sum()) for key in keys}
         return {key: float(np.dot(query, self._rows[key])) for key in keys}
+
+    def _encoded(self, texts: list[str]) -> Any:
+        return encoded(self._teacher, self._teacher.encode_document, texts, self._batch_size)
+
+
+def _single(rows: Any) -> list[Any]:
+    """Part vectors into those of each text, as `joined` takes them."""
+    return [rows[[row]] for row in range(rows.shape[0])] if scipy.sparse.issparse(rows) else list(rows)
 
 
 class _Miner:
@@ -132,8 +146,8 @@ class _Miner:
         self._place = {key: place for place, key in enumerate(documents)}
         own = own_documents(data)
         positives = {
-            query: [key for key, score in judged.items() if score > 0 and key in documents]
-            for query, judged in data.qrels.items()
+            query: [key for key, score in data.qrels.get(query, {}).items() if score > 0 and key in documents]
+            for query in data.queries
         }
         self.positives = positives
         self.relevant = {query: len(keys) for query, keys in positives.items()}
@@ -156,6 +170,7 @@ class _Miner:
         names = list(self._data.queries)
         self._scorer.prepare(key for query in names for key in self.positives[query])
         lines: dict[str, dict[str, Any]] = {}
+        vectors = _single(queries)
         waiting = list(range(len(names)))
         rules = self._rules
         depth = (rules.last or rules.first + rules.count) + max(map(len, self._never.values())) + _OVER
@@ -164,7 +179,7 @@ class _Miner:
             ranked = [self._allowed(names[row], ranking) for row, ranking in zip(waiting, found, strict=True)]
             self._scorer.prepare(key for keys in ranked for key in keys)
             for row, keys in zip(waiting, ranked, strict=True):
-                lines[names[row]] = self._line(names[row], queries[row], keys)
+                lines[names[row]] = self._line(names[row], vectors[row], keys)
             waiting = [
                 row
                 for row, keys in zip(waiting, ranked, strict=True)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from scipy import sparse
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import SparseEncoder
 
 from kdhub.api import UsageError
 from kdret.index.base import Index
 from kdret.index.dense import FaissIndex
 from kdret.index.sparse import SparseIndex
-from kdret.loading import load_sentence_transformer, model_folder
-from kdret.quiet import no_progress_bars
+from kdret.loading import load_encoder, model_folder
 
 
 class TextVectors:
@@ -32,7 +30,7 @@ class TextVectors:
     def __init__(self, model: str, batch_size: int = 64, encoder: Any = None) -> None:
         self.model = model
         self.batch_size = batch_size
-        self.encoder = _load(model) if encoder is None else encoder
+        self.encoder = load_encoder(model) if encoder is None else encoder
         if torch.cuda.is_available():
             self.encoder.to("cuda")
 
@@ -97,11 +95,24 @@ class TextVectors:
         return digest.hexdigest()
 
     def _encoded(self, encode: Any, texts: list[str]) -> Any:
-        options: dict[str, Any] = {"batch_size": self.batch_size, "show_progress_bar": False}
-        if self.sparse:
-            found = encode(texts, convert_to_sparse_tensor=True, save_to_cpu=True, **options).coalesce()
-            return sparse.csr_array((found.values().float().numpy(), found.indices().numpy()), shape=tuple(found.shape))
-        return encode(texts, convert_to_numpy=True, normalize_embeddings=self.similarity == "cosine", **options)
+        return encoded(self.encoder, encode, texts, self.batch_size, normalize=self.similarity == "cosine")
+
+
+def encoded(encoder: Any, encode: Any, texts: list[str], batch_size: int, normalize: bool = False) -> Any:
+    """Encode texts with a method of an encoder: ``(N, D)``, float32 or a scipy sparse array.
+
+    Args:
+        encoder: The encoder.
+        encode: Its ``encode_query`` or ``encode_document``.
+        texts: What to encode.
+        batch_size: Texts encoded at once.
+        normalize: Whether dense vectors are scaled to length 1.
+    """
+    options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": False}
+    if isinstance(encoder, SparseEncoder):
+        found = encode(texts, convert_to_sparse_tensor=True, save_to_cpu=True, **options).coalesce()
+        return sparse.csr_array((found.values().float().numpy(), found.indices().numpy()), shape=tuple(found.shape))
+    return encode(texts, convert_to_numpy=True, normalize_embeddings=normalize, **options)
 
 
 def corpus_fingerprint(documents: Iterable[tuple[str, str]]) -> str:
@@ -114,19 +125,3 @@ def corpus_fingerprint(documents: Iterable[tuple[str, str]]) -> str:
     for pair in documents:
         digest.update(json.dumps(list(pair)).encode())
     return digest.hexdigest()
-
-
-def _load(model: str) -> SentenceTransformer | SparseEncoder:
-    folder = model_folder(model)
-    if folder is None or _kind_of(folder) != "SparseEncoder":
-        return load_sentence_transformer(model)
-    with no_progress_bars():
-        return SparseEncoder(str(folder), device="cpu").float()
-
-
-def _kind_of(folder: Path) -> str:
-    try:
-        said = json.loads((folder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
-        return str(said.get("model_type", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""

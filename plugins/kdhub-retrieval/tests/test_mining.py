@@ -227,3 +227,19 @@ def test_a_saved_index_does_not_hide_a_collapsed_teacher(tiny_data, tmp_path):
     with pytest.raises(UsageError, match="mine: every document has the same score"):
         mine_lists(constant, data, tmp_path / "x.jsonl", index=index)
     assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_a_sparse_teacher_scores_queries_that_nobody_judged(tiny_data, tiny_sparse, tmp_path):
+    """DiSCo's teacher is a SPLADE, and most turns of a conversation have no judgement."""
+    from sentence_transformers import SparseEncoder
+
+    (tiny_data / "qrels.train.jsonl").unlink()
+    path = tmp_path / "lists.jsonl"
+    assert main(["mine", str(tiny_data), "--teacher", tiny_sparse, "--output", str(path), "--depth", "5"]) == 0
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    data = load_split(tiny_data, "train", judged=False)
+    model = SparseEncoder(tiny_sparse, device="cpu")
+    documents = model.encode_document([one.content for one in data.corpus.values()]).to_dense()
+    for row in rows:
+        scores = (documents @ model.encode_query([data.queries[row["query_id"]]]).to_dense()[0]).tolist()
+        assert row["scores"] == pytest.approx(sorted(scores, reverse=True)[:5], rel=1e-4)

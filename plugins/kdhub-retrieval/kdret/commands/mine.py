@@ -6,8 +6,8 @@ from kdhub.api import Parser
 
 TEXT = """Write a teacher's scores for candidate documents, once, so that training needs no teacher.
 
-For each query of a split: its relevant documents and its negatives, each with the teacher's score, as the data set
-kdret.ScoredLists reads them. Relevant documents, copies of their texts and the query itself are never negatives.
+For each query of a split: its relevant documents, if somebody judged it, and its negatives, each with the teacher's score, as
+the data set kdret.ScoredLists reads them. The teacher is a SentenceTransformer or a SparseEncoder. Relevant documents, copies of their texts and the query itself are never negatives.
 
 Which negatives:
   --ranks 10 200          from rank 10 up to 200 of what is left, instead of from the best on
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     from kdret.corpus_index import about_of
     from kdret.data.beir import load_split
     from kdret.index import load_index
-    from kdret.loading import load_sentence_transformer
+    from kdret.loading import load_encoder
     from kdret.mine import mine_lists
     from kdret.negatives import NegativeRules
     from kdret.text_vectors import TextVectors
@@ -76,8 +76,8 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             "an index holds texts as long as they were when it was built", fix="leave --max-length out, or --index"
         )
-    data = load_split(options.data, options.split)
-    teacher = load_sentence_transformer(options.teacher)
+    data = load_split(options.data, options.split, judged=False)
+    teacher = load_encoder(options.teacher)
     finder = TextVectors(options.finder or options.teacher) if options.finder or options.index else None
     index = load_index(options.index, about=about_of(finder, data.corpus)) if options.index and finder else None
     if options.max_length is not None:
