@@ -37,8 +37,8 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         classes: Names of the classes in order. ``None`` takes the folders' names, sorted: right where training and validation have the
             same folders. A class of the list may have no folder here, as in a part of a data set.
         on_corrupt: What becomes of a file that is no readable image. ``'stop'``: an error that names it, when it is read.
-            ``'skip'``: all files are read once here, and those that are damaged are left out, named and counted. This takes
-            a second for some 500 small images, so with ImageNet a long while.
+            ``'skip'``: all files are read once here, and those that are damaged are left out, named and counted. That
+            is some 2,500 photos of 128 pixels a second on one core, and a long while for ImageNet.
 
     Attributes:
         files: Path of each image below ``root``.

@@ -27,7 +27,7 @@ class AngleRelational(nn.Module):
           25 of the distance-wise one, which is ``kdhub.Relational(similarity='distance', beta=1.0)``.
 
     Requirements:
-        Memory of B³ numbers: 64 samples take 1 MB, 512 half a GB. Each process relates its own samples.
+        Memory of B³ and B² · D numbers: with 64 samples the first are 1 MB, with 512 half a GB. Each process relates its own samples.
 
     Relations:
         - `kdhub.Relational` with ``similarity='distance'`` is the paper's other term.
