@@ -60,6 +60,7 @@ benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/segmentation_losses.py
 	$(BIN)/python benchmarks/segmentation_step.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/caching.py
 	$(BIN)/python benchmarks/stored_training.py

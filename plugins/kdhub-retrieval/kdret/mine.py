@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -39,7 +40,7 @@ def mine_lists(
 ) -> int:
     """Write one line of candidates and scores for each query, for `kdret.ScoredLists`.
 
-    Beside the file stands another with ``.mined.json`` at its end: rules, seed and fingerprints.
+    Beside the file stands another with ``.mined.json`` at its end: rules, seed, and what was searched.
 
     Args:
         teacher: Two-tower teacher; scores are inner products of its embeddings.
@@ -97,7 +98,7 @@ class _Teacher:
     def __init__(self, teacher: SentenceTransformer, documents: dict[str, str], batch_size: int) -> None:
         self._teacher = teacher
         self._documents = documents
-        self._options = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+        self._options = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": sys.stderr.isatty()}
         self._rows: dict[str, Any] = {}
 
     def queries(self, texts: list[str]) -> Any:
