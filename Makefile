@@ -61,6 +61,7 @@ benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/segmentation_step.py
 	$(BIN)/python benchmarks/tokengraph.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/caching.py
 	$(BIN)/python benchmarks/stored_training.py

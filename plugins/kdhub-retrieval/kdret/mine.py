@@ -40,7 +40,7 @@ def mine_lists(
 ) -> int:
     """Write one line of candidates and scores for each query, for `kdret.ScoredLists`.
 
-    Beside the file stands another with ``.mined.json`` at its end: rules, seed and fingerprints.
+    Beside the file stands another with ``.mined.json`` at its end: rules, seed, and what was searched.
 
     Args:
         teacher: Two-tower teacher, dense or sparse; scores are inner products of its embeddings.
@@ -105,7 +105,7 @@ class _Teacher:
         self._rows: dict[str, Any] = {}
 
     def queries(self, texts: list[str]) -> Any:
-        return encoded(self._teacher, self._teacher.encode_query, texts, self._batch_size)
+        return encoded(self._teacher, self._teacher.encode_query, texts, self._batch_size, progress=True)
 
     def all_rows(self) -> Any:
         rows = self._encoded(list(self._documents.values()))
@@ -128,7 +128,7 @@ class _Teacher:
         return {key: float(np.dot(query, self._rows[key])) for key in keys}
 
     def _encoded(self, texts: list[str]) -> Any:
-        return encoded(self._teacher, self._teacher.encode_document, texts, self._batch_size)
+        return encoded(self._teacher, self._teacher.encode_document, texts, self._batch_size, progress=True)
 
 
 def _single(rows: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -98,7 +99,9 @@ class TextVectors:
         return encoded(self.encoder, encode, texts, self.batch_size, normalize=self.similarity == "cosine")
 
 
-def encoded(encoder: Any, encode: Any, texts: list[str], batch_size: int, normalize: bool = False) -> Any:
+def encoded(
+    encoder: Any, encode: Any, texts: list[str], batch_size: int, normalize: bool = False, progress: bool = False
+) -> Any:
     """Encode texts with a method of an encoder: ``(N, D)``, float32 or a scipy sparse array.
 
     Args:
@@ -107,8 +110,9 @@ def encoded(encoder: Any, encode: Any, texts: list[str], batch_size: int, normal
         texts: What to encode.
         batch_size: Texts encoded at once.
         normalize: Whether dense vectors are scaled to length 1.
+        progress: Whether to show a bar, where there is a terminal.
     """
-    options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": False}
+    options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": progress and sys.stderr.isatty()}
     if isinstance(encoder, SparseEncoder):
         found = encode(texts, convert_to_sparse_tensor=True, save_to_cpu=True, **options).coalesce()
         return sparse.csr_array((found.values().float().numpy(), found.indices().numpy()), shape=tuple(found.shape))

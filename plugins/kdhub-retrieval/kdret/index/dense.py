@@ -253,7 +253,8 @@ class FaissIndex(Index):
         self.factory, self.effort, self.refine = settings["factory"], settings["effort"], settings["refine"]
         self.recall = Recall(**settings["recall"]) if settings["recall"] else None
         # two ways of mapping, which FAISS does not combine: one for inverted lists, the other for plain vectors and graphs
-        mapped = faiss.IO_FLAG_MMAP if "IVF" in self.factory else faiss.IO_FLAG_MMAP_IFC
+        # a FAISS that lacks the second one reads such an index whole
+        mapped = faiss.IO_FLAG_MMAP if "IVF" in self.factory else getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         flags = mapped if mmap else 0
         self._index = faiss.read_index(str(folder / "index.faiss"), flags)
         if self._index.ntotal != len(self.ids):
