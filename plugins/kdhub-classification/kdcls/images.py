@@ -147,7 +147,12 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         else:
             beside = self.root.parent.iterdir() if self.root.parent.is_dir() else ()
             near = near_matches(self.root.name, [one.name for one in beside])
-            raise UsageError("no folder and no zip file here", where=str(self.root), near=near)
+            raise UsageError(
+                "no folder and no zip file of images here",
+                where=str(self.root),
+                near=near,
+                fix="put one there, name yours in the config, or set KDHUB_DATA to the folder that stands for data/",
+            )
         yield from (
             (name, size)
             for name, size in entries

@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
         return actions[argv[0]](argv[1:])
     parser = Parser("index", TEXT)
     parser.add_argument("action", nargs="?", help="build, info or search")
-    action = parser.parse(argv).action
+    # what follows a misspelt action is not what is wrong
+    action = parser.parse(argv[:1]).action
     raise UsageError(
         "kdhub index: no action" if action is None else f"kdhub index: no action {action!r}",
         expected="build, info or search",
