@@ -10,13 +10,17 @@ from kdret.plugin import kdhub_recipes
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/retrieval"
 CHECKPOINTS = {"default_hooks.checkpoint": {"interval": 2, "by_epoch": False}}
 SHORT = {"train_cfg.max_iters": 6, "train_cfg.val_interval": 4}
+TEACHER = {"model.teacher.model.model": "tiny_cross"}
+EPOCHS = {"train_cfg.max_epochs": 3, "train_cfg.val_interval": 2}
+WINDOW = {"train_dataloader.dataset.skip": 0, "train_dataloader.dataset.keep": 9}
 OPTIONS = {
-    "docstrings-minilm": ("few_texts", {}),
-    "cross-to-dense": ("tiny_candidates", {"model.student.model": "tiny_encoder"}),
-    "cross-to-colbert": ("tiny_candidates", {"model.student.model": "tiny_multi"}),
-    "cross-to-splade": ("tiny_candidates", {"model.student.model": "tiny_sparse"}),
+    "docstrings-minilm": ("few_texts", {}, SHORT),
+    "cross-to-dense": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_encoder"}, SHORT),
+    "cross-to-colbert": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_multi"}, SHORT),
+    "cross-to-splade": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_sparse"}, SHORT),
+    "disco": ("tiny_candidates", {"model.student.model": "tiny_sparse"}, EPOCHS | WINDOW),
 }
-"""Recipe to the fixture with its data, and to those with models in the place of the hub's."""
+"""Recipe to the fixture with its data, to those with models in the place of the hub's, and to what makes it short."""
 
 
 @pytest.fixture
@@ -34,12 +38,10 @@ def few_texts(tiny_data):
 def test_a_recipe_resumes_exactly(recipe, request, tmp_path):
     """A recipe that is almost the same after a power cut gives numbers that nobody can reproduce."""
     assert recipe in OPTIONS, f"add {recipe!r} to OPTIONS of {Path(__file__).name}, with tiny data and models"
-    data, models = OPTIONS[recipe]
-    options = request.getfixturevalue(data) | CHECKPOINTS | SHORT
-    if models:
-        models = models | {"model.teacher.model.model": "tiny_cross"}
-        options |= {key: request.getfixturevalue(fixture) for key, fixture in models.items()}
-    else:
+    data, models, short = OPTIONS[recipe]
+    options = request.getfixturevalue(data) | CHECKPOINTS | short
+    options |= {key: request.getfixturevalue(fixture) for key, fixture in models.items()}
+    if not models:
         request.getfixturevalue("minilm")
     assert_resume_exact(f"kdret:{recipe}", at=5, tmp_path=tmp_path / "runs", cfg_options=options)
 
