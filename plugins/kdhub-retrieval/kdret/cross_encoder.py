@@ -42,7 +42,7 @@ class CrossEncoder(TextModel):
         As a teacher: Hofstätter et al. 2020, arXiv 2010.02666.
     """
 
-    library = sentence_transformers.CrossEncoder
+    model_class = sentence_transformers.CrossEncoder
     preprocessor = PairPreprocessor
 
     def __init__(

@@ -42,5 +42,5 @@ class SentenceEncoder(OneVector):
         UsageError: If the model cannot be loaded, has no such layers or modules, or if a value makes no sense.
     """
 
-    library = sentence_transformers.SentenceTransformer
+    model_class = sentence_transformers.SentenceTransformer
     temperature = 0.05  # for cosines, as sentence-transformers' scale of 20

@@ -27,4 +27,4 @@ def export_student(student: nn.Module, path: Path) -> str | None:
     with no_progress_bars():
         # sentence-transformers' own model card asks the hub about the base model
         student.encoder.save(str(path), create_model_card=False)
-    return f"sentence_transformers.{student.library.__name__}('student')"
+    return f"sentence_transformers.{student.model_class.__name__}('student')"

@@ -69,7 +69,7 @@ class MultiVectorEncoder(TwoTower):
         Khattab and Zaharia 2020, ColBERT, arXiv 2004.12832; as a student: Santhanam et al. 2022, ColBERTv2, arXiv 2112.01488.
     """
 
-    library = sentence_transformers.MultiVectorEncoder
+    model_class = sentence_transformers.MultiVectorEncoder
     temperature = 1.0  # for sums over tokens, as sentence-transformers' scale of 1
 
     def __init__(

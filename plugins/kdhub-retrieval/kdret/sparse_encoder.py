@@ -56,7 +56,7 @@ class SparseEncoder(OneVector):
         Formal et al. 2021, SPLADE v2, arXiv 2109.10086.
     """
 
-    library = sentence_transformers.SparseEncoder
+    model_class = sentence_transformers.SparseEncoder
     temperature = 1.0  # for dot products, as sentence-transformers' scale of 1
 
     def __init__(

@@ -33,7 +33,7 @@ class TextModel(BaseModel):
         UsageError: If the model cannot be loaded, has no such layers or modules, or if a value makes no sense.
     """
 
-    library: ClassVar[type[nn.Module]]
+    model_class: ClassVar[type[nn.Module]]
     """The class of sentence-transformers that it wraps; `kdret.export` tells users to load the student with it."""
     preprocessor: ClassVar[type[TextPreprocessor]] = TextPreprocessor
 
@@ -51,7 +51,7 @@ class TextModel(BaseModel):
         owner = type(self).__name__
         require(owner, number(above=0), score_scale=score_scale)
         require(owner, optional(integer(1)), max_length=max_length)
-        encoder: Any = load_text_model(model, self.library)
+        encoder: Any = load_text_model(model, self.model_class)
         super().__init__(data_preprocessor=self.preprocessor(owner, encoder), init_cfg=init_cfg)
         self.encoder = encoder
         self._documents = (

@@ -73,7 +73,7 @@ def test_both_sides_are_exported_and_can_be_trained_on(student, tmp_path):
     model, _ = student
     model.eval()
     export_student(model, tmp_path)
-    again = load_text_model(str(tmp_path), type(model).library)
+    again = load_text_model(str(tmp_path), type(model).model_class)
     for column, texts, encode in (
         ("query", QUERIES, again.encode_query),
         ("document", DOCUMENTS, again.encode_document),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,7 +20,7 @@ Ranking = list[tuple[str, float]]
 Self = TypeVar("Self", bound="Index")
 
 
-class Index:
+class Index(ABC):
     """A corpus that can be searched. Rows of the vectors are numbered inside, and the corpus's own ids outside.
 
     Attributes:
@@ -39,7 +40,7 @@ class Index:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def plan(self, rows: int, width: int) -> None:
+    def plan(self, rows: int, width: int) -> None:  # noqa: B027 (most kinds have nothing to choose)
         """Choose what will be built and tell the memory it takes, before there are vectors.
 
         Args:
@@ -50,6 +51,7 @@ class Index:
             UsageError: If it does not fit.
         """
 
+    @abstractmethod
     def build(self, vectors: Any, ids: Sequence[Any], queries: Any = None) -> Index:
         """Index vectors, replacing what was there.
 
@@ -64,8 +66,8 @@ class Index:
         Raises:
             UsageError: For vectors that cannot be searched, ids that do not fit them, or too little memory.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, vectors: Any, k: int) -> list[Ranking]:
         """Find the best k documents of each query.
 
@@ -79,7 +81,6 @@ class Index:
         Raises:
             UsageError: If nothing was indexed, the queries cannot be compared with what was, or a score is not finite.
         """
-        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """Return what ``kdhub index info`` shows: kind, size, and how it was made."""
@@ -145,12 +146,13 @@ class Index:
     def _settings(self) -> dict[str, Any]:
         return {}
 
+    @abstractmethod
     def _write(self, folder: Path) -> list[str]:
         """Write the vectors; return the names of the files."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _read(self, folder: Path, settings: Mapping[str, Any], mmap: bool) -> None:
-        raise NotImplementedError
+        """Read what `_write` wrote."""
 
     def _require_built(self, k: int) -> int:
         if not self.ids:
