@@ -58,6 +58,7 @@ _MODULES = {
     # the console and commands of a plugin's own
     "kdhub.cli.parser": "Parser add_json",
     "kdhub.engine.report.console": "duration say",
+    "kdhub.engine.report.progress": "Progress",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from kdhub.engine.alone import train_with_alone as train_with_alone
     from kdhub.engine.models import Distilling as Distilling, student_of as student_of, teachers_of as teachers_of
     from kdhub.engine.report.console import duration as duration, say as say
+    from kdhub.engine.report.progress import Progress as Progress
     from kdhub.engine.resume.averaging import as_evaluated as as_evaluated
     from kdhub.engine.train import RunResult as RunResult, train as train
     from kdhub.engine.workdir.run_card import RunCard as RunCard

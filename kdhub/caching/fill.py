@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 
 from kdhub.caching.data import TeacherData, require_keys
 from kdhub.caching.metrics import record_metrics
-from kdhub.caching.progress import CachingProgress, data_size
 from kdhub.caching.source import TeacherSource, require_allowed, worst_difference
 from kdhub.caching.stored import StoredTeacher, stored_teachers
 from kdhub.checkpoint import safe_loading
@@ -36,7 +35,8 @@ from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.libraries import import_library
 from kdhub.engine.models import Distilling
 from kdhub.engine.report.commands import cache_command
-from kdhub.engine.report.console import talk_on_console
+from kdhub.engine.report.console import data_size, talk_on_console
+from kdhub.engine.report.progress import Progress
 from kdhub.engine.resume.replay import require_replayable, spread_indices
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.workdir.lock import folder_lock
@@ -238,7 +238,7 @@ def _open(folder: Path, manifest: Manifest, locks: ExitStack) -> StoreWriter:
 
 def _repaired(folder: Path, manifest: Manifest) -> list[str]:
     """Check a store whole and take out what is damaged; return what to say about it."""
-    with CachingProgress("checking the store") as progress:
+    with Progress("checking the store") as progress:
         damage = [error.what for error in repair(folder, manifest, progress.reach)]
     if Manifest.read(folder) is None:
         return damage
@@ -276,7 +276,7 @@ def _write(
         batches = _cut(writer.missing(keys), batch_size)
     records = sum(map(len, batches))
     batches = batches[get_rank() :: get_world_size()]
-    caching = CachingProgress(f"caching teacher {name!r}", records, get_world_size())
+    caching = Progress(f"caching teacher {name!r}", records, get_world_size())
     with placed(f"teacher {name!r}"), caching as progress, writer:
         try:
             for some, batch in zip(batches, source.batches(batches), strict=True):

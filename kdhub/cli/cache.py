@@ -157,10 +157,11 @@ def _facts(path: str, info: StoreInfo) -> dict[str, Any]:
 
 
 def _verify(path: str, as_json: bool) -> int:
-    from kdhub.caching.progress import CachingProgress, data_size
+    from kdhub.engine.report.console import data_size
+    from kdhub.engine.report.progress import Progress
     from kdhub.store import store_info, verify
 
-    with CachingProgress("checking the store") as progress:
+    with Progress("checking the store") as progress:
         damage = verify(path, progress.reach)
     if as_json:
         print_json({"path": path, "sound": not damage, "damage": list(map(str, damage))})
@@ -175,7 +176,7 @@ def _verify(path: str, as_json: bool) -> int:
 
 
 def _print_info(path: str, info: StoreInfo) -> None:
-    from kdhub.caching.progress import data_size
+    from kdhub.engine.report.console import data_size
 
     state = f"{info.missing} missing" if info.missing else "complete"
     each = data_size(info.bytes / max(1, info.records))

@@ -77,3 +77,28 @@ def test_a_bar_on_a_terminal(tmp_path: Path, terminal: io.StringIO) -> None:
     assert "evaluation at iteration 3: tiny/accuracy" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor stays hidden"
     assert "trained 6 iterations" in shown.splitlines()[-1]
+
+
+def test_progress_tells_speed_and_time_left(monkeypatch):
+    """Whoever waits for hours wants to know how many, and what a stopped run did must not count for the speed."""
+    from kdhub.engine.report import progress
+
+    lines, clock = [], iter([0.0, 4.0, 20.0, 21.0])
+    monkeypatch.setattr(progress, "say", lines.append)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.Progress("encoding", 1000, done=100, unit="texts") as shown:
+        for done in (200, 300, 400):
+            shown.reach(done)
+    assert lines == ["encoding 300/1000 (30%), 10 texts/s, 1 min 10 s left"]
+
+
+def test_progress_counts_for_all_processes(monkeypatch):
+    """One of two processes that told its own half would never arrive."""
+    from kdhub.engine.report import progress
+
+    lines, clock = [], iter([0.0, 20.0])
+    monkeypatch.setattr(progress, "say", lines.append)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.Progress("caching", 101, processes=2) as shown:
+        shown.advance(51)
+    assert lines == ["caching 101/101 (100%), 5.05 records/s, 0 s left"]

@@ -49,6 +49,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def data_size(number: float) -> str:
+    """Write a number of bytes as a person would."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
+        number /= 1024
+    return f"{number:.3g} GiB"
+
+
 def metrics_line(metrics: Mapping[str, Any], at_most: int = 6) -> str:
     """Write the first of some metrics in one line."""
     numbers = [f"{name} {value:.4g}" for name, value in plain(metrics).items() if isinstance(value, (int, float))]

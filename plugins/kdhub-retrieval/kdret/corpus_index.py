@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from kdhub.api import UsageError, atomic_file, atomic_folder, read_sealed, say, write_sealed
+from kdhub.api import Progress, UsageError, atomic_file, atomic_folder, read_sealed, say, write_sealed
 from kdret.collapse import require_spread
 from kdret.data.beir import Document
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
-from kdret.progress import Progress
 from kdret.text_vectors import TextVectors, corpus_fingerprint
 
 FINGERPRINTS = ("model", "corpus")
@@ -106,10 +105,10 @@ def _encode(parts: _Parts, vectors: TextVectors, texts: list[str]) -> None:
         say(f"going on after {parts.done} of {len(texts)} documents")
     else:
         say(f"encoding {len(texts)} documents")
-    progress = Progress("encoded", len(texts), parts.done)
-    for start in range(parts.done, len(texts), _CHUNK):
-        parts.add(vectors.documents(texts[start : start + _CHUNK]))
-        progress.reach(parts.done)
+    with Progress("encoding", len(texts), done=parts.done, unit="documents") as progress:
+        for start in range(parts.done, len(texts), _CHUNK):
+            parts.add(vectors.documents(texts[start : start + _CHUNK]))
+            progress.reach(parts.done)
 
 
 class _Parts:

@@ -245,16 +245,3 @@ def test_ctrl_c_in_the_training_of_faiss(tiny_encoder, tiny_data, tmp_path, monk
     monkeypatch.setattr(faiss.IndexIVFFlat, "train", train)
     assert build(tiny_data, tiny_encoder, tmp_path / "index", "--factory", "IVF2,Flat") == 2
     assert "stopped; 12 of 12 documents are encoded and kept -> to go on: kdhub index build" in capsys.readouterr().err
-
-
-def test_progress_tells_speed_and_time_left(monkeypatch):
-    """Whoever waits for hours wants to know how many."""
-    from kdret import progress
-
-    lines, clock = [], iter([0.0, 4.0, 20.0, 21.0, 40.0])
-    monkeypatch.setattr(progress, "tell", lines.append)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    shown = progress.Progress("encoded", 1000, done=100)
-    for done in (200, 300, 400, 1000):
-        shown.reach(done)
-    assert lines == ["encoded 300 of 1000 documents, 10 a second, 1 min 10 s left"]

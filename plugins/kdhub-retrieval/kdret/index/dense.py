@@ -11,14 +11,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from kdhub.api import UsageError, choice, integer, number, optional, require
+from kdhub.api import Progress, UsageError, choice, integer, number, optional, require
 from kdret.index import gpu, planning
 from kdret.index.base import Index, Ranking, batches
 from kdret.index.exact import by_pieces, past_ties
 from kdret.index.recall import Recall, sample_rows
 from kdret.index.vectors import checked, checked_ids, chunks
 from kdret.log import tell
-from kdret.progress import Progress
 
 _QUERIES_AT_ONCE = 1024
 _VECTORS = "vectors.npy"
@@ -121,10 +120,10 @@ class FaissIndex(Index):
         self.plan(*vectors.shape)
         self.effort = self._asked[1]
         self._index = _trained(self.factory, vectors, self.similarity, self.seed)
-        progress = Progress("indexed", len(vectors))
-        for rows in chunks(vectors, "FaissIndex", "document", self.similarity):
-            self._index.add(rows)
-            progress.reach(self._index.ntotal)
+        with Progress("indexing", len(vectors), unit="vectors") as progress:
+            for rows in chunks(vectors, "FaissIndex", "document", self.similarity):
+                self._index.add(rows)
+                progress.reach(self._index.ntotal)
         self._index = gpu.finished(self._index, self.factory)
         self.ids, self.recall, self._whole = names, None, None
         self._place()
