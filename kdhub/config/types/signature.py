@@ -204,7 +204,8 @@ def _function(module: str, node: ast.FunctionDef, seen: frozenset[str]) -> _Take
 
     It stays open: a decorator, or code between, may take further keywords or fill some in.
     """
-    parameters, open_ = _called(node)
+    # a class method is named with its class, which Python passes
+    parameters, open_ = _called(node, skip=any(dotted_name(one) == "classmethod" for one in node.decorator_list))
     catch_all = node.args.kwarg.arg if node.args.kwarg else ""
     calls = [one for one in ast.walk(node) if _spreads(one, catch_all)] if catch_all else []
     meant = absolute(module, dotted_name(calls[0].func)) if len(calls) == 1 else ""

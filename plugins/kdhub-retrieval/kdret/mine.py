@@ -12,11 +12,10 @@ import scipy.sparse
 from mmengine.logging import print_log
 from sentence_transformers import SentenceTransformer, SparseEncoder
 
-from kdhub.api import UsageError, build, integer, require, write_sealed
+from kdhub.api import UsageError, build, integer, require, write_jsonl, write_sealed
 from kdret.collapse import require_spread
 from kdret.corpus_index import require_different
 from kdret.data.beir import RetrievalData
-from kdret.data.jsonl import write_jsonl
 from kdret.data.own_document import own_documents, squeezed
 from kdret.index.base import Index, Ranking
 from kdret.negatives import NegativeRules

@@ -9,9 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import UsageError, integer, number, require, say
+from kdhub.api import UsageError, integer, number, read_jsonl, require, say
 from kdret.data.conversations import Turn, read_turns
-from kdret.data.jsonl import read_jsonl
 
 ANSWERS = "rewrites.jsonl"
 INSTRUCTION = (

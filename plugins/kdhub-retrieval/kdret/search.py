@@ -6,10 +6,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from kdhub.api import RunCard, UsageError, integer, require, say
+from kdhub.api import RunCard, UsageError, integer, is_unicode, require, say
 from kdret.corpus_index import about_of, build_index, open_index, texts_of
 from kdret.data.beir import Document, load_corpus
-from kdret.data.jsonl import is_unicode
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
 from kdret.text_vectors import TextVectors

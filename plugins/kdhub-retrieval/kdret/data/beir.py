@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import UsageError, near_matches
+from kdhub.api import UsageError, near_matches, read_jsonl, read_lines
 from kdret.data.fields import id_of, judgement, text_of
-from kdret.data.jsonl import read_jsonl, read_lines
 from kdret.data.paths import find_data, find_file
 
 

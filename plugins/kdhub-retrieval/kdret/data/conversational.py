@@ -26,10 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import KdhubError, UsageError, atomic_folder
+from kdhub.api import KdhubError, UsageError, atomic_folder, read_jsonl, write_jsonl
 from kdret.data.conversations import Turn, flattened, read_turns
 from kdret.data.fields import id_of, text_of
-from kdret.data.jsonl import read_jsonl, write_jsonl
 
 
 def convert(

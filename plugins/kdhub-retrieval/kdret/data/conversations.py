@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, read_jsonl
 from kdret.data.fields import id_of, text_of
-from kdret.data.jsonl import read_jsonl
 
 SEPARATOR = " [SEP] "
 """What stands between two parts of a conversation, as text: BERT's tokenizer makes its separator of it."""

@@ -10,9 +10,8 @@ import html
 import re
 from pathlib import Path
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, write_jsonl
 from kdret.data.beir import load_split
-from kdret.data.jsonl import write_jsonl
 
 ORIGINAL = "https://github.com/oussbenk/cranfield-trec-dataset"
 DOCUMENTS, QUERIES, JUDGEMENTS = "cran.all.1400.xml", "cran.qry.xml", "cranqrel.trec.txt"

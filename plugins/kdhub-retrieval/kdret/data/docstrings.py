@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import UsageError, atomic_folder
+from kdhub.api import UsageError, atomic_folder, is_unicode, write_jsonl
 from kdret.data.extract import Docstring, docstrings
-from kdret.data.jsonl import is_unicode, write_jsonl
 from kdret.data.sources import in_fixed_order, installed_distributions, standard_library
 
 SPLITS = {"train": 70, "val": 15, "test": 15}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from pathlib import Path
 
-from kdhub.api import UsageError, data_places, near_matches
-from kdret.data.jsonl import read_lines
+from kdhub.api import UsageError, data_places, near_matches, read_lines
 
 
 def find_data(folder: str | Path) -> Path:

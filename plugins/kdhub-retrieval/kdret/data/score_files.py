@@ -16,9 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, read_jsonl, read_lines
 from kdret.data.fields import as_id, id_of
-from kdret.data.jsonl import read_jsonl, read_lines
 
 ScoredList = tuple[str, str, dict[str, float]]
 """Where it stands, the query, and document to score; NaN where the score is missing."""

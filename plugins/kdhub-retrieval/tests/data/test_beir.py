@@ -7,9 +7,9 @@ import os
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from kdhub.api import read_jsonl, write_jsonl
 from kdhub.errors import UsageError
 from kdret.data.beir import load_corpus, load_split
-from kdret.data.jsonl import read_jsonl, write_jsonl
 from kdret.data.paths import find_data
 
 

@@ -1,0 +1,1 @@
+"""kdhub-language: language models and text classifiers as students and teachers."""

@@ -1,0 +1,1 @@
+job = dict(type="kdlm.docstrings")

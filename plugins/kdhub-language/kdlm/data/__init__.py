@@ -1,0 +1,1 @@
+"""Data sets of texts as tokens, and what makes batches of them."""

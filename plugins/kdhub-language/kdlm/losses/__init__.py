@@ -1,0 +1,1 @@
+"""Losses of kdhub-language, each in a file of its name."""
