@@ -48,6 +48,10 @@ LIBRARY = {
                 def __init__(self, depth=3):
                     pass
 
+            @classmethod
+            def load(cls: type["Plain"], path: str, **more):
+                return cls(**more)
+
 
         class Inherits(there.Base):
             pass
@@ -162,6 +166,7 @@ def library(install_fake):
     [
         ("parts:Plain", "Plain(tau: float, name: str = 'a', *, axis: int | None = None, flags=(1, 2))"),
         ("parts:Plain.Inner", "Inner(depth=3)"),
+        ("parts:Plain.load", "load(path: str, **kwargs)"),
         ("parts:Inherits", "Inherits(role, width: int = 8, height=9)"),
         ("parts:HandsOn", "HandsOn(extra=1, *, height=9)"),
         ("parts:HandsOnByName", "HandsOnByName(extra=1, *, role, width: int = 8, height=9)"),
