@@ -55,7 +55,7 @@ def test_padding_changes_no_loss_of_a_language_model(tokenizer, side, reduction)
 def test_padding_changes_no_score_of_a_classifier(tokenizer, side, kind):
     """A decoder that reads its answer at a pad token answers for no text."""
     torch.manual_seed(0)
-    sizes = dict(vocab_size=300, num_labels=2, pad_token_id=0)
+    sizes = {"vocab_size": 300, "num_labels": 2, "pad_token_id": 0}
     if kind == "GPT2":
         config = transformers.GPT2Config(
             n_embd=16, n_layer=2, n_head=2, n_positions=100, bos_token_id=0, eos_token_id=0, **sizes
@@ -126,7 +126,7 @@ def test_other_samples_are_refused():
 
 def test_accumulated_gradients_are_those_of_the_batch(tokenizer):
     """With ragged rows the mean over tokens of two halves is not that of the whole."""
-    data = Texts(TEXTS + ["Open a file."], tokenizer)
+    data = Texts([*TEXTS, "Open a file."], tokenizer)
     samples, gradients = [data[index] for index in range(4)], []
     for parts in ([samples], [samples[:2], samples[2:]]):
         model = TorchModel(gpt2(), criterion=NextToken("samples"))
