@@ -16,6 +16,7 @@ PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 KNOWN_DISTRIBUTIONS = {
     "kdcls": "kdhub-classification",
+    "kddet": "kdhub-detection",
     "kdseg": "kdhub-segmentation",
     "kdret": "kdhub-retrieval",
     "kdtrg": "kdhub-tokengraph",

@@ -46,7 +46,7 @@ def run(site, *code):
 
 def test_the_installed_packages_are_the_ones_that_run(installed):
     """Run from the checkout, the tests below would say nothing about the wheels."""
-    for package in ("kdhub", "kdret", "kdseg", "kdtrg"):
+    for package in ("kdhub", "kddet", "mmcv_ops_torchvision", "kdret", "kdseg", "kdtrg"):
         assert str(installed) in run(installed, "-c", f"import {package}; print({package}.__file__)")
 
 
