@@ -46,6 +46,8 @@ _MODULES = {
     "kdhub.config.standing": "student_as_it_stands",
     "kdhub.engine.train": "RunResult train",
     "kdhub.engine.alone": "train_with_alone",
+    "kdhub.engine.panels": "ModelPanels Panel alone_beside",
+    "kdhub.engine.report.charts": "COLOURS svg_figure",
     "kdhub.engine.resume.averaging": "as_evaluated",
     "kdhub.engine.workdir.run_card": "RunCard",
     "kdhub.caching.fill": "cache_teachers",
@@ -124,6 +126,8 @@ if TYPE_CHECKING:
     )
     from kdhub.engine.alone import train_with_alone as train_with_alone
     from kdhub.engine.models import Distilling as Distilling, student_of as student_of, teachers_of as teachers_of
+    from kdhub.engine.panels import ModelPanels as ModelPanels, Panel as Panel, alone_beside as alone_beside
+    from kdhub.engine.report.charts import COLOURS as COLOURS, svg_figure as svg_figure
     from kdhub.engine.report.console import duration as duration, say as say
     from kdhub.engine.report.progress import Progress as Progress
     from kdhub.engine.resume.averaging import as_evaluated as as_evaluated

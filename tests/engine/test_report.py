@@ -8,6 +8,7 @@ import html.parser
 import json
 import re
 import shlex
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import tiny
 from packaging.version import Version
 
-from kdhub.engine.report.charts import chart
+from kdhub.engine.report.charts import COLOURS, chart, svg_figure
 from kdhub.engine.report.curves import read_curves
 from kdhub.engine.report.report import number, write_report
 from kdhub.engine.train import train
@@ -180,11 +181,42 @@ def test_a_picture_is_replaced_by_its_next_version(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["../a.png", "a.svg"])
+@pytest.mark.parametrize("name", ["../a.png", "a.pdf"])
 def test_a_picture_that_cannot_be_embedded(tmp_path: Path, name: str) -> None:
-    """A path that leaves the work_dir breaks when the folder is moved, and an SVG may load from elsewhere."""
-    with pytest.raises(UsageError, match=r"cannot be a picture of the report.*\.png or \.jpg in "):
+    """A path that leaves the work_dir breaks when the folder is moved, and browsers show no PDF in a page."""
+    with pytest.raises(UsageError, match=r"cannot be a picture of the report.*\.png or \.jpg or \.svg in "):
         RunCard(tmp_path / "run").add_picture("title", tmp_path / "run" / name)
+
+
+def test_a_figure_follows_the_page(run: Path, tmp_path: Path) -> None:
+    """Black text on a dark page cannot be read, and a class called ``$a_b$`` must not be set as a formula."""
+    card = RunCard(tmp_path, json.loads((run / "run.json").read_text()))
+    with svg_figure(tmp_path / "figure.svg", 3, 2) as figure:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=COLOURS.line)
+        axes.set_title("<script> $a_b$")
+    card.add_picture("a figure", tmp_path / "figure.svg")
+    card.write()
+    svg = (tmp_path / "figure.svg").read_text()
+    assert ET.fromstring(svg).tag.endswith("svg")
+    assert "@media(prefers-color-scheme:dark)" in svg
+    assert "var(--line)" in svg
+    assert not any(colour in svg for colour in COLOURS)
+    assert "&lt;script&gt; $a_b$" in svg
+    assert 'src="data:image/svg+xml;base64,' in write_report(tmp_path).read_text()
+
+
+def test_a_table_shows_text_as_it_is(run: Path, tmp_path: Path) -> None:
+    """A passage of the web that holds a script would run it in the reader's browser."""
+    card = RunCard(tmp_path, json.loads((run / "run.json").read_text()))
+    card.add_table("Queries", ["query", "gained"], [["former", 1.0]])
+    card.add_table("Queries", ["query", "gained"], [["<script>alert(1)</script>", 0.25], ["half \ud800", 2]], "why")
+    card.write()
+    text = write_report(tmp_path).read_text()
+    assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;</td><td>0.25</td>" in text
+    assert "<script" not in text
+    assert "former" not in text
+    Page(text)
 
 
 def test_plugins_add_lines_and_commands(run: Path, tmp_path: Path) -> None:

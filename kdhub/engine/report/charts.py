@@ -1,12 +1,14 @@
-"""Curves as SVG that takes its colours from the page around it, so that it reads in light and in dark."""
+"""Pictures as SVG that read in light and in dark: curves inside the page, and figures of plugins as files of their own."""
 
 from __future__ import annotations
 
 import html
 import io
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,15 +17,60 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdhub.engine.report.curves import Curve
+from kdhub.files import write_text
 
-# colours that matplotlib never chooses by itself, exchanged for the page's own in the finished picture
-_PAGE_COLOURS = {
-    "#010203": "currentColor",
-    "#010204": "var(--line)",
-    "#010205": "var(--reference)",
-    "#010206": "var(--other)",
+LIGHT = {
+    "page": "#fbfbfa",
+    "card": "#ffffff",
+    "ink": "#1d2127",
+    "quiet": "#626b76",
+    "rule": "#e3e5e8",
+    "line": "#2563b8",
+    "reference": "#b4540a",
+    "other": "#6b7280",
+    "good": "#1a7f43",
+    "bad": "#b3261e",
+    "code": "#f1f2f4",
 }
-_INK, _LINE, _REFERENCE, _OTHER = _PAGE_COLOURS
+"""Colours of the page by name."""
+DARK = {
+    "page": "#14171b",
+    "card": "#1b1f25",
+    "ink": "#e4e7eb",
+    "quiet": "#98a2ae",
+    "rule": "#2d333b",
+    "line": "#6ea8fe",
+    "reference": "#f0a35e",
+    "other": "#9aa3b2",
+    "good": "#5ccb86",
+    "bad": "#ff8a80",
+    "code": "#242a32",
+}
+"""The same where the reader's system is dark."""
+
+
+class Colours(NamedTuple):
+    """Colours that matplotlib never chooses by itself, exchanged for the page's own in the finished picture.
+
+    Attributes:
+        ink: Text and axes.
+        line: What the picture is about: the student.
+        reference: What it is compared with: the teacher.
+        other: What stands beside it: the student alone.
+        good: Gained.
+        bad: Lost.
+    """
+
+    ink: str = "#010203"
+    line: str = "#010204"
+    reference: str = "#010205"
+    other: str = "#010206"
+    good: str = "#010207"
+    bad: str = "#010208"
+
+
+COLOURS = Colours()
+_INK, _LINE, _REFERENCE, _OTHER = COLOURS[:4]
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "figure.facecolor": "none",
@@ -97,17 +144,55 @@ def chart(
     return _for_page(picture.getvalue(), name)
 
 
+@contextmanager
+def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Draw a figure for `RunCard.add_picture` that reads in light and in dark; text stays text, and is never read as TeX.
+
+    Args:
+        path: The file, ``.svg``; it is written when the block ends.
+        width: In inches; the page is about 10 wide.
+        height: In inches.
+
+    Yields:
+        An empty figure of matplotlib, laid out by itself. Use `COLOURS`: they follow the page.
+    """
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": path.name, "text.parse_math": False}):
+        figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
+        yield figure
+        drawn = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": None})
+    svg = _coloured(_element(drawn.getvalue()))
+    style = "".join(
+        f"{begin}:root{{color:{colours['ink']};{variables(colours)}}}{end}"
+        for begin, colours, end in (("", LIGHT, ""), ("@media(prefers-color-scheme:dark){", DARK, "}"))
+    )
+    write_text(path, re.sub(r"(<svg[^>]*>)", rf"\g<1><style>{style}</style>", svg, count=1))
+
+
+def _element(svg: str) -> str:
+    """Cut the element out of the document."""
+    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+
+
+def variables(colours: Mapping[str, str]) -> str:
+    """Write colours as variables of CSS."""
+    return "".join(f"--{name}:{colour};" for name, colour in colours.items())
+
+
+def _coloured(svg: str) -> str:
+    for name, drawn in COLOURS._asdict().items():
+        svg = svg.replace(drawn, "currentColor" if name == "ink" else f"var(--{name})")
+    return svg
+
+
 def _plot(axes: Axes, curve: Curve, colour: str) -> None:
     steps, values = zip(*curve, strict=True)
     axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if len(curve) <= 20 else "", markersize=3.5)
 
 
 def _for_page(svg: str, name: str) -> str:
-    """Cut the element out of the document, let the page colour it, and keep its names apart from its neighbours'."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for drawn, meant in _PAGE_COLOURS.items():
-        svg = svg.replace(drawn, meant)
+    """Let the page colour a picture inside it, and keep its names apart from its neighbours'."""
+    svg = _coloured(_element(svg))
     prefix = re.sub(r"\W", "-", name)
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{prefix}-", svg)

@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from kdhub.engine.report.charts import chart
+from kdhub.engine.report.charts import DARK, LIGHT, chart, variables
 from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import duration
 from kdhub.engine.report.curves import metric_curves, read_curves
@@ -64,6 +64,8 @@ def write_report(work_dir: Path) -> Path:
     config = file.read_text(encoding="utf-8") if file.is_file() else ""
     text = environment.get_template("report.html.j2").render(
         run=run,
+        light=variables(LIGHT),
+        dark=variables(DARK),
         work_dir=str(work_dir),
         columns=_columns(run),
         metrics=_metric_rows(run),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from kdhub.errors import UsageError
 from kdhub.sealed import read_sealed, write_sealed
 
 FILE_NAME = "run.json"
-PICTURES = {".png": "image/png", ".jpg": "image/jpeg"}
+PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 """Media type of each kind of file that `RunCard.add_picture` takes."""
 
 
@@ -25,7 +26,7 @@ class RunCard:
         content: ``status`` (running, finished, interrupted, failed), ``experiment`` (part of the config to fingerprint),
             ``sessions`` (one for each start), ``seed``, ``versions``, ``machine``, ``teachers``, ``data``, ``models``,
             ``baselines``, ``evaluations``, ``alone`` (what the student reached without its teachers, see
-            `kdhub.engine.alone`), ``pictures``, ``student`` and each plugin's own lines under ``plugins``.
+            `kdhub.engine.alone`), ``pictures``, ``tables``, ``student`` and each plugin's own lines under ``plugins``.
     """
 
     def __init__(self, work_dir: Path, content: dict[str, Any] | None = None) -> None:
@@ -52,11 +53,12 @@ class RunCard:
 
         Args:
             title: What it shows, in a few words.
-            path: PNG or JPEG file within the work_dir.
+            path: PNG, JPEG or SVG file within the work_dir. The page shows an SVG as an image, so it can neither run nor load
+                anything; `kdhub.engine.report.charts.svg_figure` writes one that reads in light and in dark.
             caption: What to see in it, in a sentence.
 
         Raises:
-            UsageError: If the file is outside of the work_dir, which may be moved, or is no PNG or JPEG.
+            UsageError: If the file is outside of the work_dir, which may be moved, or is of another kind.
         """
         folder = self.path.parent.resolve()
         file = path.resolve()
@@ -70,11 +72,32 @@ class RunCard:
         pictures = {one["path"]: one for one in self.content.get("pictures", [])}
         self.content["pictures"] = list({**pictures, picture["path"]: picture}.values())
 
+    def add_table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | int | float]], caption: str = ""
+    ) -> None:
+        """Put a table into the report; one of the same title is replaced. `write` is up to the caller.
+
+        Args:
+            title: What it shows.
+            columns: Headings.
+            rows: Cells. Text is shown as it is, whatever it holds, and never read as HTML.
+            caption: What to see in it.
+        """
+        cells = [[_unicode(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+        table = {"title": title, "columns": list(columns), "rows": cells, "caption": caption}
+        tables = {one["title"]: one for one in self.content.get("tables", [])}
+        self.content["tables"] = list({**tables, title: table}.values())
+
     @property
     def last_metrics(self) -> dict[str, Any]:
         """Metrics of the last evaluation; empty before the first."""
         evaluations = self.content.get("evaluations") or [{}]
         return dict(evaluations[-1].get("metrics", {}))
+
+
+def _unicode(text: str) -> str:
+    """Replace what no file in UTF-8 can hold, such as half of a pair of surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def now() -> str:

@@ -125,9 +125,8 @@ class ClassReport(Accuracy):
             if found := [of_class[label] for label in members if label in of_class]:
                 metrics[name] = float(np.mean(found))
         confidence = np.array([one.confidence for one in seen])
-        self.bins_found = tuple(_bins(confidence, right, self.bins))
-        gaps = [one.samples * abs(one.accuracy - one.confidence) for one in self.bins_found]
-        metrics["ece"] = 100.0 * sum(gaps) / len(seen)
+        self.bins_found = tuple(calibration_bins(confidence, right, self.bins))
+        metrics["ece"] = calibration_error(self.bins_found)
         print_log(_table(self.bins_found), "current")
         if self.per_class:
             names = self._names()
@@ -170,8 +169,14 @@ def _counts(train: Any) -> list[int]:
     return np.bincount(labels[labels >= 0], minlength=len(classes)).tolist()
 
 
-def _bins(confidence: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: int) -> list[Bin]:
-    """Part the samples into bins (lowest, lowest + 1/count], the first with 0 in it; bins without samples are left out."""
+def calibration_bins(confidence: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: int) -> list[Bin]:
+    """Part samples into bins (lowest, lowest + 1/count], the first with 0 in it; bins without samples are left out.
+
+    Args:
+        confidence: Of each sample's answer, ``(N,)``, from 0 to 1.
+        right: Whether it is right, ``(N,)``; a share where answers tie.
+        count: Bins.
+    """
     # less what float32 makes of a confidence on the border
     place = np.clip(np.ceil(confidence * count - 1e-6).astype(int) - 1, 0, count - 1)
     return [
@@ -183,6 +188,12 @@ def _bins(confidence: np.ndarray[Any, Any], right: np.ndarray[Any, Any], count: 
         )
         for one in np.unique(place).tolist()
     ]
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return the expected calibration error in percent: the mean gap between confidence and accuracy over all samples."""
+    gaps = [one.samples * abs(one.accuracy - one.confidence) for one in bins]
+    return 100.0 * sum(gaps) / sum(one.samples for one in bins)
 
 
 def _table(bins: Sequence[Bin]) -> str:

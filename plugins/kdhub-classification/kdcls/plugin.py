@@ -163,6 +163,11 @@ def kdhub_components() -> Iterable[Component]:
         paper="Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599",
     )
     yield Component(
+        kind="runner_hook",
+        target="kdcls.panels.hook:PanelHook",
+        summary="Pictures for the report: reliability diagrams, and the images on which distillation changed the answer",
+    )
+    yield Component(
         kind="sampler",
         name="FewLabels",
         target="kdcls.few_labels:FewLabels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,13 @@ from kdhub.api import UsageError, build, choice, require
 from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
 from kdret.index.base import SIMILARITIES, Index
+from kdret.panels.queries import QueryResults
 from kdret.sparsity import sparsity
 from kdret.split_vectors import all_scores, exact_index, joined
 
 _ALIASES = {"MRR": "RR", "recall": "R", "precision": "P", "MAP": "AP"}
+_KEPT = 10
+"""First documents of each query that `IRMetric.found` names."""
 _DEPTH_WITHOUT_CUTOFF = 1000  # as TREC submits runs
 
 
@@ -35,7 +39,8 @@ class IRMetric(BaseMetric):
         index: What searches, such as ``dict(type='kdret.FaissIndex', factory='IVF1024,Flat')`` or
             ``dict(type='kdret.SparseIndex')``; ``None`` searches exactly. Measures of an approximate index are those of encoder
             and index together, and the log has its recall.
-        speed: Whether to report ``documents_per_second`` too: tokenising and encoding, by one process.
+        speed: Whether to report two more figures: ``documents_per_second``, tokenising and encoding by one process, and
+            ``query_ms``, milliseconds to encode a query, in the batches of the validation, and to search with it.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
 
@@ -47,6 +52,10 @@ class IRMetric(BaseMetric):
 
     Of sparse vectors it also reports ``active_query`` and ``active_document``, the mean number of words with a weight, and
     ``flops``, the expected number of multiplications for a query and a document; see `kdret.sparsity`.
+
+    Attributes:
+        measures: Name to measure of ir-measures.
+        found: The last evaluation query by query, in the first of the measures; ``None`` before, and where another process ranks.
     """
 
     default_prefix = "retrieval"
@@ -61,9 +70,10 @@ class IRMetric(BaseMetric):
         index: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        self._measures = {name: _measure(name) for name in measures}
-        if not self._measures:
+        self.measures = {name: _measure(name) for name in measures}
+        if not self.measures:
             raise UsageError("IRMetric: no measures", expected="at least one name", got="an empty list")
+        self.found: QueryResults | None = None
         self.similarity = similarity
         self.speed = speed
         require("IRMetric", choice(SIMILARITIES), similarity=similarity)
@@ -116,17 +126,20 @@ class IRMetric(BaseMetric):
         found = sparsity(asked, rows, "IRMetric") if scipy.sparse.issparse(rows) else {}
         similarity = self.similarity if isinstance(rows, np.ndarray) else "dot"
         index = self._new_index(self.index or exact_index(rows), similarity).build(rows, ids, asked)
-        depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self._measures.values())
+        depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self.measures.values())
         own = _own_documents(queries, documents, meta)
+        started = time.perf_counter()
         rankings = index.search(asked, depth + bool(own))
+        searching = time.perf_counter() - started
         require_spread(asked, rows, "IRMetric", all_scores)
         run = {
             query: _ranks([key for key, _ in ranking if key != query or key not in own][:depth])
             for query, ranking in zip(queries, rankings, strict=True)
         }
-        values = ir_measures.calc_aggregate(self._measures.values(), meta["qrels"], run)
-        found = {name: float(values[measure]) for name, measure in self._measures.items()} | found
-        return found | _speed(results) if self.speed else found
+        values = ir_measures.calc_aggregate(self.measures.values(), meta["qrels"], run)
+        self.found = _by_query(next(iter(self.measures.items())), meta["qrels"], run)
+        found = {name: float(values[measure]) for name, measure in self.measures.items()} | found
+        return found | _speed(results, searching / len(queries)) if self.speed else found
 
 
 def _complete(vectors: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:
@@ -154,9 +167,22 @@ def _ranks(ids: list[str]) -> dict[str, float]:
     return {key: float(len(ids) - rank) for rank, key in enumerate(ids)}
 
 
-def _speed(results: list[tuple[str, str, Any, float]]) -> dict[str, float]:
-    times = [seconds for column, _, _, seconds in results if column == DOCUMENT]
-    return {"documents_per_second": len(times) / sum(times)} if sum(times) > 0 else {}
+def _by_query(measure: tuple[str, Any], qrels: Any, run: Mapping[str, Mapping[str, float]]) -> QueryResults:
+    name, meant = measure
+    values = {one.query_id: float(one.value) for one in ir_measures.iter_calc([meant], qrels, run)}
+    best = {query: sorted(ranks, key=ranks.__getitem__, reverse=True)[:_KEPT] for query, ranks in run.items()}
+    return QueryResults(name, values, {query: best.get(query, []) for query in values})
+
+
+def _speed(results: list[tuple[str, str, Any, float]], searching: float) -> dict[str, float]:
+    times = {column: [one[3] for one in results if one[0] == column] for column in (DOCUMENT, QUERY)}
+    if not sum(times[DOCUMENT]) > 0:
+        return {}
+    per_second = len(times[DOCUMENT]) / sum(times[DOCUMENT])
+    return {
+        "documents_per_second": per_second,
+        "query_ms": 1000 * (sum(times[QUERY]) / len(times[QUERY]) + searching),
+    }
 
 
 def _measure(name: str) -> Any:

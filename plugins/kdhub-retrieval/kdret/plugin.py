@@ -148,6 +148,11 @@ def kdhub_components() -> Iterable[Component]:
         summary="nDCG, MRR, recall and every other measure of ir-measures, after exact search",
     )
     yield Component(
+        kind="runner_hook",
+        target="kdret.panels.hook:PanelHook",
+        summary="For the report: quality against latency and non-zeros, and the queries that gained and lost most",
+    )
+    yield Component(
         kind="index",
         target="kdret.index.dense:FaissIndex",
         summary="Inner-product search in FAISS, exact or with a measured recall, with ids and a fixed order of ties",

@@ -41,6 +41,15 @@ def test_numbers_by_hand():
     }
 
 
+def test_it_keeps_what_each_query_found():
+    """The report names the queries that changed; a value beside another query's id would send its reader astray."""
+    metric = IRMetric(["MRR@10", "recall@2"])
+    evaluate(metric)
+    assert metric.found.measure == "MRR@10"
+    assert metric.found.values == {"q1": 0.5, "q2": 1.0}
+    assert metric.found.best == {"q1": ["a", "b", "c", "d"], "q2": ["d", "c", "b", "a"]}
+
+
 def test_names_of_ir_measures_work_too():
     """RR and R are the library's names, MRR and recall the papers'."""
     found = evaluate(IRMetric(["RR@10", "MRR@10", "R@2", "recall@2", "AP", "P@1", "precision@1"], prefix="ir"))
@@ -166,7 +175,9 @@ def test_speed_counts_documents_only():
     rows = [("query", key, value, 9.0) for key, value in QUERIES.items()]
     rows += [("document", key, value, 0.1) for key, value in DOCUMENTS.items()]
     metric.dataset_meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 4}
-    assert metric.compute_metrics(rows)["documents_per_second"] == pytest.approx(10.0)
+    found = metric.compute_metrics(rows)
+    assert found["documents_per_second"] == pytest.approx(10.0)
+    assert found["query_ms"] == pytest.approx(9000.0, abs=500)  # and the search
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A run from end to end with the tiny encoder: training, the exported student without kdhub, search, mining, the demo."""
 
+import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kdhub.cli.main import main
-from kdhub.engine.alone import alone_config
+from kdhub.engine.alone import alone_config, train_with_alone
 from kdhub.engine.train import train
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
@@ -140,8 +142,38 @@ def test_two_processes_measure_as_one(finished, tiny_encoder, tmp_path):
     assert "of the whole batch" not in done.stderr
     one, two = (RunCard.read(folder).content["baselines"] for folder in (finished.work_dir, tmp_path / "two"))
     for card in (one, two):
-        card["student"].pop("retrieval/documents_per_second")
+        for name in ("documents_per_second", "query_ms"):
+            card["student"].pop(f"retrieval/{name}")
     assert two["student"] == one["student"]
+
+
+def test_the_report_shows_queries_with_passages_as_text(tiny_encoder, make_collection, tmp_path):
+    """A corpus of web pages holds scripts; in a report that somebody opens they would run."""
+    data = make_collection(tmp_path / "tiny")
+    corpus = [json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines()]
+    for document in corpus:
+        document["text"] += " <script>alert('read')</script>"
+    (data / "corpus.jsonl").write_text("".join(json.dumps(one) + "\n" for one in corpus))
+    cfg = run_config(tiny_encoder, data, tmp_path / "run", {"ranking": BOTH["ranking"]})
+    cfg.model.objectives["labels"] = {
+        "loss": {"type": "kdret.InBatchCrossEntropy"},
+        "student": {"type": "kdhub.MethodOutput", "path": "embed", "call": "all"},
+    }
+    cfg.train_cfg = {"by_epoch": False, "max_iters": 8, "val_interval": 4}
+    cfg.custom_hooks = [{"type": "kdret.PanelHook", "count": 4}]
+    run = train_with_alone(cfg)
+    card = json.loads((run.work_dir / "run.json").read_text())
+    text = run.report_path.read_text()
+    (source,) = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)"', text)
+    drawn = base64.b64decode(source).decode()
+    assert all(name in drawn for name in ("teacher", "student before", "student alone", "milliseconds a query"))
+    assert card["tables"], "no query changed: the run is too short to test anything"
+    assert all("most against student alone" in table["title"] for table in card["tables"])
+    assert "&lt;script&gt;alert(&#39;read&#39;)" in text
+    assert "<script" not in text
+    # alone, the student is compared with its start
+    alone = json.loads((run.work_dir / "alone/run.json").read_text())
+    assert all("student before" in table["title"] for table in alone.get("tables", []))
 
 
 def test_search(finished, capsys):

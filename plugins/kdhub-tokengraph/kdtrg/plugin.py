@@ -32,11 +32,16 @@ def kdhub_adapters() -> Iterable[Component]:
 
 @hookimpl
 def kdhub_components() -> Iterable[Component]:
-    """Offer the schedule that numbers the draws of tokens."""
+    """Offer the schedule that numbers the draws of tokens, and pictures."""
     yield Component(
         kind="schedule",
         target="kdtrg.schedule:StepNumber",
         summary="The number of the step itself: what a draw of tokens depends on",
+    )
+    yield Component(
+        kind="runner_hook",
+        target="kdtrg.panels.hook:PanelHook",
+        summary="A picture for the report: the nearest patches under teacher, student alone and student",
     )
 
 

@@ -17,3 +17,4 @@ model = dict(
         )
     ),
 )
+custom_hooks = [dict(type="kdcls.PanelHook")]

@@ -21,3 +21,4 @@ model = dict(
     ),
 )
 train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=1)
+custom_hooks = [dict(type="kdcls.PanelHook")]

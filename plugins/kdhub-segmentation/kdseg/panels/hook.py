@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from PIL import Image
 from torch import nn
 
-from kdhub.api import (
-    UsageError,
-    as_evaluated,
-    integer,
-    preserved_randomness,
-    require,
-    student_of,
-    teachers_of,
-    unwrapped,
-)
+from kdhub.api import ModelPanels, Panel, integer, require, student_of
 from kdseg.panels.compare import Difference, Labels, difference, edge_band, right
 from kdseg.panels.draw import Scene, draw
 from kdseg.panels.reference import load_reference
 
-FOLDER = "pictures"
 STUDENT = "student"
 
 
-class PanelHook(Hook):
+class PanelHook(ModelPanels):
     """After training, draws the validation images on which the student differs most from another model.
 
     The other is the reference, such as the same student trained without a teacher; or else the teacher. Images are ranked
@@ -47,7 +32,8 @@ class PanelHook(Hook):
     Args:
         count: Pictures to draw.
         reference: A student that another run exported; see `kdseg.panels.reference.load_reference`. It is loaded once before
-            training, so that a wrong path costs no run.
+            training, so that a wrong path costs no run. ``None`` takes the student alone of ``kdhub train --alone``, if there
+            is one.
         reference_name: What the pictures call it.
         images: Validation images looked at, from the first on; each is predicted by two models.
         width: Half-width of the drawn band in pixels of the truth.
@@ -55,8 +41,6 @@ class PanelHook(Hook):
     Raises:
         UsageError: Before training, if there is nothing to compare with or on.
     """
-
-    priority = "LOW"
 
     def __init__(
         self,
@@ -66,61 +50,29 @@ class PanelHook(Hook):
         images: int = 100,
         width: int = 3,
     ) -> None:
+        super().__init__(reference, reference_name)
         require("PanelHook", integer(1), count=count, images=images, width=width)
         self.count = count
-        self.reference = reference
-        self.reference_name = reference_name
         self.images = images
         self.width = width
 
-    def before_train(self, runner: Any) -> None:
-        """See that everything for the pictures is there."""
-        if runner.val_loop is None:
-            raise UsageError("PanelHook has no images to draw", expected="val_dataloader, val_cfg and val_evaluator")
-        with preserved_randomness():
-            self._models(runner)
-
-    def after_train(self, runner: Any) -> None:
-        """Draw."""
-        if not is_main_process():
-            return
-        models = self._models(runner)
+    def panels(self, runner: Any, models: Mapping[str, nn.Module], folder: Path) -> Iterator[Panel]:
+        """Draw the images with the largest differences."""
         dataset = runner.val_dataloader.dataset
         images = range(min(self.images, len(dataset)))
         other = list(models)[-1]
         runner.logger.info(f"pictures: {STUDENT} against {other} on {len(images)} images")
-        started = time.monotonic()
-        folder = Path(runner.work_dir, FOLDER)
-        folder.mkdir(exist_ok=True)
-        with as_evaluated(runner), _predicting(runner.model):
-            scores = {index: self._changes(dataset, index, models, other).pixels for index in images}
-            chosen = sorted(images, key=lambda index: -scores[index])[: self.count]
-            for rank, index in enumerate(chosen, start=1):
-                path = folder / f"panel-{rank}.png"
-                title, caption = self._draw(dataset, index, models, other, path)
-                caption += f" Number {rank} of {len(images)} images by the pixels in which exactly one is right."
-                runner.run_card.add_picture(title, path, caption)
-        runner.run_card.write()
-        runner.logger.info(f"pictures: {len(chosen)} in {folder}, after {time.monotonic() - started:.0f} s")
+        scores = {index: self._changes(dataset, index, models, other).pixels for index in images}
+        chosen = sorted(images, key=lambda index: -scores[index])[: self.count]
+        for rank, index in enumerate(chosen, start=1):
+            path = folder / f"panel-{rank}.png"
+            title, caption = self._draw(dataset, index, models, other, path)
+            caption += f" Number {rank} of {len(images)} images by the pixels in which exactly one is right."
+            yield Panel(title, path, caption)
 
-    def _models(self, runner: Any) -> dict[str, BaseModel]:
-        """Return the models by name: student first, the one it is compared with last."""
-        model = unwrapped(runner.model)
-        models = {STUDENT: model}
-        for name, teacher in teachers_of(model).items():
-            if teacher.model is not None:
-                models[name if name == "teacher" else f"teacher {name}"] = teacher.model
-        if self.reference is not None:
-            classes = runner.val_dataloader.dataset.metainfo["classes"]
-            reference = load_reference(self.reference, student_of(model), classes)
-            models[self.reference_name] = reference.to(next(model.parameters()).device)
-        if len(models) == 1:
-            raise UsageError(
-                "PanelHook has nothing to compare the student with",
-                expected="a teacher with a live model, or a reference",
-                fix="set reference='work_dirs/ANOTHER/student'",
-            )
-        return models
+    def load_reference(self, path: Path, runner: Any) -> nn.Module:
+        """Load a segmentor, and compare its class names with those of the data."""
+        return load_reference(path, student_of(runner.model), runner.val_dataloader.dataset.metainfo["classes"])
 
     def _changes(self, dataset: Any, index: int, models: Mapping[str, BaseModel], other: str) -> Difference:
         return difference(
@@ -152,17 +104,6 @@ class PanelHook(Hook):
         title = f"{Path(sample['data_samples'].img_path).stem}: {STUDENT} {gained:+.1f} points of pixels right against {other}"
         title += "" if math.isnan(gained_near) else f", {gained_near:+.1f} in the edge band"
         return title, f"The edge band, outlined in white, reaches {self.width} pixels from the true boundaries."
-
-
-@contextmanager
-def _predicting(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 def _predict(model: BaseModel, sample: Any) -> Labels:

@@ -22,4 +22,6 @@ model = dict(
         )
     )
 )
+# beside the base's own
+custom_hooks = [dict(type="kdcls.PanelHook"), dict(type="kdtrg.PanelHook")]
 del steps

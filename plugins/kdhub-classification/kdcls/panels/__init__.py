@@ -1,0 +1,1 @@
+"""Pictures of what classifiers answer, and how sure they are."""

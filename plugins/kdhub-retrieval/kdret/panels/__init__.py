@@ -1,0 +1,1 @@
+"""What the report shows of retrieval: quality by its cost, and the queries that changed."""

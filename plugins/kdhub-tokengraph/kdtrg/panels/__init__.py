@@ -1,0 +1,1 @@
+"""Pictures of which patches a network takes for alike."""
