@@ -20,6 +20,7 @@ KNOWN_DISTRIBUTIONS = {
     "kdseg": "kdhub-segmentation",
     "kdret": "kdhub-retrieval",
     "kdtrg": "kdhub-tokengraph",
+    "kdgen": "kdhub-generation",
     "kdlm": "kdhub-language",
     "kdood": "kdhub-ood",
 }

@@ -1,0 +1,1 @@
+"""kdhub-generation: one-step generators, distilled from diffusion models."""
