@@ -4,6 +4,9 @@ Each variant is a config, with overrides after commas; the seed sets initial wei
 `kdhub train` processes. A finished run of the same experiment is not repeated: the same command goes on where it stopped. A folder that holds another
 experiment is refused before anything is trained.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
+With --paired the table has p-values over queries too: for metrics that keep the measures of each query (kdret.IRMetric). Each query's
+value is its mean over the seeds; the test flips the signs of the differences (a paired randomisation test, two-sided, not corrected for
+the number of comparisons). Seeds tell how much a training varies, queries how much a collection does.
 
 Examples:
     python tools/evidence.py plain=configs/a.py,optim_wrapper.optimizer.lr=1e-4 ours=configs/b.py --metric nDCG@10,MRR@10
@@ -27,7 +30,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t as student_t
+import numpy as np
+from scipy.stats import permutation_test, t as student_t
 
 from kdhub.config import check_config, load_config
 from kdhub.engine.defaults import completed
@@ -38,9 +42,13 @@ from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import KdhubError, UsageError
 from kdhub.files import file_sha256
 from kdhub.registry import init
+from kdhub.sealed import read_sealed
 
 SEED = "{seed}"
 """Stands for the run's seed in an override."""
+PER_QUERY = "per_query.json"
+_FLIPS = 100_000
+"""Random sign flips of a paired test; with up to 16 queries all of them are tried."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)",
     )
+    parser.add_argument("--paired", action="store_true", help="p-values over queries, for metrics with per_query")
     parser.add_argument("--test", action="store_true", help="report the test data, evaluated once a run")
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything and print the runs; data may be absent"
@@ -166,16 +175,21 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             raise UsageError(f"two variants are called {name!r}", fix="rename one")
         variants[name] = re.split(r",(?=[\w.]+=)", config)  # a value may hold commas, such as [0.9,0.95]
     return [
-        Run(
-            name,
-            seed,
-            config,
-            tuple(one.replace(SEED, str(seed)) for one in (f"randomness.seed={SEED}", *args.cfg_options, *overrides)),
-            args.work_dir / name / f"seed{seed}",
-        )
+        Run(name, seed, config, _options(args, name, seed, overrides), args.work_dir / name / f"seed{seed}")
         for seed in args.seeds
         for name, (config, *overrides) in variants.items()
     ]
+
+
+def _options(args: argparse.Namespace, name: str, seed: int, overrides: list[str]) -> tuple[str, ...]:
+    options = [f"randomness.seed={SEED}", *args.cfg_options, *overrides]
+    if args.paired:
+        options.append(f"{_evaluator(args)}.per_query={args.work_dir / name / f'seed{seed}' / PER_QUERY}")
+    return tuple(option.replace(SEED, str(seed)) for option in options)
+
+
+def _evaluator(args: argparse.Namespace) -> str:
+    return "test_evaluator" if args.test else "val_evaluator"
 
 
 def _check(runs: list[Run], args: argparse.Namespace) -> None:
@@ -185,7 +199,7 @@ def _check(runs: list[Run], args: argparse.Namespace) -> None:
         UsageError: For the first that does not, or that has nothing to measure it with.
     """
     manager = init()
-    evaluator = "test_evaluator" if args.test else "val_evaluator"
+    evaluator = _evaluator(args)
     for run in {run.name: run for run in runs}.values():
         report = check_config(run.cfg, manager)
         if not report.ok:
@@ -233,9 +247,12 @@ def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     card = RunCard.read(run.work_dir)
     if card is None:
         raise UsageError("the run left no run.json", where=str(run.work_dir))
-    if not args.test:
-        return {"metrics": card.last_metrics, "baselines": card.content.get("baselines", {})}
-    return {"metrics": _tested(run), "baselines": {}}
+    found = (
+        {"metrics": _tested(run), "baselines": {}}
+        if args.test
+        else {"metrics": card.last_metrics, "baselines": card.content.get("baselines", {})}
+    )
+    return found | {"per_query": read_sealed(run.work_dir / PER_QUERY) if args.paired else {}}
 
 
 def _tested(run: Run) -> dict[str, Any]:
@@ -274,11 +291,13 @@ def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
         if "student" in first:
             fixed["student before"] = first["student"][metric]
         method = list(values)[-1]
+        per_query = {name: _over_seeds(own, metric) for name, own in runs.items()} if args.paired else {}
         table["metrics"][metric] = {
             "fixed": fixed,
             "variants": {name: {"values": own, **_interval(own)} for name, own in values.items()},
             "gains": {
                 f"{method} - {name}": _interval([a - b for a, b in zip(values[method], own, strict=True)])
+                | ({"p": _p_value(per_query[method], per_query[name])} if per_query else {})
                 for name, own in values.items()
                 if name != method
             },
@@ -293,13 +312,38 @@ def _interval(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "half_width_95": half, "stdev": spread}
 
 
+def _over_seeds(runs: list[dict[str, Any]], metric: str) -> dict[str, float]:
+    """Return each query's value, as the mean over the runs.
+
+    Raises:
+        UsageError: If the runs did not keep it.
+    """
+    kept = [run["per_query"].get(metric) for run in runs]
+    if any(own is None or own.keys() != kept[0].keys() for own in kept):
+        raise UsageError(f"no values of each query for {metric!r}", fix="leave --paired out, or use kdret.IRMetric")
+    return {query: statistics.fmean(own[query] for own in kept) for query in kept[0]}
+
+
+def _p_value(method: dict[str, float], other: dict[str, float]) -> float:
+    """How often sign flips of the queries' differences give a mean at least as far from 0; two-sided."""
+    differences = np.array([method[query] - other[query] for query in method])
+    found = permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=_FLIPS, batch=10_000, rng=0
+    )
+    return float(found.pvalue)
+
+
 def _table(summary: dict[str, Any]) -> str:
     lines = []
     for metric, found in summary["metrics"].items():
-        lines += [f"| {metric}, {len(summary['seeds'])} seeds | mean | 95 % interval | stdev |", "|---|---|---|---|"]
-        lines += [f"| {name} | {value:.4f} | | |" for name, value in found["fixed"].items()]
+        paired = any("p" in own for own in found["gains"].values())
+        last = " p over queries |" if paired else ""
+        lines += [f"| {metric}, {len(summary['seeds'])} seeds | mean | 95 % interval | stdev |{last}"]
+        lines += ["|---|---|---|---|" + "---|" * paired]
+        lines += [f"| {name} | {value:.4f} | | |" + " |" * paired for name, value in found["fixed"].items()]
         for name, own in {**found["variants"], **found["gains"]}.items():
-            lines.append(f"| {name} | {own['mean']:.4f} | ± {own['half_width_95']:.4f} | {own['stdev']:.4f} |")
+            p = f" {own['p']:.4f} |" if "p" in own else " |" * paired
+            lines.append(f"| {name} | {own['mean']:.4f} | ± {own['half_width_95']:.4f} | {own['stdev']:.4f} |{p}")
         lines.append("")
     return "\n".join(lines)
 

@@ -181,6 +181,39 @@ def test_gain_is_compared_seed_by_seed(tool, config, commands, capsys, tmp_path,
     assert commands == []
 
 
+def test_queries_are_compared_pair_by_pair(tool, capsys):
+    """A gain over 3 seeds may hang on one query: seeds alone do not show it, and their runs are no more queries."""
+    queries = {"alone": [0.4, 0.5, 0.6], "rival": [0.4, 0.5, 1.2], "ours": [0.5, 0.7, 0.9]}
+
+    def run(values, seed):
+        kept = {f"q{row}": value + 0.1 * (seed - 1) for row, value in enumerate(values)}
+        per_query = {"accuracy": dict(sorted(kept.items(), reverse=seed == 1))}
+        return {"metrics": {"accuracy": sum(kept.values()) / 3}, "baselines": {}, "per_query": per_query}
+
+    runs = {name: [run(values, seed) for seed in range(3)] for name, values in queries.items()}
+    args = tool._parser().parse_args(["ours=a.py", "--metric", "accuracy", "--paired"])
+    summary = tool._summary(runs, args)
+    gains = summary["metrics"]["accuracy"]["gains"]
+    # of 8 ways to set the signs of 0.1, 0.2, 0.3 two have a sum as far from 0; of 0.1, 0.2, -0.3 all are at least as far
+    assert gains["ours - alone"]["p"] == 0.25
+    assert gains["ours - rival"]["p"] == 1.0
+    lines = tool._table(summary).splitlines()
+    assert len({line.count("|") for line in lines[:-1]}) == 1
+    assert [line for line in lines if line.startswith("| ours - alone |") and line.endswith(" 0.2500 |")]
+    del runs["rival"][1]["per_query"]["accuracy"]
+    with pytest.raises(tool.UsageError, match="no values of each query for 'accuracy'"):
+        tool._summary(runs, args)
+
+
+def test_each_run_keeps_the_queries_to_itself(tool, config):
+    """Two runs that wrote one file would be compared with themselves, and differ in nothing."""
+    arguments = [f"a={config}", f"b={config}", "--seeds", "0,1", "--paired", "--test", "--work-dir", "w"]
+    runs = tool._runs(tool._parser().parse_intermixed_args(arguments))
+    kept = [run.options[-1] for run in runs]
+    assert kept[0] == f"test_evaluator.per_query=w/a/seed0/{tool.PER_QUERY}"
+    assert len(set(kept)) == 4
+
+
 def test_a_changed_variant_gets_no_old_figures(tool, config, commands, capsys, tmp_path):
     """The figures of another config stood under the new name, as only the folder's name was looked at."""
     finished(tool, tmp_path / "ours", str(config), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ir_measures
@@ -11,7 +12,7 @@ import numpy as np
 import scipy.sparse
 from mmengine.evaluator import BaseMetric
 
-from kdhub.api import UsageError, build, choice, require
+from kdhub.api import UsageError, build, choice, require, write_sealed
 from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
 from kdret.index.base import SIMILARITIES, Index
@@ -43,6 +44,8 @@ class IRMetric(BaseMetric):
             ``query_ms``, milliseconds to encode a query, in the batches of the validation, and to search with it.
         prefix: Stands before each name in the log.
         collect_device: As in mmengine.
+        per_query: File for the measures of each query, ``{name: {query: value}}`` sealed as JSON, written anew at each
+            evaluation; a paired test between two runs needs them (``tools/evidence.py --paired``). ``None`` writes none.
 
     The argument is not called ``metrics``: mmengine takes a dict with that key for an evaluator of several metrics.
 
@@ -68,6 +71,7 @@ class IRMetric(BaseMetric):
         prefix: str | None = None,
         collect_device: str = "cpu",
         index: Mapping[str, Any] | None = None,
+        per_query: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.measures = {name: _measure(name) for name in measures}
@@ -76,6 +80,7 @@ class IRMetric(BaseMetric):
         self.found: QueryResults | None = None
         self.similarity = similarity
         self.speed = speed
+        self.per_query = None if per_query is None else Path(per_query)
         require("IRMetric", choice(SIMILARITIES), similarity=similarity)
         self.index = None if index is None else dict(index)
         if self.index is not None:
@@ -137,9 +142,18 @@ class IRMetric(BaseMetric):
             for query, ranking in zip(queries, rankings, strict=True)
         }
         values = ir_measures.calc_aggregate(self.measures.values(), meta["qrels"], run)
+        if self.per_query is not None:
+            self._write_per_query(self.per_query, meta["qrels"], run)
         self.found = _by_query(next(iter(self.measures.items())), meta["qrels"], run)
         found = {name: float(values[measure]) for name, measure in self.measures.items()} | found
         return found | _speed(results, searching / len(queries)) if self.speed else found
+
+    def _write_per_query(self, path: Path, qrels: Any, run: Mapping[str, Any]) -> None:
+        found: dict[Any, dict[str, float]] = {measure: {} for measure in self.measures.values()}
+        for one in ir_measures.iter_calc(self.measures.values(), qrels, run):
+            found[one.measure][one.query_id] = float(one.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(path, {f"{self.prefix}/{name}": found[measure] for name, measure in self.measures.items()})
 
 
 def _complete(vectors: dict[str, dict[str, Any]], meta: dict[str, Any]) -> None:

