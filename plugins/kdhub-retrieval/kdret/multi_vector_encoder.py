@@ -59,6 +59,8 @@ class MultiVectorEncoder(TwoTower):
         frozen_documents: ``True`` encodes documents by a frozen copy of the model as it was loaded, layers and length
             included, and without dropout: queries alone train, and an index that the loaded model made stays valid, as in
             DiSCo (arXiv 2410.14609). The student is saved with both sides; `encode_query` and `encode_document` choose.
+        document_vectors: With ``frozen_documents``, a folder where their vectors are kept for other runs, each by the model's
+            weights and the document's tokens. ``None`` keeps them for this run, in memory.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:
@@ -70,6 +72,7 @@ class MultiVectorEncoder(TwoTower):
     """
 
     model_class = sentence_transformers.MultiVectorEncoder
+    outputs = ("token_embeddings", "attention_mask")
     temperature = 1.0  # for sums over tokens, as sentence-transformers' scale of 1
 
     def __init__(
@@ -82,10 +85,22 @@ class MultiVectorEncoder(TwoTower):
         score_scale: float = 1.0,
         task_loss: str | None = None,
         frozen_documents: bool = False,
+        document_vectors: str | None = None,
         init_cfg: None = None,
     ) -> None:
-        given = model, layers, max_length, freeze, dropout, score_scale, task_loss, False, frozen_documents, init_cfg
-        super().__init__(*given)
+        super().__init__(
+            model,
+            layers,
+            max_length,
+            freeze,
+            dropout,
+            score_scale,
+            task_loss,
+            False,
+            frozen_documents,
+            document_vectors,
+            init_cfg,
+        )
         # the library takes these, if set, before the model's own limit
         for limit in ("query_length", "document_length"):
             own = getattr(first_module(self.encoder), limit, None)

@@ -84,6 +84,14 @@ def kdhub_losses() -> Iterable[LossSpec]:
         zero_at_equality=False,
     )
     yield LossSpec(
+        target="kdret.losses.in_batch_margins:InBatchMarginMSE",
+        summary="Squared error between score margins over the other queries' documents of the batch, for TAS-B",
+        paper="Hofstätter et al. 2021, Efficiently Teaching an Effective Dense Retriever with Balanced Topic Aware"
+        " Sampling, arXiv 2104.06967",
+        tags=("score",),
+        match="batch",
+    )
+    yield LossSpec(
         target="kdret.losses.sparsity:FLOPS",
         summary="Expected multiplications of a search with sparse vectors: the squared mean weight of each word",
         paper="Paria et al. 2020, Minimizing FLOPs to Learn Efficient Sparse Representations, arXiv 2004.05665",
@@ -131,6 +139,11 @@ def kdhub_components() -> Iterable[Component]:
         ("scored_pairs:ScoredPairs", "Published scores of (query, relevant, other) triples, tens of millions of lines"),
     ):
         yield Component(kind="dataset", target=f"kdret.data.{target}", summary=summary)
+    yield Component(
+        kind="sampler",
+        target="kdret.data.topics:TopicBatches",
+        summary="Batches of queries of one topic, from clusters made once by k-means, for TAS-B",
+    )
     yield Component(
         kind="job",
         name="Rewrite",
@@ -188,6 +201,24 @@ def kdhub_recipes() -> Iterable[Recipe]:
         task="retrieval-sparse",
         teacher="splade-cocondenser-ensembledistil",
         student="the same, its query side",
+        budget="gpu-hours",
+    )
+    yield Recipe(
+        name="embed-projected",
+        path="configs/embed-projected_bert-tiny_teacher-minilm-l6_180it_docstrings.py",
+        summary="A sentence encoder of another width than its teacher, by a learned map; student from the hub, not measured",
+        task="retrieval-dense",
+        teacher="all-MiniLM-L6-v2",
+        student="bert-tiny, 128 wide",
+        budget="cpu-minutes",
+    )
+    yield Recipe(
+        name="tas-b",
+        path="configs/tas-b_distilbert-dot_teacher-colbert_2000it_cranfield.py",
+        summary="TAS-B: a dense encoder from two teachers, in batches of one topic; models from the hub, not measured",
+        task="retrieval-dense",
+        teacher="colbertv2.0 and cached scores",
+        student="distilbert-dot",
         budget="gpu-hours",
     )
     for name, objective, student, task, kind in (

@@ -46,6 +46,8 @@ class SparseEncoder(OneVector):
         frozen_documents: ``True`` encodes documents by a frozen copy of the model as it was loaded, layers and length
             included, and without dropout: queries alone train, and an index that the loaded model made stays valid, as in
             DiSCo (arXiv 2410.14609). The student is saved with both sides; `encode_query` and `encode_document` choose.
+        document_vectors: With ``frozen_documents``, a folder where their vectors are kept for other runs, each by the model's
+            weights and the document's tokens. ``None`` keeps them for this run, in memory.
         init_cfg: Must stay ``None``: weights come with the model.
 
     Raises:
@@ -70,10 +72,22 @@ class SparseEncoder(OneVector):
         task_loss: str | None = None,
         gather: bool = False,
         frozen_documents: bool = False,
+        document_vectors: str | None = None,
         init_cfg: None = None,
     ) -> None:
-        given = model, layers, max_length, freeze, dropout, score_scale, task_loss, gather, frozen_documents, init_cfg
-        super().__init__(*given)
+        super().__init__(
+            model,
+            layers,
+            max_length,
+            freeze,
+            dropout,
+            score_scale,
+            task_loss,
+            gather,
+            frozen_documents,
+            document_vectors,
+            init_cfg,
+        )
         if not any(isinstance(module, SpladePooling) for module in self.encoder.modules()):
             raise UsageError(
                 f"SparseEncoder: {model!r} has no head that scores the words of a vocabulary",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from scipy import sparse
 from sentence_transformers import SparseEncoder
+from torch import nn
 
 from kdhub.api import UsageError
 from kdret.index.base import Index
@@ -91,8 +92,7 @@ class TextVectors:
                 digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
             return digest.hexdigest()
         digest.update(repr((self.encoder, self.encoder.prompts, self.encoder.max_seq_length)).encode())
-        for name, value in self.encoder.state_dict().items():
-            digest.update(name.encode() + value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(weights_fingerprint(self.encoder).encode())
         return digest.hexdigest()
 
     def _encoded(self, encode: Any, texts: list[str]) -> Any:
@@ -117,6 +117,14 @@ def encoded(
         found = encode(texts, convert_to_sparse_tensor=True, save_to_cpu=True, **options).coalesce()
         return sparse.csr_array((found.values().float().numpy(), found.indices().numpy()), shape=tuple(found.shape))
     return encode(texts, convert_to_numpy=True, normalize_embeddings=normalize, **options)
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Identify a model in memory by its structure and its weights."""
+    digest = hashlib.sha256(repr(model).encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def corpus_fingerprint(documents: Iterable[tuple[str, str]]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdhub.api import UsageError
 from kdret.columns import DOCUMENT, QUERY
+from kdret.document_vectors import DocumentVectors
 from kdret.losses.in_batch import in_batch_cross_entropy
 from kdret.losses.in_batch_scores import in_batch_scores
 from kdret.text_model import TextModel
@@ -32,6 +33,8 @@ class TwoTower(TextModel):
 
     Args:
         model, layers, max_length, freeze, dropout, score_scale, frozen_documents, init_cfg: As in `TextModel`.
+        document_vectors: Folder where the vectors of frozen documents are kept for other runs; see `DocumentVectors`. ``None``
+            keeps them in memory, for this run.
         task_loss: ``'in-batch'`` adds the supervised `kdret.InBatchCrossEntropy`, to train without a teacher. ``None``,
             the default, leaves training to the objectives.
         gather: Whether ``task_loss`` compares with the documents of all processes, as `kdret.InBatchCrossEntropy` says.
@@ -39,6 +42,8 @@ class TwoTower(TextModel):
 
     temperature: ClassVar[float]
     """Of the supervised loss, by the range of this kind's scores; as sentence-transformers' default scale is."""
+    outputs: ClassVar[tuple[str, ...]]
+    """What `embed` reads of what the library's model gives."""
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class TwoTower(TextModel):
         task_loss: str | None = None,
         gather: bool = False,
         frozen_documents: bool = False,
+        document_vectors: str | None = None,
         init_cfg: None = None,
     ) -> None:
         owner = type(self).__name__
@@ -61,7 +67,18 @@ class TwoTower(TextModel):
                 f"{owner}: gather=True without task_loss does nothing",
                 fix="set gather=True in the loss of the objective, such as kdret.InBatchCrossEntropy",
             )
+        if document_vectors is not None and not frozen_documents:
+            raise UsageError(
+                f"{owner}: document_vectors without frozen_documents",
+                expected="frozen_documents=True: vectors of documents that train change with each step",
+                got=repr(document_vectors),
+            )
         super().__init__(model, layers, max_length, freeze, dropout, score_scale, frozen_documents, init_cfg)
+        self.document_vectors = None
+        if self._documents:
+            # what stands behind both sides, if anything, decides about a document too
+            whole = nn.ModuleList([*self._documents, *list(self.encoder)[1:]])
+            self.document_vectors = DocumentVectors(whole, self.outputs, document_vectors)
         self.task_loss = task_loss
         self.gather = gather
 
@@ -134,15 +151,19 @@ class TwoTower(TextModel):
         """Score every query against its own documents: ``(B, K)``, float32."""
 
     def encoded(self, features: dict[str, Any]) -> dict[str, Any]:
-        """Run the library's model on one column of tokens."""
+        """Run the library's model on one column of tokens, but on a frozen document once only."""
         features = dict(features)  # modules write into what they are given
         task = features.pop("task", None)
+        if self.document_vectors is not None and task == DOCUMENT:
+            return self.document_vectors.of(features, lambda document: self.encoder(document, task=task))
         found: dict[str, Any] = self.encoder(features, task=task)
         return found
 
 
 class OneVector(TwoTower):
     """Encodes each text into one vector, and compares vectors by dot products."""
+
+    outputs = ("sentence_embedding",)
 
     def embed(self, features: dict[str, Any]) -> Tensor:
         """Encode one column of tokens into ``(B, D)``."""

@@ -97,3 +97,63 @@ def test_a_model_parted_by_something_else(tiny_encoder):
         freeze_documents("SentenceEncoder", encoder)
     with pytest.raises(UsageError, match="no transformer inside"):
         keep_layers("SentenceEncoder", encoder, [0])
+
+
+BATCHES = [DOCUMENTS, [*DOCUMENTS[2:], "a longer text about csv and graph"], DOCUMENTS[:1]]
+
+
+def embedded(model, texts):
+    """Embed documents as a batch, as dense or padded tensors."""
+    inputs = model.data_preprocessor({"texts": {"document": texts}})["inputs"]
+    with torch.no_grad():
+        return [torch.as_tensor(dense(row)) for row in model.rows(model.embed(inputs["document"]))]
+
+
+def test_a_document_is_encoded_once_and_to_the_same_numbers(student):
+    """SPLADE documents cost more than all else in a step; and a vector that depended on its batch would differ after a resume."""
+    model, folder = student
+    whole = type(model)(folder).eval()
+    first = {text: row for texts in BATCHES for text, row in zip(texts, embedded(model, texts), strict=True)}
+    assert model.document_vectors.encoded == len(first) == 5
+    again = type(model)(folder, frozen_documents=True)
+    for texts in reversed(BATCHES):
+        for text, row, live in zip(texts, embedded(again, texts), embedded(whole, texts), strict=True):
+            assert torch.equal(row, first[text])
+            torch.testing.assert_close(row, live)  # a batch rounds otherwise
+    model.train()
+    embedded(model, DOCUMENTS)
+    assert model.document_vectors.encoded == 5
+
+
+def test_vectors_serve_later_runs_and_no_other_weights(student, tmp_path, capsys):
+    """Vectors of other weights would be right in form and wrong in each number; a killed process leaves half a record."""
+    model, folder = student
+    kind, kept = type(model), str(tmp_path / "vectors")
+
+    def encoded_anew(encoder, batch=DOCUMENTS):
+        found = embedded(encoder, batch)
+        return encoder.document_vectors.encoded, found
+
+    count, first = encoded_anew(kind(folder, frozen_documents=True, document_vectors=kept))
+    assert count == 4
+    later = kind(folder, layers=[0], frozen_documents=True, document_vectors=kept)
+    count, second = encoded_anew(later)
+    assert count == 0
+    assert all(map(torch.equal, first, second))
+    weights = {name: value + 0.1 if "document" in name else value for name, value in later.state_dict().items()}
+    later.load_state_dict(weights)
+    count, other = encoded_anew(later)
+    assert count == 4
+    assert not torch.equal(other[0], first[0])
+    for path in (tmp_path / "vectors").glob("*/*.vectors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    count, third = encoded_anew(kind(folder, frozen_documents=True, document_vectors=kept))
+    assert count == 1
+    assert all(map(torch.equal, first, third))
+    assert "the documents from there on are encoded again" in capsys.readouterr().err
+
+
+def test_vectors_of_documents_that_train_are_refused(tiny_encoder):
+    """The first step makes them those of another model."""
+    with pytest.raises(UsageError, match="document_vectors without frozen_documents"):
+        SentenceEncoder(tiny_encoder, document_vectors="vectors")

@@ -15,9 +15,15 @@ EPOCHS = {"train_cfg.max_epochs": 3, "train_cfg.val_interval": 2}
 WINDOW = {"train_dataloader.dataset.skip": 0, "train_dataloader.dataset.keep": 9}
 OPTIONS = {
     "docstrings-minilm": ("few_texts", {}, SHORT),
+    "embed-projected": (
+        "few_texts",
+        {"model.student.model": "tiny_encoder", "model.teacher.model.model": "minilm"},
+        SHORT | {"model.objectives.embedding.adapter.0.in_features": 32},
+    ),
     "cross-to-dense": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_encoder"}, SHORT),
     "cross-to-colbert": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_multi"}, SHORT),
     "cross-to-splade": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_sparse"}, SHORT),
+    "tas-b": ("tiny_topics", {"model.student.model": "tiny_encoder", "model.teacher.model.model": "tiny_multi"}, SHORT),
     "disco": ("tiny_candidates", {"model.student.model": "tiny_sparse"}, EPOCHS | WINDOW),
 }
 """Recipe to the fixture with its data, to those with models in the place of the hub's, and to what makes it short."""

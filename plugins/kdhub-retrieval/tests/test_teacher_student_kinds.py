@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 
 from kdhub.api import Distiller, load_config
 from kdhub.engine.train import train
+from kdhub.errors import UsageError
 from kdret.data.collate import collate_texts
 
 LISTS = [
@@ -73,6 +74,24 @@ def test_cached_scores_teach_any_student(student, models):
     }
     losses, _ = step(models(student, score_scale=10.0), objectives)
     assert losses["loss_margins"] > 0
+
+
+@pytest.mark.parametrize("teacher", ["dense", "sparse"])
+@pytest.mark.parametrize("student", ["dense", "sparse"])
+def test_a_student_of_another_width(student, teacher, models):
+    """A student must not need its teacher's width; without the map, embeddings of two widths are an error and no broadcast."""
+    columns = {"type": "kdhub.MethodOutput", "path": "embed", "call": "cat"}
+    width = {"dense": 32, "sparse": len(sentence_transformers.SparseEncoder(models("sparse")["model"]).tokenizer)}
+    objective = {"loss": {"type": "kdret.EmbeddingDistill"}, "student": columns, "teacher": columns}
+    if student != teacher:
+        with pytest.raises(UsageError, match="EmbeddingDistill compares text by text"):
+            step(models(student), {"embedding": objective}, teacher=live(models(teacher)))
+    adapter = {"type": "kdhub.Linear", "in_features": width[student], "out_features": width[teacher]}
+    losses, unused = step(
+        models(student), {"embedding": objective | {"adapter": [adapter]}}, teacher=live(models(teacher))
+    )
+    assert losses["loss_embedding"] > 0
+    assert unused == []
 
 
 @pytest.mark.filterwarnings("ignore:.*the teacher's scores differ by up to")

@@ -65,6 +65,9 @@ class ScoredLists(Dataset):
             for queries that nobody judged.
         unscored: What becomes of a relevant document without a score, such as one among the skipped: ``"drop"``, or ``"max"``
             for the highest score that is left, as DiSCo's released code has it.
+        draw: How the others are drawn: ``"uniform"``; or ``"balanced"``, TAS-B's pairs: the range of a query's margins
+            t⁺ − t⁻ is parted into 10 equal bins, a bin with pairs is drawn, then a pair in it. There is then one sample for each
+            query instead of one for each relevant document, and ``candidates`` must be 2.
 
     Candidates whose score is missing, NaN or −∞ are dropped and counted in the log, never taken for 0; so are empty documents,
     a query that is a document itself and stands among its own candidates, empty queries, and queries left with nothing
@@ -87,6 +90,7 @@ class ScoredLists(Dataset):
         keep: int | None = None,
         unscored: str = "drop",
         first: str = "judged",
+        draw: str = "uniform",
     ) -> None:
         require("ScoredLists", integer(2), candidates=candidates)
         require("ScoredLists", integer(0), skip=skip)
@@ -94,6 +98,12 @@ class ScoredLists(Dataset):
         require("ScoredLists", choice(NORMALISATIONS), normalise=normalise)
         require("ScoredLists", choice(("drop", "max")), unscored=unscored)
         require("ScoredLists", choice(("judged", "best")), first=first)
+        require("ScoredLists", choice(("uniform", "balanced")), draw=draw)
+        if draw == "balanced" and candidates != 2:
+            raise UsageError(
+                "ScoredLists: draw='balanced' draws pairs", expected="candidates=2", got=f"candidates={candidates}"
+            )
+        self._balanced = draw == "balanced"
         self._data = data = load_split(data_root, split, judged=first == "judged")
         self._documents = list(data.corpus.values())
         self._others = candidates - 1
@@ -104,7 +114,11 @@ class ScoredLists(Dataset):
         dropped: Counter[str] = Counter()
         fused = _fused([_checked(path, data) for path in self._paths], shares, normalise)
         self._lists = _sorted_out(fused, data, self._others, (skip, keep), (first, unscored), dropped)
-        self._samples = [(query, row) for query, own in self._lists.items() for row in range(len(own.relevant.scores))]
+        self._samples = [
+            (query, row)
+            for query, own in self._lists.items()
+            for row in range(1 if self._balanced else len(own.relevant.scores))
+        ]
         where = ", ".join(map(str, self._paths))
         if not self._samples:
             raise UsageError(
@@ -123,7 +137,10 @@ class ScoredLists(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         query, row = self._samples[index]
         own = self._lists[query]
-        drawn = torch.randperm(len(own.others.scores))[: self._others].numpy()
+        if self._balanced:
+            row, drawn = balanced_pair(own.relevant.scores, own.others.scores)
+        else:
+            drawn = torch.randperm(len(own.others.scores))[: self._others].numpy()
         numbers = [own.relevant.documents[row], *own.others.documents[drawn]]
         scores = [own.relevant.scores[row], *own.others.scores[drawn]]
         return {
@@ -131,9 +148,36 @@ class ScoredLists(Dataset):
             "labels": [float(score) for score in scores],
         }
 
+    @property
+    def queries(self) -> list[str]:
+        """The id of each sample's query."""
+        return [query for query, _ in self._samples]
+
     def fingerprint(self) -> str:
         """Identify the data and the scores, for the run card."""
         return data_fingerprint(self._data.root, *self._paths)
+
+
+def balanced_pair(relevant: Any, others: Any, bins: int = 10) -> tuple[int, Any]:
+    """Draw a pair of a relevant and another document, balanced by the teacher's margin, with torch's generator.
+
+    Args:
+        relevant: Scores of relevant documents, ``(R,)``.
+        others: Scores of others, ``(N,)``.
+        bins: Equal stretches of the range of margins; margins that are all the same are one bin.
+
+    Returns:
+        The place of the relevant document, and that of the other, ``(1,)``.
+
+    Source: card retrieval_losses.md, section 3.4.
+    """
+    margins = (relevant[:, None] - others[None, :]).ravel().astype(np.float64)
+    low, width = margins.min(), np.ptp(margins) / bins
+    bin_of = np.minimum((margins - low) // width, bins - 1) if width > 0 else np.zeros(len(margins))
+    filled = np.unique(bin_of)
+    chosen = np.flatnonzero(bin_of == filled[int(torch.randint(len(filled), ()))])
+    row, other = divmod(int(chosen[int(torch.randint(len(chosen), ()))]), len(others))
+    return row, np.array([other])
 
 
 def normalised_weights(owner: str, weights: Sequence[float] | None, count: int) -> tuple[float, ...]:

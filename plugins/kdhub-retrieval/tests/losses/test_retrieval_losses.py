@@ -19,10 +19,10 @@ from kdhub.distill.losses import MSE
 from kdhub.errors import UsageError
 from kdhub.registry import find
 from kdhub.testing.contracts import assert_loss_contract
-from kdret.losses import EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet
+from kdret.losses import EmbeddingDistill, InBatchCrossEntropy, InBatchMarginMSE, ListwiseKL, MarginMSE, RankNet
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/retrieval_losses.json").read_text(encoding="utf-8"))["cases"]
-OURS = (EmbeddingDistill, InBatchCrossEntropy, ListwiseKL, MarginMSE, RankNet)
+OURS = (EmbeddingDistill, InBatchCrossEntropy, InBatchMarginMSE, ListwiseKL, MarginMSE, RankNet)
 CLASSES = {"kdhub.MSE": MSE} | {one.__name__: one for one in OURS}
 
 few = settings(deadline=None, max_examples=20)
@@ -56,6 +56,7 @@ def test_golden(case):
         ("ListwiseKL", {"student": (4, 3), "labels": (4, 3)}),
         ("RankNet", {"student": (4, 3), "labels": (4, 3)}),
         ("InBatchCrossEntropy", {"student": (4, 8)}),
+        ("InBatchMarginMSE", {"student": (4, 8), "teacher": (4, 8)}),
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*the teacher's scores differ by up to")
@@ -64,8 +65,33 @@ def test_contract(name, inputs):
     spec = find(f"kdret.{name}", "loss")
     if "teacher" not in inputs:  # cached scores: equality with them is tested below
         spec = dataclasses.replace(spec, zero_at_equality=False)
-    # the in-batch loss reads its labels off the diagonal: rows and columns would have to move together
-    assert_loss_contract(CLASSES[name], inputs=inputs, spec=spec, batch_order=name != "InBatchCrossEntropy")
+    # in-batch losses read their labels off the diagonal: rows and columns would have to move together
+    assert_loss_contract(CLASSES[name], inputs=inputs, spec=spec, batch_order=not name.startswith("InBatch"))
+
+
+@given(seed=seeds, queries=st.integers(1, 4), documents=st.integers(1, 3))
+@few
+@pytest.mark.filterwarnings("ignore:.*the teacher's scores differ by up to")
+def test_in_batch_margins_one_by_one(seed, queries, documents):
+    """A margin over a query's own document, or one between the wrong query and document, would be taught like all others."""
+    student, teacher = lists(seed, queries, queries * documents)
+    errors = [
+        ((s[i, i * documents] - s[i, j * documents + k]) - (t[i, i * documents] - t[i, j * documents + k])) ** 2
+        for s, t in [(student, teacher)]
+        for i in range(queries)
+        for j in range(queries)
+        for k in range(documents)
+        if i != j
+    ]
+    expected = torch.stack(errors).mean() if errors else torch.tensor(0.0)
+    torch.testing.assert_close(InBatchMarginMSE()(student, teacher), expected)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [((3, 4), (3, 4)), ((2, 4), (2, 2)), ((4,), (4,))])
+def test_in_batch_margins_of_something_else(student, teacher):
+    """Scores of a query's own list have as many axes as those of the batch, and a loss that falls."""
+    with pytest.raises(UsageError, match="wants every query against every document"):
+        InBatchMarginMSE()(torch.ones(student), torch.ones(teacher))
 
 
 @given(seed=seeds, negatives=st.integers(1, 4), layout=st.sampled_from(["raw", "margins"]))

@@ -1,0 +1,11 @@
+# Without a teacher, as convSPLADE: judged passages against the rest of the batch. It can use the judged turns alone.
+_base_ = ["_base_/conversations.py"]
+
+model = dict(
+    type="kdhub.Distiller",
+    student={{_base_.student}},
+    objectives=dict(
+        order=dict(loss=dict(type="kdret.InBatchCrossEntropy", temperature=1.0), student="similarity"),
+    ),
+)
+train_dataloader = dict(dataset=dict(first="judged"))
