@@ -14,8 +14,8 @@ MANIFESTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) $(CONSTRAINTS)
 export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
-RETRIEVAL_EVIDENCE := $(foreach kind,dense late sparse,evidence-margin-mse-$(kind)-cranfield evidence-margin-mse-$(kind)-vaswani) \
-  evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
+RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-late-cranfield evidence-margin-mse-sparse-cranfield \
+  evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
 
 .PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) clean data/docstrings camvid-teacher
 
@@ -109,23 +109,54 @@ data/evidence/models: | $(VENV)/dev.stamp
 data/evidence/conversations: | data/evidence/models
 	$(BIN)/python tools/retrieval_evidence.py conversations
 
-CROSS = $(BIN)/kdhub train $(RETRIEVAL)/cross_minilm-l3_cranfield.py --work-dir work_dirs/evidence/cross
-data/evidence/cranfield/cross.jsonl.gz data/evidence/vaswani/cross.jsonl.gz: data/evidence/%/cross.jsonl.gz: | data/evidence/models
-	$(BIN)/python tools/retrieval_evidence.py collection $* $(if $(findstring vaswani,$*),--documents 1500)
-	$(BIN)/python tools/retrieval_evidence.py scores $*
-	$(CROSS)-$* --cfg-options train_dataloader.dataset.data_root=data/evidence/$*
-	$(BIN)/python tools/retrieval_evidence.py scores $* --cross work_dirs/evidence/cross-$*/student
+data/evidence/cranfield data/evidence/vaswani: | data/evidence/models
+	$(BIN)/python tools/retrieval_evidence.py collection $(notdir $@) $(if $(findstring vaswani,$@),--documents 1500)
+	$(BIN)/python tools/retrieval_evidence.py scores $(notdir $@)
 
+# The last evaluation reads the test queries, once a run; rates were chosen on `val`, for each objective and kind of student.
 RETRIEVAL := configs/retrieval/evidence
 RANKED := retrieval/nDCG@10,retrieval/MRR@10,retrieval/recall@100
-DENSE :=
-LATE := --cfg-options model.student.type=kdret.MultiVectorEncoder --cfg-options model.student.model=data/evidence/models/late
-SPARSE := --cfg-options model.student.type=kdret.SparseEncoder --cfg-options model.student.model=data/evidence/models/sparse
-# one line a run of $(1) on collection $(2), with the options of $(3): the last evaluation reads the test queries, once
+EVIDENCE_DATA = --cfg-options train_dataloader.dataset.data_root=data/evidence/$(1) --cfg-options val_dataloader.dataset.data_root=data/evidence/$(2)
+LISTS := model.objectives.scores.loss.type=kdret.ListwiseKL
+LABELS := model.objectives.scores.loss.type=kdret.InBatchCrossEntropy,model.objectives.scores.student=similarity,model.objectives.scores.batch=None
+RATE := optim_wrapper.optimizer.lr
+# $(1) kind of student, $(2) collection, $(3) temperature of the labels' loss, $(4) to $(6) rates
 margin_mse = $(EVIDENCE) --paired --metric $(RANKED) --work-dir work_dirs/evidence/margin-mse-$(1)-$(2) \
-	  alone=$(RETRIEVAL)/alone_query-side.py kl=$(RETRIEVAL)/kl_query-side.py margin-mse=$(RETRIEVAL)/margin-mse_query-side.py \
-	  --cfg-options train_dataloader.dataset.data_root=data/evidence/$(2) --cfg-options val_dataloader.dataset.data_root=data/evidence/$(2) \
-	  --cfg-options val_dataloader.dataset.split=test $(3)
+  alone=$(RETRIEVAL)/margin-mse_$(1)-query-side.py,$(LABELS),model.objectives.scores.loss.temperature=$(3),$(RATE)=$(4) \
+  kl=$(RETRIEVAL)/margin-mse_$(1)-query-side.py,$(LISTS),$(RATE)=$(5) \
+  margin-mse=$(RETRIEVAL)/margin-mse_$(1)-query-side.py,$(RATE)=$(6) \
+  $(call EVIDENCE_DATA,$(2),$(2)) --cfg-options val_dataloader.dataset.split=test
+
+evidence-margin-mse-dense-cranfield: $(call needs,data/evidence/cranfield)
+	$(call margin_mse,dense,cranfield,0.5,2e-4,2e-4,2e-4)
+
+evidence-margin-mse-dense-vaswani: $(call needs,data/evidence/vaswani)
+	$(call margin_mse,dense,vaswani,0.5,2e-4,2e-4,2e-4)
+
+evidence-margin-mse-late-cranfield: $(call needs,data/evidence/cranfield)
+	$(call margin_mse,late,cranfield,1.0,2e-4,2e-4,2e-4)
+
+evidence-margin-mse-sparse-cranfield: $(call needs,data/evidence/cranfield)
+	$(call margin_mse,sparse,cranfield,1.0,2e-4,2e-4,2e-4)
+
+# $(1) the collection that trains and tests; with the options of $(2), its students are tested on the other one
+disco = $(EVIDENCE) --paired --work-dir work_dirs/evidence/disco-$(1) \
+  --metric $(RANKED),retrieval/active_query,retrieval/active_document,retrieval/flops \
+  alone=$(RETRIEVAL)/contrastive_splade-tiny.py margin-mse=$(RETRIEVAL)/margin-mse_splade-tiny.py disco=$(RETRIEVAL)/disco_splade-tiny.py \
+  $(call EVIDENCE_DATA,conversations/$(1),conversations/$(1)) --cfg-options val_dataloader.dataset.split=test $(2)
+OTHER = --test --cfg-options test_dataloader.dataset.data_root=data/evidence/conversations/$(1)
+
+evidence-disco-cast: $(call needs,data/evidence/conversations)
+	$(call disco,cast)
+
+evidence-disco-cast-on-mtrag: $(call needs,data/evidence/conversations)
+	$(call disco,cast,$(call OTHER,mtrag))
+
+evidence-disco-mtrag: $(call needs,data/evidence/conversations)
+	$(call disco,mtrag)
+
+evidence-disco-mtrag-on-cast: $(call needs,data/evidence/conversations)
+	$(call disco,mtrag,$(call OTHER,cast))
 
 # an hour and a half on 2 cores: a teacher, then six students over three seeds, two runs at a time
 CAMVID := configs/segmentation/camvid

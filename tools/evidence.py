@@ -46,7 +46,7 @@ from kdhub.sealed import read_sealed
 
 SEED = "{seed}"
 """Stands for the run's seed in an override."""
-PER_QUERY = "per_query.json"
+PER_QUERY = {"val": "per_query.json", "test": "per_query.test.json"}
 _FLIPS = 100_000
 """Random sign flips of a paired test; with up to 16 queries all of them are tried."""
 
@@ -184,7 +184,11 @@ def _runs(args: argparse.Namespace) -> list[Run]:
 def _options(args: argparse.Namespace, name: str, seed: int, overrides: list[str]) -> tuple[str, ...]:
     options = [f"randomness.seed={SEED}", *args.cfg_options, *overrides]
     if args.paired:
-        options.append(f"{_evaluator(args)}.per_query={args.work_dir / name / f'seed{seed}' / PER_QUERY}")
+        # of both, so that runs that were evaluated on validation data are not trained anew to be tested
+        options += [
+            f"{part}_evaluator.per_query={args.work_dir / name / f'seed{seed}' / PER_QUERY[part]}"
+            for part in (("val", "test") if args.test else ("val",))
+        ]
     return tuple(option.replace(SEED, str(seed)) for option in options)
 
 
@@ -252,7 +256,9 @@ def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
         if args.test
         else {"metrics": card.last_metrics, "baselines": card.content.get("baselines", {})}
     )
-    return found | {"per_query": read_sealed(run.work_dir / PER_QUERY) if args.paired else {}}
+    return found | {
+        "per_query": read_sealed(run.work_dir / PER_QUERY["test" if args.test else "val"]) if args.paired else {}
+    }
 
 
 def _tested(run: Run) -> dict[str, Any]:

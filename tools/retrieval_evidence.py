@@ -6,7 +6,7 @@ nothing but the last evaluation reads. Hyperparameters are chosen on `val`. Text
 Examples:
     python tools/retrieval_evidence.py models
     python tools/retrieval_evidence.py collection vaswani --documents 3000
-    python tools/retrieval_evidence.py scores cranfield --cross work_dirs/evidence/cross-cranfield/student
+    python tools/retrieval_evidence.py scores vaswani
     python tools/retrieval_evidence.py conversations
 """
 
@@ -32,7 +32,7 @@ from kdret.data.conversations import Turn, read_turns
 from kdret.data.jsonl import read_jsonl, write_jsonl
 from kdret.data.paths import find_data
 from kdret.encoder import SentenceEncoder
-from kdret.loading import load_sentence_transformer, load_text_model, model_folder
+from kdret.loading import load_sentence_transformer, load_text_model
 from kdret.sparse_encoder import SparseEncoder
 
 EVIDENCE = Path("data/evidence")
@@ -76,7 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     collection.add_argument("--documents", type=int, help="keep judged documents and others up to this number (all)")
     scores = command("scores", _scores, "teachers' scores of each training query's candidates")
     scores.add_argument("name")
-    scores.add_argument("--cross", help="a trained cross-encoder; without it, the other two score")
     command("conversations", _conversations, "CAsT and MT-RAG over the passages of both, with scores of their rewrites")
     return parser
 
@@ -151,9 +150,6 @@ def _scores(options: argparse.Namespace) -> None:
                     for (query, keys), row in zip(candidates.items(), scores, strict=True)
                 ),
             )
-    if options.cross:
-        model = load_text_model(str(model_folder(options.cross)), library.CrossEncoder)
-        write_jsonl(root / "cross.jsonl.gz", _scored(model, data, lists))
     print(f"{root}: {', '.join(sorted(path.name for path in root.glob('*.jsonl.gz')))}")
 
 
@@ -171,13 +167,6 @@ def _embedded(model: Any, column: str, texts: list[str]) -> Tensor:
     batches = (texts[start : start + 32] for start in range(0, len(texts), 32))
     prepared = (model.data_preprocessor({"texts": {column: batch}})["inputs"][column] for batch in batches)
     return torch.cat([model.embed(features) for features in prepared])
-
-
-def _scored(model: library.CrossEncoder, data: Any, lists: Path) -> Any:
-    for _, line in read_jsonl(lists):
-        pairs = [(data.queries[line["query_id"]], data.corpus[key].content) for key in line["doc_ids"]]
-        found = model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
-        yield {**line, "scores": [float(score) for score in found]}
 
 
 def _conversations(options: argparse.Namespace) -> None:

@@ -212,9 +212,12 @@ def test_each_run_keeps_the_queries_to_itself(tool, config):
     """Two runs that wrote one file would be compared with themselves, and differ in nothing."""
     arguments = [f"a={config}", f"b={config}", "--seeds", "0,1", "--paired", "--test", "--work-dir", "w"]
     runs = tool._runs(tool._parser().parse_intermixed_args(arguments))
-    kept = [run.options[-1] for run in runs]
-    assert kept[0] == f"test_evaluator.per_query=w/a/seed0/{tool.PER_QUERY}"
-    assert len(set(kept)) == 4
+    kept = [option for run in runs for option in run.options if "per_query" in option]
+    assert kept[:2] == [
+        "val_evaluator.per_query=w/a/seed0/per_query.json",
+        "test_evaluator.per_query=w/a/seed0/per_query.test.json",
+    ]
+    assert len(set(kept)) == 8
 
 
 def test_a_changed_variant_gets_no_old_figures(tool, config, commands, capsys, tmp_path):

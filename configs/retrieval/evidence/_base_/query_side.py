@@ -1,5 +1,5 @@
 # What the students of the evidence share: their query side trains, documents stay those of the model that they start from and are encoded
-# once for all runs (`document_vectors`). The three teachers' scores are cached and fused list by list (z-scores, as the teachers are of
+# once for all runs (`document_vectors`). The two teachers' scores are cached and fused list by list (z-scores, as the teachers are of
 # different kinds), so a step costs a few queries. `val` is a part of the training queries; `make evidence-*` reads `test`, once a run.
 # `make evidence-margin-mse-*` trains the same student by margins, by lists (the loss exchanged), and alone (labels instead of scores).
 _base_ = ["schedule.py"]
@@ -12,7 +12,7 @@ train_dataloader = dict(
         type="kdret.ScoredLists",
         data_root=data_root,
         split="train",
-        scores=["dense.jsonl.gz", "sparse.jsonl.gz", "cross.jsonl.gz"],
+        scores=["dense.jsonl.gz", "sparse.jsonl.gz"],
         normalise="zscore",
         candidates=8,
     ),
