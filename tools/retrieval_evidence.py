@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,10 @@ from torch import Tensor
 
 from kdhub.errors import KdhubError
 from kdhub.files import atomic_folder
+from kdhub.jsonl import read_jsonl, write_jsonl
 from kdret.data.beir import load_corpus, load_split
 from kdret.data.conversational import convert
 from kdret.data.conversations import Turn, read_turns
-from kdret.data.jsonl import read_jsonl, write_jsonl
 from kdret.data.paths import find_data
 from kdret.encoder import SentenceEncoder
 from kdret.loading import load_sentence_transformer, load_text_model
@@ -187,13 +187,21 @@ def _conversations(options: argparse.Namespace) -> None:
         texts = {key: document.content for key, document in data.corpus.items()}
         for name, own in queries.items():
             scores = _all_scores("sparse", list(own.values()), list(texts.values()))
-            write_jsonl(
-                folder / name / "human.jsonl.gz",
-                (
-                    {"query_id": query, "doc_ids": list(texts), "scores": row.tolist()}
-                    for query, row in zip(own, scores, strict=True)
-                ),
-            )
+            lines = [
+                {"query_id": query, "doc_ids": list(texts), "scores": row.tolist()}
+                for query, row in zip(own, scores, strict=True)
+            ]
+            write_jsonl(folder / name / "human.jsonl.gz", lines)
+            _judged(folder / name, lines)
+
+
+def _judged(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the split `train-judged`: what a student can learn from without a teacher. The scores only say what its candidates are."""
+    judged = {line["query_id"] for _, line in read_jsonl(folder / "qrels.train.jsonl.gz")}
+    queries = (line for _, line in read_jsonl(folder / "queries.train.jsonl.gz") if line["_id"] in judged)
+    write_jsonl(folder / "queries.train-judged.jsonl.gz", queries)
+    shutil.copy(folder / "qrels.train.jsonl.gz", folder / "qrels.train-judged.jsonl.gz")
+    write_jsonl(folder / "judged.jsonl.gz", (line for line in lines if line["query_id"] in judged))
 
 
 def _parted(turns: Sequence[Turn], qrels: Path, folder: Path) -> dict[str, int]:

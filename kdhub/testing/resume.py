@@ -104,7 +104,7 @@ def _result(work_dir: Path) -> dict[str, Any]:
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     last = name.rpartition(".")[2].rpartition("/")[2]
-    if last in _OF_THE_MOMENT or last.endswith("_per_second"):
+    if last in _OF_THE_MOMENT or last.endswith(("_per_second", "_ms")):
         return
     if isinstance(value, Mapping):
         for key, entry in value.items():

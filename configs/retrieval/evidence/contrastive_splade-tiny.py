@@ -8,4 +8,4 @@ model = dict(
         order=dict(loss=dict(type="kdret.InBatchCrossEntropy", temperature=1.0), student="similarity"),
     ),
 )
-train_dataloader = dict(dataset=dict(first="judged"))
+train_dataloader = dict(dataset=dict(split="train-judged", scores="judged.jsonl.gz", first="judged"))

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-from kdhub.api import KdhubError, UsageError, atomic_file, integer, near_matches, require
+from kdhub.api import KdhubError, UsageError, atomic_file, integer, near_matches, read_lines, require
 from kdret.data.beir import load_split
-from kdret.data.jsonl import read_lines
 from kdret.data.paths import find_data
 from kdret.text_vectors import TextVectors
 
