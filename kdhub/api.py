@@ -55,7 +55,7 @@ _MODULES = {
     "kdhub.checkpoint": "load_weights read_checkpoint safe_loading",
     "kdhub.checkpoint.packaged": "EFFICIENTNET_LITE PackagedWeights packaged_weights",
     "kdhub.files": "atomic_file atomic_folder data_places file_sha256",
-    "kdhub.jsonl": "is_unicode read_jsonl read_lines write_jsonl",
+    "kdhub.jsonl": "damaged_archive decoded_line is_unicode parsed_object read_jsonl read_lines write_jsonl",
     "kdhub.sealed": "read_sealed write_sealed",
     "kdhub.rng": "preserved_randomness",
     # the console and commands of a plugin's own
@@ -151,7 +151,10 @@ if TYPE_CHECKING:
     from kdhub.hookspec import hookimpl as hookimpl
     from kdhub.inner import unwrapped as unwrapped
     from kdhub.jsonl import (
+        damaged_archive as damaged_archive,
+        decoded_line as decoded_line,
         is_unicode as is_unicode,
+        parsed_object as parsed_object,
         read_jsonl as read_jsonl,
         read_lines as read_lines,
         write_jsonl as write_jsonl,

@@ -24,7 +24,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     for number, line in read_lines(path):
         if line.strip():
-            yield number, _object(line, f"{path}:{number}")
+            yield number, parsed_object(line, f"{path}:{number}")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -38,20 +38,40 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         # bytes, because a text file's decoder reads ahead and cannot name the line
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                yield number, decoded_line(line, path, number)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise damaged_archive(path, number, error) from error
+    except OSError as error:
+        raise UsageError("cannot read the file", where=str(path), got=error.strerror or str(error)) from error
+
+
+def decoded_line(line: bytes, path: Path, number: int) -> str:
+    """Return a line as text, without its end and without the byte order mark of a first line.
+
+    Args:
+        line: Its bytes.
+        path: The file, for the error.
+        number: From 1.
+
+    Raises:
+        UsageError: If it is not UTF-8.
+    """
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise UsageError(
             "not UTF-8 text", where=f"{path}:{number}", got=error.reason, fix="convert the file to UTF-8"
         ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(
-            "a truncated or damaged gzip archive",
-            where=f"{path}:after line {number}",
-            got=str(error),
-            fix="copy or download the file again",
-        ) from error
-    except OSError as error:
-        raise UsageError("cannot read the file", where=str(path), got=error.strerror or str(error)) from error
+
+
+def damaged_archive(path: Path, line: int, error: Exception) -> UsageError:
+    """Name a gzip archive that ends too early, or is none, and the last line that could be read."""
+    return UsageError(
+        "a truncated or damaged gzip archive",
+        where=f"{path}:after line {line}",
+        got=str(error),
+        fix="copy or download the file again",
+    )
 
 
 def write_jsonl(path: Path, objects: Iterable[Mapping[str, Any]]) -> int:
@@ -75,7 +95,12 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+def parsed_object(line: str, where: str) -> dict[str, Any]:
+    """Parse one line.
+
+    Raises:
+        UsageError: If it is not a JSON object, or holds half a surrogate pair.
+    """
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from scipy import sparse
 
 from kdhub.api import Progress, UsageError, atomic_file, atomic_folder, read_sealed, say, write_sealed
 from kdret.collapse import require_spread
-from kdret.data.beir import Document
+from kdret.data.corpus import Contents, Corpus
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
 from kdret.text_vectors import TextVectors, corpus_fingerprint
@@ -23,13 +24,13 @@ _STATE = "state.json"
 _COMPARED = 256
 
 
-def texts_of(corpus: Mapping[str, Document]) -> dict[str, str]:
+def texts_of(corpus: Corpus) -> Contents:
     """Return the documents that have text, and say how many do not.
 
     Raises:
         UsageError: If none has.
     """
-    documents = {key: document.content for key, document in corpus.items() if document.content}
+    documents = corpus.contents()
     if not documents:
         raise UsageError("all documents of the corpus are empty", expected="at least one text")
     if len(documents) < len(corpus):
@@ -37,7 +38,7 @@ def texts_of(corpus: Mapping[str, Document]) -> dict[str, str]:
     return documents
 
 
-def about_of(vectors: TextVectors, corpus: Mapping[str, Document]) -> dict[str, str]:
+def about_of(vectors: TextVectors, corpus: Corpus) -> dict[str, str]:
     """Return the fingerprints that an index of this model and corpus bears."""
     return {
         "model": vectors.fingerprint(),
@@ -68,16 +69,15 @@ def build_index(
         UsageError: After Ctrl-C, with how to go on; for vectors that cannot be indexed or are all the same.
     """
     parts = _Parts(folder.with_name(f".{folder.name}.vectors"), len(documents), about)
-    names, texts = list(documents), list(documents.values())
     if vectors.width is not None:
-        index.plan(len(names), vectors.width)  # before hours of encoding
+        index.plan(len(documents), vectors.width)  # before hours of encoding
     try:
-        _encode(parts, vectors, texts)
+        _encode(parts, vectors, documents)
         whole = parts.whole()
         require_different(whole, "index")
-        say(f"indexing {len(names)} documents")
-        index.build(whole, names)
-        index.about = dict(about)
+        say(f"indexing {len(documents)} documents")
+        index.about = dict(about)  # before: an index that others hold for us tells its builds apart by it
+        index.build(whole, list(documents))
         with atomic_folder(folder) as partial:
             index.save(partial)
     except KeyboardInterrupt:
@@ -100,14 +100,15 @@ def open_index(folder: Path, about: Mapping[str, Any]) -> Index | None:
         return None
 
 
-def _encode(parts: _Parts, vectors: TextVectors, texts: list[str]) -> None:
+def _encode(parts: _Parts, vectors: TextVectors, documents: Mapping[str, str]) -> None:
     if parts.done:
-        say(f"going on after {parts.done} of {len(texts)} documents")
+        say(f"going on after {parts.done} of {len(documents)} documents")
     else:
-        say(f"encoding {len(texts)} documents")
-    with Progress("encoding", len(texts), done=parts.done, unit="documents") as progress:
-        for start in range(parts.done, len(texts), _CHUNK):
-            parts.add(vectors.documents(texts[start : start + _CHUNK]))
+        say(f"encoding {len(documents)} documents")
+    texts = islice(documents.values(), parts.done, None)
+    with Progress("encoding", len(documents), done=parts.done, unit="documents") as progress:
+        while chunk := list(islice(texts, _CHUNK)):
+            parts.add(vectors.documents(chunk))
             progress.reach(parts.done)
 
 

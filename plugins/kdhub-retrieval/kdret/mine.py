@@ -16,6 +16,7 @@ from kdhub.api import UsageError, build, integer, require, write_jsonl, write_se
 from kdret.collapse import require_spread
 from kdret.corpus_index import require_different
 from kdret.data.beir import RetrievalData
+from kdret.data.corpus import Contents
 from kdret.data.own_document import own_documents, squeezed
 from kdret.index.base import Index, Ranking
 from kdret.negatives import NegativeRules
@@ -64,7 +65,7 @@ def mine_lists(
     path = Path(path)
     if not path.parent.is_dir():
         raise UsageError(f"mine: no folder {str(path.parent)!r} to write into", fix="make it first")
-    documents = {key: document.content for key, document in data.corpus.items() if document.content}
+    documents = data.corpus.contents()
     if not documents:
         raise UsageError("mine: all documents are empty", where=str(data.root), expected="at least one text")
     if len(documents) < len(data.corpus):
@@ -95,9 +96,7 @@ def mine_lists(
 class _Teacher:
     """Encodes with the teacher, each document once."""
 
-    def __init__(
-        self, teacher: SentenceTransformer | SparseEncoder, documents: dict[str, str], batch_size: int
-    ) -> None:
+    def __init__(self, teacher: SentenceTransformer | SparseEncoder, documents: Contents, batch_size: int) -> None:
         self._teacher = teacher
         self._documents = documents
         self._batch_size = batch_size
@@ -139,10 +138,10 @@ class _Miner:
     """Searches deeper for the queries whose negatives do not suffice yet."""
 
     def __init__(
-        self, data: RetrievalData, documents: dict[str, str], rules: NegativeRules, scorer: _Teacher, sort: bool
+        self, data: RetrievalData, documents: Contents, rules: NegativeRules, scorer: _Teacher, sort: bool
     ) -> None:
         self._data, self._rules, self._scorer, self._sort = data, rules, scorer, sort
-        self._place = {key: place for place, key in enumerate(documents)}
+        self._documents = documents
         own = own_documents(data)
         positives = {
             query: [key for key, score in data.qrels.get(query, {}).items() if score > 0 and key in documents]
@@ -150,11 +149,13 @@ class _Miner:
         }
         self.positives = positives
         self.relevant = {query: len(keys) for query, keys in positives.items()}
-        texts: dict[str, list[str]] = {}
-        for key, text in documents.items():
-            texts.setdefault(squeezed(text), []).append(key)
+        # a pass over the corpus, of which the texts of relevant documents alone stay
+        texts = {key: squeezed(documents[key]) for keys in positives.values() for key in keys}
+        copies: dict[str, list[str]] = {text: [] for text in texts.values()}
+        for key, text in documents.items() if copies else ():
+            copies.get(squeezed(text), []).append(key)
         self._never = {
-            query: {copy for key in keys for copy in texts[squeezed(documents[key])]} | ({query} & own)
+            query: {copy for key in keys for copy in copies[texts[key]]} | ({query} & own)
             for query, keys in positives.items()
         }
 
@@ -197,7 +198,7 @@ class _Miner:
         relevant = self._scorer.scores(vector, self.positives[query])
         scores = self._scorer.scores(vector, ranked)
         if self._sort:  # the last bits of the index's own scores depend on how many queries were asked at once
-            ranked = sorted(ranked, key=lambda key: (-scores[key], self._place[key]))
+            ranked = sorted(ranked, key=lambda key: (-scores[key], self._documents.row(key)))
         chosen = self._rules.choose(query, ranked, scores, list(relevant.values()))
         # the teacher's order, whoever found them
         chosen.sort(key=lambda key: -scores[key])

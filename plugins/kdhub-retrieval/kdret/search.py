@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kdhub.api import RunCard, UsageError, integer, is_unicode, require, say
 from kdret.corpus_index import about_of, build_index, open_index, texts_of
-from kdret.data.beir import Document, load_corpus
+from kdret.data.corpus import Corpus, load_corpus
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
 from kdret.text_vectors import TextVectors
@@ -77,7 +77,7 @@ def search(
 
 def open_saved(
     folder: Path, data: str | Path | None = None, model: str | None = None
-) -> tuple[Index, TextVectors, dict[str, Document]]:
+) -> tuple[Index, TextVectors, Corpus]:
     """Open an index that ``kdhub index build`` wrote, with its model and corpus.
 
     Args:
@@ -112,9 +112,7 @@ def corpus_of(work_dir: Path) -> str:
     )
 
 
-def _of_run(
-    folder: Path, rebuild: bool, data: str | Path | None, again: str
-) -> tuple[Index, TextVectors, dict[str, Document]]:
+def _of_run(folder: Path, rebuild: bool, data: str | Path | None, again: str) -> tuple[Index, TextVectors, Corpus]:
     student = folder / "student"
     if not (student / "modules.json").is_file():
         raise UsageError(

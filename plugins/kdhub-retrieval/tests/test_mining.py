@@ -2,6 +2,8 @@
 
 import json
 import random
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import given, settings, strategies as st
 
 from kdhub.cli.main import main
 from kdhub.errors import UsageError
-from kdret.data.beir import Document, RetrievalData, load_split
+from kdret.data.beir import RetrievalData, load_split
+from kdret.data.corpus import Corpus
 from kdret.data.scored_lists import ScoredLists
 from kdret.index.dense import FaissIndex
 from kdret.mine import mine_lists
@@ -98,10 +101,14 @@ def made(seed=0, documents=200, queries=12):
     of_text |= {
         text: rows[row] + 0.3 * chance.normal(size=8).astype(np.float32) for row, text in enumerate(asked.values())
     }
+    with tempfile.TemporaryDirectory() as folder:  # the corpus keeps its file open
+        path = Path(folder) / "collection.tsv"
+        path.write_text("".join(f"{key}\t{text}\n" for key, text in texts.items()))
+        corpus = Corpus(path)
     data = RetrievalData(
         "memory",
         "train",
-        {key: Document(key, "", text) for key, text in texts.items()},
+        corpus,
         asked,
         {f"q{row}": {f"d{row}": 1, f"d{row + 50}": 0} for row in range(queries)},
     )

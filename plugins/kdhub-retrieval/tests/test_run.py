@@ -21,7 +21,7 @@ from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import UsageError
 from kdret import demo, search
 from kdret.commands import demo as demo_command
-from kdret.data.beir import Document, load_split
+from kdret.data.beir import load_split
 from kdret.data.scored_lists import ScoredLists
 from kdret.export import export_student
 from kdret.loading import load_sentence_transformer
@@ -321,8 +321,9 @@ def test_mining_with_a_teacher_that_tells_nothing_apart(tiny_encoder, tiny_data,
     )
     with pytest.raises(UsageError, match="mine: every document has the same score"):
         mine_lists(constant, data, tmp_path / "x.jsonl")
-    for entry in data.corpus:
-        data.corpus[entry] = Document(entry, "", "")
+    empty = "".join(json.dumps({"_id": key, "text": ""}) + "\n" for key in data.corpus)
+    (tiny_data / "corpus.jsonl").write_text(empty)
+    data = load_split(tiny_data, "train")
     with pytest.raises(UsageError, match="all documents are empty"):
         mine_lists(teacher, data, tmp_path / "x.jsonl")
 

@@ -1,6 +1,6 @@
-"""Reads retrieval data in BEIR's layout: a corpus, queries and relevance judgements (qrels).
+"""Reads one split in BEIR's layout: a corpus, queries and relevance judgements (qrels).
 
-    corpus.jsonl[.gz]             {"_id", "title", "text"}
+    corpus.jsonl[.gz]             see `kdret.data.corpus`
     queries.<split>.jsonl[.gz]    {"_id", "text"}; or queries.jsonl[.gz] for all splits, as BEIR publishes it
     qrels.<split>.jsonl[.gz]      {"query_id", "doc_id", "score"}; or BEIR's qrels/<split>.tsv
 
@@ -14,29 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kdhub.api import UsageError, near_matches, read_jsonl, read_lines
+from kdret.data.corpus import Corpus, load_corpus
 from kdret.data.fields import id_of, judgement, text_of
 from kdret.data.paths import find_data, find_file
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One entry of a corpus.
-
-    Attributes:
-        id: Identifier, unique in the corpus.
-        title: Title, possibly empty.
-        text: Body, possibly empty.
-    """
-
-    id: str
-    title: str
-    text: str
-
-    @property
-    def content(self) -> str:
-        """What is encoded: title and body, as BEIR joins them."""
-        return f"{self.title} {self.text}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +30,7 @@ class RetrievalData:
     Attributes:
         root: Folder it was read from.
         split: Name of the split.
-        corpus: Document id to document, in file order.
+        corpus: Document id to document, in file order; its texts stay on the disk.
         queries: Query id to text, in file order.
         qrels: Query id to document id to judgement; at least one judgement per query is above 0, unless unjudged queries
             were asked for.
@@ -54,28 +38,14 @@ class RetrievalData:
 
     root: Path
     split: str
-    corpus: dict[str, Document]
+    corpus: Corpus
     queries: dict[str, str]
     qrels: dict[str, dict[str, int]]
 
-    def judged(self) -> dict[str, Document]:
-        """Return the part of the corpus that this split's judgements name, in file order."""
+    def judged(self) -> NDArray[np.int64]:
+        """Return the rows of the corpus that this split's judgements name, in file order."""
         named = {document for row in self.qrels.values() for document in row}
-        return {key: document for key, document in self.corpus.items() if key in named}
-
-
-def load_corpus(root: str | Path) -> dict[str, Document]:
-    """Read ``corpus.jsonl[.gz]`` of a data folder.
-
-    Raises:
-        UsageError: For a missing or empty file, an unreadable line, or an id that occurs twice.
-    """
-    path = find_file(find_data(root), ("corpus.jsonl.gz", "corpus.jsonl"))
-    corpus: dict[str, Document] = {}
-    for where, entry in _numbered(path):
-        key, title, text = id_of(entry, "_id", where), text_of(entry, "title", where, ""), text_of(entry, "text", where)
-        _add(corpus, key, Document(key, title, text), where)
-    return _not_empty(corpus, path, "documents")
+        return np.array(sorted(row for row in map(self.corpus.row, named) if row is not None), np.int64)
 
 
 def load_split(root: str | Path, split: str, judged: bool = True) -> RetrievalData:
@@ -119,12 +89,12 @@ def load_split(root: str | Path, split: str, judged: bool = True) -> RetrievalDa
     return RetrievalData(folder, split, corpus, queries, qrels)
 
 
-def _load_qrels(path: Path, queries: dict[str, str], corpus: dict[str, Document]) -> dict[str, dict[str, int]]:
+def _load_qrels(path: Path, queries: dict[str, str], corpus: Corpus) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for where, query, document, score in _judgements(path):
         if query not in queries:
             raise UsageError(f"judgement of unknown query {query!r}", where=where, near=near_matches(query, queries))
-        if document not in corpus:
+        if corpus.row(document) is None:
             raise UsageError(
                 f"judgement of unknown document {document!r}", where=where, near=near_matches(document, corpus)
             )

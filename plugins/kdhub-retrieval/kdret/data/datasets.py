@@ -1,16 +1,18 @@
-"""Datasets over a folder in BEIR's layout: texts and pairs to train on, a split to evaluate."""
+"""Datasets over a folder in BEIR's layout: texts and pairs to train on, a split to evaluate. Documents stay on the disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.logging import print_log
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from kdhub.api import UsageError
 from kdret.columns import DOCUMENT, QUERY, TEXT
-from kdret.data.beir import RetrievalData, load_corpus, load_split
+from kdret.data.beir import RetrievalData, load_split
+from kdret.data.corpus import load_corpus
 from kdret.data.digests import data_fingerprint
 from kdret.data.own_document import own_documents
 from kdret.data.paths import find_data
@@ -31,14 +33,20 @@ class Pairs(Dataset):
 
     def __init__(self, data_root: str, split: str = "train") -> None:
         data = load_split(data_root, split)
+        numbers = {query: number for number, query in enumerate(data.queries)}
         pairs = [
-            (data.queries[query], data.corpus[document].content)
+            (numbers[query], data.corpus.row(document))
             for query, judgements in data.qrels.items()
             for document, score in judgements.items()
             if score > 0
         ]
         self.data_root = str(data.root)
-        self._pairs = _with_text(pairs, "pairs", self.data_root)
+        self._queries, self._corpus = list(data.queries.values()), data.corpus
+        rows = np.array(pairs, np.int64)  # (P, 2): number of the query, row of the document
+        filled = np.array([bool(text.strip()) for text in self._queries])
+        self._pairs = _with_text(
+            rows, filled[rows[:, 0]] & (data.corpus.lengths[rows[:, 1]] > 0), "pairs", self.data_root
+        )
         self.metainfo = _describe(data)
 
     def __len__(self) -> int:
@@ -46,7 +54,7 @@ class Pairs(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         query, document = self._pairs[index]
-        return {"texts": {QUERY: query, DOCUMENT: document}}
+        return {"texts": {QUERY: self._queries[query], DOCUMENT: self._corpus.at(document).content}}
 
     def fingerprint(self) -> str:
         """Identify the data, for the run card."""
@@ -69,19 +77,24 @@ class Texts(Dataset):
 
     def __init__(self, data_root: str, queries: str | None = None) -> None:
         self.data_root = str(find_data(data_root))
-        texts = [(document.content,) for document in load_corpus(data_root).values()]
         self.metainfo: dict[str, Any] = {"data_root": data_root}
-        if queries is not None:
+        self._queries: list[str] = []
+        if queries is None:
+            self._corpus = load_corpus(data_root)
+        else:
             data = load_split(data_root, queries)
-            texts += [(text,) for text in data.queries.values()]
+            self._corpus, self._queries = data.corpus, list(data.queries.values())
             self.metainfo |= _describe(data)
-        self._texts = [text for (text,) in _with_text(texts, "texts", self.data_root)]
+        filled = np.array([bool(text.strip()) for text in self._queries], bool)
+        filled = np.concatenate([self._corpus.lengths > 0, filled])
+        self._rows = _with_text(np.arange(len(filled)), filled, "texts", self.data_root)
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"texts": {TEXT: self._texts[index]}}
+        row, documents = int(self._rows[index]), len(self._corpus)
+        return {"texts": {TEXT: self._corpus.at(row).content if row < documents else self._queries[row - documents]}}
 
     def fingerprint(self) -> str:
         """Identify the data, for the run card."""
@@ -109,29 +122,31 @@ class RetrievalSplit(Dataset):
         if corpus not in ("all", "judged"):
             raise UsageError("RetrievalSplit: bad corpus", expected="'all' or 'judged'", got=repr(corpus))
         data = load_split(data_root, split)
-        documents = data.corpus if corpus == "all" else data.judged()
         self.data_root = str(data.root)
-        for what, texts in (
-            ("documents", [one.content for one in documents.values()]),
-            ("queries", data.queries.values()),
-        ):
-            _require_text(texts, what, self.data_root)
-        rows = [(document.content, (DOCUMENT, key)) for key, document in documents.items()]
-        rows += [(text, (QUERY, key)) for key, text in data.queries.items()]
-        self._rows = sorted(rows, key=lambda row: -len(row[0]))
+        self._corpus, self._queries = data.corpus, list(data.queries.items())
+        self._documents = np.arange(len(data.corpus)) if corpus == "all" else data.judged()
+        lengths = data.corpus.lengths[self._documents]
+        _require_text(lengths.any(), "documents", self.data_root)
+        _require_text(any(text.strip() for _, text in self._queries), "queries", self.data_root)
+        asked = np.array([len(text) for _, text in self._queries])
+        self._order = np.argsort(-np.concatenate([lengths, asked]), kind="stable")
         self.metainfo = _describe(data) | {
             "qrels": data.qrels,
-            "n_documents": len(documents),
-            "n_queries": len(data.queries),
+            "n_documents": len(self._documents),
+            "n_queries": len(self._queries),
             "own_documents": sorted(own_documents(data)),
         }
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._order)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        text, key = self._rows[index]
-        return {"texts": {key[0]: text}, "key": key}
+        place = int(self._order[index])
+        if place < len(self._documents):
+            document = self._corpus.at(self._documents[place])
+            return {"texts": {DOCUMENT: document.content}, "key": (DOCUMENT, document.id)}
+        key, text = self._queries[place - len(self._documents)]
+        return {"texts": {QUERY: text}, "key": (QUERY, key)}
 
     def fingerprint(self) -> str:
         """Identify the data, for the run card."""
@@ -142,17 +157,14 @@ def _describe(data: RetrievalData) -> dict[str, Any]:
     return {"data_root": str(data.root), "split": data.split}
 
 
-def _with_text(samples: Sequence[tuple[str, ...]], what: str, root: str) -> list[Any]:
+def _with_text(rows: NDArray[Any], filled: NDArray[np.bool_], what: str, root: str) -> NDArray[Any]:
     """Leave out samples with an empty text, and say how many; an empty data set would be sampled for ever."""
-    kept = [sample for sample in samples if all(text.strip() for text in sample)]
-    _require_text([text for sample in kept for text in sample], what, root)
-    if len(kept) < len(samples):
-        print_log(
-            f"{root}: left out {len(samples) - len(kept)} of {len(samples)} {what}: a text is empty", logger="current"
-        )
-    return kept
+    _require_text(filled.any(), what, root)
+    if not filled.all():
+        print_log(f"{root}: left out {int((~filled).sum())} of {len(rows)} {what}: a text is empty", logger="current")
+    return rows[filled]
 
 
-def _require_text(texts: Iterable[str], what: str, root: str) -> None:
-    if not any(text.strip() for text in texts):
+def _require_text(found: bool | np.bool_, what: str, root: str) -> None:
+    if not found:
         raise UsageError(f"all {what} are empty", where=root, expected="at least one text with more than white space")

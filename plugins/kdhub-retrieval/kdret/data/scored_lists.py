@@ -105,7 +105,6 @@ class ScoredLists(Dataset):
             )
         self._balanced = draw == "balanced"
         self._data = data = load_split(data_root, split, judged=first == "judged")
-        self._documents = list(data.corpus.values())
         self._others = candidates - 1
         self.data_root = str(data.root)
         names = [scores] if isinstance(scores, str) else list(scores)
@@ -144,7 +143,10 @@ class ScoredLists(Dataset):
         numbers = [own.relevant.documents[row], *own.others.documents[drawn]]
         scores = [own.relevant.scores[row], *own.others.scores[drawn]]
         return {
-            "texts": {QUERY: self._data.queries[query], DOCUMENT: [self._documents[one].content for one in numbers]},
+            "texts": {
+                QUERY: self._data.queries[query],
+                DOCUMENT: [self._data.corpus.at(one).content for one in numbers],
+            },
             "labels": [float(score) for score in scores],
         }
 
@@ -214,18 +216,20 @@ def _checked(path: Path, data: RetrievalData) -> dict[str, _Scores]:
         UsageError: For an unknown id, or a query that comes twice.
     """
     lists: dict[str, _Scores] = {}
-    numbers = {document: number for number, document in enumerate(data.corpus)}
     for where, query, scored in read_lists(path):
         if query not in data.queries:
             raise UsageError(f"unknown query {query!r}", where=where, near=near_matches(query, data.queries))
         if query in lists:
             raise UsageError(f"query {query!r} occurs a second time", where=where)
-        for document in scored:
-            if document not in numbers:
+        numbered: dict[int, float] = {}
+        for document, score in scored.items():
+            row = data.corpus.row(document)
+            if row is None:
                 raise UsageError(
                     f"unknown document {document!r}", where=where, near=near_matches(document, data.corpus)
                 )
-        lists[query] = _Scores.of({numbers[document]: score for document, score in scored.items()})
+            numbered[row] = score
+        lists[query] = _Scores.of(numbered)
     return lists
 
 
@@ -246,22 +250,20 @@ def _sorted_out(
     dropped: Counter[str],
 ) -> dict[str, _Candidates]:
     lists: dict[str, _Candidates] = {}
-    numbers = {document: number for number, document in enumerate(data.corpus)}
-    documents = list(data.corpus.values())
     first, unscored = rules
     own = own_documents(data)
     for query, scored in fused:
-        if query in own and scored.pop(numbers[query], None) is not None:
+        if query in own and scored.pop(_row(data, query), None) is not None:
             dropped["candidates that are the query itself"] += 1
         usable = {key: score for key, score in scored.items() if math.isfinite(score)}
         dropped["candidates without a score"] += len(scored) - len(usable)
-        wanted = [numbers[key] for key, judgement in data.qrels.get(query, {}).items() if judgement > 0]
+        wanted = [_row(data, key) for key, judgement in data.qrels.get(query, {}).items() if judgement > 0]
         part_of = window(usable, *part)
         if first == "best":
             wanted = list(part_of)[:1]
         elif unscored == "max" and part_of:
             part_of = dict.fromkeys(wanted, max(part_of.values())) | part_of
-        with_text = {key: score for key, score in part_of.items() if documents[key].content}
+        with_text = {key: score for key, score in part_of.items() if data.corpus.lengths[key]}
         dropped["candidates without text"] += len(part_of) - len(with_text)
         relevant = {key: with_text.pop(key) for key in wanted if key in with_text}
         if not data.queries[query].strip():
@@ -272,3 +274,9 @@ def _sorted_out(
             lists[query] = _Candidates(_Scores.of(relevant), _Scores.of(with_text))
     dropped += Counter()  # a reason that never applied is none
     return lists
+
+
+def _row(data: RetrievalData, document: str) -> int:
+    row = data.corpus.row(document)
+    assert row is not None  # `load_split` has refused judgements of unknown documents
+    return row

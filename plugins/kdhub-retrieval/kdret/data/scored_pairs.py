@@ -6,7 +6,6 @@ whose two scores stand last, after ids or texts, is read too.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from torch.utils.data import Dataset
 
 from kdhub.api import UsageError
 from kdret.columns import DOCUMENT, QUERY
+from kdret.data.corpus import Corpus, load_corpus
 from kdret.data.digests import data_fingerprint
-from kdret.data.fields import id_of, text_of
-from kdret.data.lines import Lines, TextTable
+from kdret.data.lines import Lines
 from kdret.data.paths import find_data, find_file
 from kdret.data.scored_lists import normalised_weights
 
@@ -32,11 +31,11 @@ _ALIKE = 1000
 class ScoredPairs(Dataset):
     """A query with a relevant and another document, and a teacher's score of both.
 
-    Nothing but the places of lines is in memory: 40 million pairs and 9 million passages take some 160 MiB. A sample is read
+    Nothing but the places of lines is in memory: 40 million pairs and 9 million passages take some 180 MiB. A sample is read
     from disk when it is drawn.
 
     Args:
-        data_root: Folder with ``collection.tsv`` or ``corpus.jsonl``, and ``queries.<split>.tsv`` or ``.jsonl``; see
+        data_root: Folder with a corpus, see `kdret.data.corpus`, and ``queries.<split>.tsv`` or ``.jsonl``; see
             `kdret.data.paths.find_data`. Not needed where the scores' lines hold texts.
         scores: File of scores; or several, one for each teacher, over the same pairs in the same order: their scores are
             averaged, as the T2 ensemble of the Margin-MSE paper is. Relative to ``data_root`` if not found as it stands.
@@ -78,9 +77,9 @@ class ScoredPairs(Dataset):
         if not len(self._files[0]):
             raise UsageError("ScoredPairs: no pair", where=str(self._files[0].path), got="an empty file")
         self._texts_inside = not _Line(self._files[0], 0).ids_only
-        self._tables: dict[str, TextTable] = {}
+        self._tables: dict[str, Corpus] = {}
         if not self._texts_inside:
-            self._tables = {QUERY: _queries(root, split), DOCUMENT: _documents(root)}
+            self._tables = {QUERY: _queries(root, split), DOCUMENT: load_corpus(root)}
         self._require_alike()
         self.metainfo: dict[str, Any] = {"data_root": self.data_root, "split": split, "dropped": self._dropped}
 
@@ -122,7 +121,9 @@ class ScoredPairs(Dataset):
     def _texts(self, pair: tuple[str, ...]) -> tuple[str, ...] | None:
         texts: list[str | None] = list(pair)
         if not self._texts_inside:
-            texts = [self._tables[side].get(key) for side, key in zip((QUERY, DOCUMENT, DOCUMENT), pair, strict=True)]
+            sides = (QUERY, DOCUMENT, DOCUMENT)
+            entries = [self._tables[side].get(key) for side, key in zip(sides, pair, strict=True)]
+            texts = [entry.content if entry else None for entry in entries]
         found = tuple(text for text in texts if text and text.strip())
         return found if len(found) == len(pair) else None
 
@@ -189,36 +190,9 @@ def _found(root: Path, name: str) -> Path:
     return found
 
 
-def _queries(root: Path, split: str) -> TextTable:
-    path = find_file(root, (f"queries.{split}.tsv",), (f"queries.{split}.jsonl",), ("queries.jsonl",), ("queries.tsv",))
-    return TextTable(path, _parser(path))
-
-
-def _documents(root: Path) -> TextTable:
-    path = find_file(root, ("collection.tsv",), ("corpus.jsonl",))
-    return TextTable(path, _parser(path))
-
-
-def _parser(path: Path) -> Any:
-    return _from_tabs if path.suffix == ".tsv" else _from_json
-
-
-def _from_tabs(line: str, where: str) -> tuple[str, str]:
-    key, tab, text = line.partition("\t")
-    if not tab or not key:
-        raise UsageError("unreadable line", where=where, expected="an id, a tab and a text", got=repr(line)[:80])
-    return key, text
-
-
-def _from_json(line: str, where: str) -> tuple[str, str]:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise UsageError("unreadable line", where=where, expected="a JSON object", got=str(error)) from error
-    if not isinstance(entry, dict):
-        raise UsageError("unreadable line", where=where, expected="a JSON object", got=type(entry).__name__)
-    title = text_of(entry, "title", where, "")
-    return id_of(entry, "_id", where), f"{title} {text_of(entry, 'text', where)}".strip()
+def _queries(root: Path, split: str) -> Corpus:
+    names = (f"queries.{split}.tsv", f"queries.{split}.jsonl", "queries.jsonl", "queries.tsv")
+    return Corpus(find_file(root, *((name, f"{name}.gz") for name in names)))
 
 
 def _other_pair(files: Sequence[Lines], lines: Sequence[_Line], index: int) -> UsageError:

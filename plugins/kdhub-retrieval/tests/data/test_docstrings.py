@@ -140,7 +140,7 @@ def test_build_writes_splits_that_load(built):
     assert manifest["documents"] == {"train": 1, "val": 1, "test": 1}
     for split, name in (("train", "email"), ("val", "shelve"), ("test", "json")):
         data = load_split(folder, split)
-        assert list(data.queries) == [f"{name}.one"] == list(data.judged())
+        assert list(data.queries) == [f"{name}.one"] == [data.corpus.at(row).id for row in data.judged()]
     assert manifest["dropped"] == {"fewer than 5 words besides the sentence": 3, "sentence occurs more than once": 3}
     assert json.loads((folder / "manifest.json").read_text())["sha256"].keys() >= {"corpus.jsonl.gz"}
 

@@ -1,14 +1,17 @@
 """Scored pairs of any number, the lines they are read from, and checksums that are remembered."""
 
 import copy
+import gzip
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from kdhub.errors import UsageError
 from kdret.data import digests
-from kdret.data.lines import Lines, TextTable
+from kdret.data.corpus import Corpus, load_corpus
+from kdret.data.lines import Lines
 from kdret.data.scored_pairs import ScoredPairs
 
 
@@ -47,31 +50,58 @@ def test_lines_in_another_process(tmp_path):
         lines[3]
 
 
-def test_an_archive_is_refused(tmp_path):
+def test_an_archive_is_unpacked_once(tmp_path):
     """Each access to the middle of an archive would unpack all before it, and training would take weeks."""
     path = tmp_path / "scores.tsv.gz"
-    path.touch()
-    with pytest.raises(UsageError, match="gunzip --keep"):
-        Lines(path)
+    path.write_bytes(gzip.compress(b"a\nb\r\nc"))
+    lines = Lines(path)
+    path.write_bytes(b"gone")
+    assert list(lines) == ["a", "b", "c"]
+    assert lines[1] == "b"
+    path.write_bytes(gzip.compress(b"a\nb\r\nc"))
+    assert copy.copy(lines)[2] == "c"
+    with pytest.raises(UsageError, match="unpack it"):
+        Lines(tmp_path / "scores.tsv.zst")
 
 
-def test_a_table_finds_each_text_and_no_other(tmp_path, monkeypatch):
+def test_a_corpus_finds_each_text_and_no_other(tmp_path, monkeypatch):
     """Identifiers whose hashes collide, and unknown ones, would be given another's text."""
-    monkeypatch.setattr("kdret.data.lines._hash", lambda key: __import__("numpy").uint64(len(key)))
+    monkeypatch.setattr("kdret.data.corpus._hash", len)
     path = tmp_path / "collection.tsv"
-    path.write_text("".join(f"{key}\ttext of {key}\n" for key in ("7", "8", "70", "71", "700")))
-    table = TextTable(path, lambda line, where: tuple(line.split("\t")))
-    assert [table.get(key) for key in ("7", "70", "71", "700", "9", "12345")] == [
-        "text of 7",
-        "text of 70",
-        "text of 71",
-        "text of 700",
-        None,
-        None,
-    ]
+    keys = ("7", "8", "70", "71", "700")
+    path.write_text("".join(f"{key}\ttext of {key}\n" for key in keys))
+    corpus = Corpus(path)
+    assert [corpus[key].content for key in keys] == [f"text of {key}" for key in keys]
+    assert [corpus.get(key) for key in ("9", "79", "701", "12345")] == [None] * 4
+    assert [corpus.row(key) for key in keys] == list(range(5))
+    assert [corpus.at(row).id for row in range(5)] == list(keys)
     path.write_text("7\ta\n8\tb\n7\tc\n")
     with pytest.raises(UsageError, match=r"collection.tsv:3: '7' occurs a second time"):
-        TextTable(path, lambda line, where: tuple(line.split("\t")))
+        Corpus(path)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "corpus.jsonl.gz", "collection.tsv", "collection.tsv.gz"])
+def test_texts_of_a_corpus_stay_on_the_disk(tmp_path, name):
+    """Ten million passages in Python's memory, and once more in a data set, are a machine that swaps."""
+    text, documents = "x" * 5_000, 2_000
+    lines = (
+        f"{i}\t{text}{i}" if ".tsv" in name else json.dumps({"_id": i, "text": f"{text}{i}"}) for i in range(documents)
+    )
+    data = ("\ufeff" + "\r\n".join(lines)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(data, 1) if name.endswith(".gz") else data)
+    tracemalloc.start()
+    try:
+        corpus = load_corpus(tmp_path)
+        contents = corpus.contents()
+        rows = sum(len(content) for content in contents.values())
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == corpus.lengths.sum() > 10_000_000
+    assert corpus["1999"].content == corpus.at(1999).content == f"{text}1999"
+    assert (len(contents), next(iter(contents))) == (documents, "0")
+    assert kept < 100 * documents
+    assert peak < len(data) / 2
 
 
 @pytest.fixture
