@@ -170,6 +170,8 @@ def discard(path: Path) -> None:
 def _os_error(error: BaseException | None) -> OSError | None:
     """Find the operating system's error behind one: torch's writer raises another one from it, safetensors' only tells its number."""
     while error is not None and not isinstance(error, OSError):
+        if isinstance(error, UsageError):  # it has said already what is wrong, such as a file that could not be read
+            return None
         if told := _RUST_ERROR.search(str(error)):
             number = int(told[1])
             return OSError(number, os.strerror(number))
