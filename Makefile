@@ -35,6 +35,8 @@ $(VENV)/demo.stamp: $(MANIFESTS) | $(BIN)/python
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
 	$(PIP) --editable ".[dev]" $(foreach plugin,$(PLUGINS),--editable "$(plugin)[demo]")
+	@# milvus-lite asks for faiss-cpu, which owns the folder of faiss-gpu
+	$(PIP) --no-deps milvus-lite
 	@# mmcv asks for opencv-python, which owns the folder of opencv-python-headless and needs a graphics library
 	@if $(BIN)/python -m pip show --quiet opencv-python 2> /dev/null; then \
 	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python && \

@@ -180,6 +180,16 @@ def kdhub_components() -> Iterable[Component]:
         target="kdret.index.late:MaxSimIndex",
         summary="Late interaction: documents found by their tokens and ranked by MaxSim",
     )
+    yield Component(
+        kind="index",
+        target="kdret.index.seismic:SeismicIndex",
+        summary="Approximate search over sparse vectors for large corpora, with a measured recall; wants pyseismic-lsr",
+    )
+    yield Component(
+        kind="index",
+        target="kdret.index.milvus:MilvusIndex",
+        summary="Dense or sparse search in Milvus, from an embedded file to a cluster; wants pymilvus",
+    )
 
 
 @hookimpl

@@ -13,7 +13,7 @@ from scipy import sparse
 from sentence_transformers import SparseEncoder
 from torch import nn
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, build
 from kdret.index.base import Index
 from kdret.index.dense import FaissIndex
 from kdret.index.sparse import SparseIndex
@@ -63,16 +63,19 @@ class TextVectors:
         """Encode queries: ``(Q, D)``, float32 or a scipy sparse array."""
         return self._encoded(self.encoder.encode_query, texts)
 
-    def new_index(self, **settings: Any) -> Index:
+    def new_index(self, type: str | None = None, **settings: Any) -> Index:  # noqa: A002 (as configs call it)
         """Return an empty index for these vectors.
 
         Args:
-            **settings: Of `FaissIndex` or `SparseIndex`; ``None`` leaves a default.
+            type: Registered name, such as ``'kdret.MilvusIndex'``; ``None`` takes `FaissIndex`, or `SparseIndex` for sparse vectors.
+            **settings: Of the index; ``None`` leaves a default.
 
         Raises:
             UsageError: For a setting that this kind of index does not have.
         """
         given = {name: value for name, value in settings.items() if value is not None}
+        if type is not None:
+            return build("index", {"type": type, **given}, where="index", similarity=self.similarity)
         if not self.sparse:
             return FaissIndex(self.similarity, **given)
         if other := sorted(given.keys() - {"memory"}):

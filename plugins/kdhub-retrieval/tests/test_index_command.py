@@ -9,7 +9,7 @@ from kdhub.cli.main import main
 from kdhub.errors import UsageError
 from kdret import corpus_index, text_vectors
 from kdret.corpus_index import about_of, build_index, texts_of
-from kdret.data.beir import load_corpus
+from kdret.data.corpus import load_corpus
 from kdret.index import load_index
 from kdret.index.dense import FaissIndex
 from kdret.search import open_saved, search
@@ -245,3 +245,23 @@ def test_ctrl_c_in_the_training_of_faiss(tiny_encoder, tiny_data, tmp_path, monk
     monkeypatch.setattr(faiss.IndexIVFFlat, "train", train)
     assert build(tiny_data, tiny_encoder, tmp_path / "index", "--factory", "IVF2,Flat") == 2
     assert "stopped; 12 of 12 documents are encoded and kept -> to go on: kdhub index build" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "library", "model"), [("Milvus", "milvus_lite", "tiny_encoder"), ("Seismic", "seismic", "tiny_splade")]
+)
+def test_other_kinds_of_index(request, kind, library, model, tiny_data, tmp_path, capfd):
+    """An index that the command builds and cannot read again is no index; a library's prints are no JSON."""
+    pytest.importorskip(library, reason="an extra of kdhub-retrieval")
+    model, output = request.getfixturevalue(model), tmp_path / "index"
+    option = {"Milvus": "chunk=5", "Seismic": "effort=3"}[kind]
+    assert build(tiny_data, model, output, "--index", f"kdret.{kind}Index", "--options", option, "--json") == 0
+    assert json.loads(capfd.readouterr().out)["kind"] == kind.lower()
+    assert main(["index", "search", str(output), "read write open", "--top", "2", "--json"]) == 0
+    exact = open_saved(output)
+    documents = texts_of(exact[2])
+    products = exact[1].queries(["read write open"]) @ exact[1].documents(list(documents.values())).T
+    products = products.toarray()[0] if kind == "Seismic" else products[0]
+    assert json.loads(capfd.readouterr().out)[0]["id"] == list(documents)[int(np.argmax(products))]
+    assert build(tiny_data, model, output) == 2
+    assert "an index of another kind is there" in capfd.readouterr().err

@@ -27,12 +27,16 @@ up to 2 million vectors; above, or where that does not fit, inverted lists with 
 
 An approximate index is tried against exact search, and its effort doubled until --recall is reached; `kdhub index info` shows it.
 
+--index takes another kind, with its arguments as --options: kdret.SeismicIndex for millions of sparse vectors,
+kdret.MilvusIndex for a server or a cluster.
+
 After Ctrl-C the same command goes on where it stopped.
 
 Examples:
   kdhub index build data/cranfield --model work_dirs/demo/student --output indexes/cranfield
   kdhub index build data/msmarco --model MODEL --output indexes/msmarco --memory 8
-  kdhub index build data/msmarco --model MODEL --output indexes/graph --factory HNSW32 --recall 0.98"""
+  kdhub index build data/msmarco --model MODEL --output indexes/graph --factory HNSW32 --recall 0.98
+  kdhub index build data/msmarco --model MODEL --output indexes/milvus --index kdret.MilvusIndex --options uri=http://localhost:19530"""
 
 INFO = """Show what an index is: kind, factory, size, and its recall against exact search.
 
@@ -81,11 +85,17 @@ def choice_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _build(argv: list[str]) -> int:
+    from mmengine.config import DictAction
+
     parser = Parser("index build", BUILD)
     parser.add_argument("data", help="folder in BEIR's layout, such as data/cranfield; only its corpus is read")
     parser.add_argument("--model", required=True, help="folder, name on the hub, or package://NAME/FOLDER")
     parser.add_argument("--output", required=True, help="folder of the index")
     add_choice(parser)
+    parser.add_argument("--index", metavar="TYPE", help="another kind of index, such as kdret.MilvusIndex")
+    parser.add_argument(
+        "--options", metavar="KEY=VALUE", nargs="+", action=DictAction, default={}, help="its arguments"
+    )
     parser.add_argument("--batch-size", type=int, default=64, help="texts encoded at once (default 64)")
     parser.add_argument("--seed", type=int, help="of the samples for training and recall (default 0)")
     parser.add_argument("--rebuild", action="store_true", help="replace an index that is there")
@@ -94,7 +104,7 @@ def _build(argv: list[str]) -> int:
 
     from kdhub.api import integer, require, say
     from kdret.corpus_index import FINGERPRINTS, about_of, build_index, texts_of
-    from kdret.data.beir import load_corpus
+    from kdret.data.corpus import load_corpus
     from kdret.data.paths import find_data
     from kdret.index.base import DESCRIPTION, read_description, require_about
     from kdret.loading import model_folder
@@ -107,12 +117,21 @@ def _build(argv: list[str]) -> int:
     corpus = load_corpus(root)
     local = model_folder(options.model) if "://" not in options.model else None
     vectors = TextVectors(str(local.absolute()) if local else options.model, options.batch_size)
-    index = vectors.new_index(**choice_of(options), seed=None if vectors.sparse else options.seed)
+    seed = None if vectors.sparse and not options.index else options.seed
+    index = vectors.new_index(options.index, **{**choice_of(options), "seed": seed, **options.options})
     about = about_of(vectors, corpus)
     if (output / DESCRIPTION).is_file() and not options.rebuild:
         description = read_description(output)
         require_about(description["about"], {key: about[key] for key in FINGERPRINTS}, output)
         factory = description["settings"].get("factory")
+        if description["kind"] != index.kind:
+            raise UsageError(
+                "an index of another kind is there",
+                where=str(output),
+                expected=index.kind,
+                got=description["kind"],
+                fix="add --rebuild to replace it",
+            )
         if options.factory not in (None, factory):
             raise UsageError(
                 "an index with another factory is there",

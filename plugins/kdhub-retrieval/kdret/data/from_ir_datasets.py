@@ -20,8 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import KdhubError, UsageError, atomic_folder, near_matches, say
-from kdret.data.jsonl import write_jsonl
+from kdhub.api import KdhubError, UsageError, atomic_folder, near_matches, say, write_jsonl
 
 
 def convert(name: str, splits: Mapping[str, str], target: Path) -> dict[str, int]:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from kdhub.api import UsageError
 from kdret.index.base import Index, read_description
+
+_KINDS = {
+    "dense": "dense:FaissIndex",
+    "sparse": "sparse:SparseIndex",
+    "late": "late:MaxSimIndex",
+    "seismic": "seismic:SeismicIndex",
+    "milvus": "milvus:MilvusIndex",
+}
+"""`Index.kind` to its module and class; those of extras are imported when one is read."""
 
 
 def load_index(folder: str | Path, *, mmap: bool = False, about: Mapping[str, Any] | None = None) -> Index:
@@ -16,12 +26,9 @@ def load_index(folder: str | Path, *, mmap: bool = False, about: Mapping[str, An
     Raises:
         UsageError: If there is none, it is damaged, or it is about another model or corpus.
     """
-    from kdret.index.dense import FaissIndex
-    from kdret.index.late import MaxSimIndex
-    from kdret.index.sparse import SparseIndex
-
-    kinds: dict[str, type[Index]] = {one.kind: one for one in (FaissIndex, SparseIndex, MaxSimIndex)}
     kind = read_description(Path(folder)).get("kind")
-    if kind not in kinds:
+    if kind not in _KINDS:
         raise UsageError("an index of a kind that is not known", where=str(folder), got=repr(kind), fix="update kdhub")
-    return kinds[kind].load(folder, mmap=mmap, about=about)
+    module, name = _KINDS[kind].split(":")
+    index: type[Index] = getattr(import_module(f"kdret.index.{module}"), name)
+    return index.load(folder, mmap=mmap, about=about)

@@ -8,6 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from kdret.index.planning import CHUNK
 
@@ -44,7 +45,7 @@ def past_ties(
 
 def by_pieces(
     queries: NDArray[np.float32],
-    vectors: NDArray[Any],
+    vectors: Any,
     k: int,
     size: int = CHUNK,
     knn: Callable[..., Answers] = faiss.knn,
@@ -53,7 +54,7 @@ def by_pieces(
 
     Args:
         queries: ``(Q, D)``.
-        vectors: ``(N, D)``; may be a memory map.
+        vectors: ``(N, D)``; may be a memory map, or for a ``knn`` that takes it a sparse array.
         k: How many.
         size: Rows of a piece; ``knn`` is asked for at most so many answers.
         knn: As `faiss.knn`.
@@ -63,11 +64,12 @@ def by_pieces(
     """
     scores = np.empty((len(queries), 0), np.float32)
     rows = np.empty((len(queries), 0), np.int64)
-    for start in range(0, len(vectors), size):
-        piece = np.ascontiguousarray(vectors[start : start + size], np.float32)
+    for start in range(0, vectors.shape[0], size):
+        piece = vectors[start : start + size]
+        piece = piece if sparse.issparse(piece) else np.ascontiguousarray(piece, np.float32)
         # one more than k: a tie at the cut of a piece must not decide by chance
-        new, found = knn(queries, piece, min(k + 1, len(piece)), metric=faiss.METRIC_INNER_PRODUCT)
-        if len(piece) > k + 1:
+        new, found = knn(queries, piece, min(k + 1, piece.shape[0]), metric=faiss.METRIC_INNER_PRODUCT)
+        if piece.shape[0] > k + 1:
             new, found = _whole_ties(queries, piece, k, new, found)
         scores = np.concatenate([scores, new], axis=1)
         rows = np.concatenate([rows, np.where(found >= 0, found + start, -1)], axis=1)
@@ -78,13 +80,13 @@ def by_pieces(
 
 def _whole_ties(
     queries: NDArray[np.float32],
-    piece: NDArray[np.float32],
+    piece: Any,
     k: int,
     scores: NDArray[np.float32],
     rows: NDArray[np.int64],
 ) -> Answers:
     for query in np.flatnonzero(scores[:, k - 1] == scores[:, -1]):
         products = piece @ queries[query]
-        order = np.lexsort((np.arange(len(piece)), -products))[: k + 1]
+        order = np.lexsort((np.arange(len(products)), -products))[: k + 1]
         scores[query], rows[query] = products[order], order
     return scores, rows

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from kdret.index.exact import Answers, by_pieces
 
@@ -36,16 +38,18 @@ class Recall(NamedTuple):
         return f"recall@{self.k} {self.value:.3f} against exact search, on {self.queries} {self.kind}"
 
     @staticmethod
-    def prepare(queries: NDArray[np.float32], own: NDArray[np.int64], vectors: NDArray[Any]) -> Sample:
+    def prepare(queries: NDArray[np.float32], own: NDArray[np.int64], vectors: Any) -> Sample:
         """Search exactly, once.
 
         Args:
             queries: ``(Q, D)``.
             own: ``(Q,)``: row of the document that a query is; −1 for real queries.
-            vectors: ``(N, D)``.
+            vectors: ``(N, D)``, dense, or a sparse array of scipy.
         """
-        k = max(1, min(_DEPTH, len(vectors) - bool((own >= 0).any())))
-        scores, rows = by_pieces(queries, vectors, min(k + 1, len(vectors)))
+        total = vectors.shape[0]
+        k = max(1, min(_DEPTH, total - bool((own >= 0).any())))
+        knn = _sparse_knn if sparse.issparse(vectors) else faiss.knn
+        scores, rows = by_pieces(queries, vectors, min(k + 1, total), knn=knn)
         others = np.where(rows == own[:, None], -np.inf, scores)
         least = -np.sort(-others, axis=1)[:, k - 1]
         return Sample(queries, own, k, least)
@@ -59,21 +63,24 @@ class Sample(NamedTuple):
     k: int
     least: NDArray[np.float32]
 
-    def measured(self, search: Callable[[NDArray[np.float32], int], Answers], vectors: NDArray[Any]) -> Recall:
+    def measured(self, search: Callable[[NDArray[np.float32], int], Answers], vectors: Any) -> Recall:
         """Measure an index.
 
         Args:
             search: ``(queries, k)`` to scores and rows, unordered; −1 is no row.
-            vectors: ``(N, D)``.
+            vectors: ``(N, D)``, as for `Recall.prepare`.
         """
         themselves = bool((self.own >= 0).any())
-        scores, rows = search(self.queries, min(self.k + themselves, len(vectors)))
+        scores, rows = search(self.queries, min(self.k + themselves, vectors.shape[0]))
         shares = []
         for query, own, least, found, order in zip(
             self.queries, self.own, self.least, rows, np.argsort(-scores, axis=1, kind="stable"), strict=True
         ):
             best = [row for row in found[order] if row not in (own, -1)][: self.k]
-            true = np.asarray(vectors[best], np.float32) @ query if best else np.empty(0)
+            found_vectors = vectors[best]
+            if not sparse.issparse(found_vectors):
+                found_vectors = np.asarray(found_vectors, np.float32)
+            true = found_vectors @ query if best else np.empty(0)
             if least == -np.inf:  # a single document, which is the query
                 shares.append(1.0)
                 continue
@@ -87,8 +94,16 @@ def recall_at(k: int, found: list[list[Any]], true: list[list[Any]]) -> float:
     return float(np.mean([len(set(one[:k]) & set(other[:k])) / k for one, other in zip(found, true, strict=True)]))
 
 
-def sample_rows(vectors: NDArray[Any], queries: Any, seed: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Draw what is asked: of the queries if there are any, else of the documents, with their rows."""
-    source = vectors if queries is None else np.asarray(queries)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(source))[:_QUERIES])
-    return source[rows], rows if queries is None else np.full(len(rows), -1)
+def sample_rows(vectors: Any, queries: Any, seed: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Draw what is asked: of the queries if there are any, else of the documents, with their rows; as dense vectors."""
+    source = vectors if queries is None else queries
+    rows = np.sort(np.random.default_rng(seed).permutation(source.shape[0])[:_QUERIES])
+    drawn = source[rows]
+    drawn = drawn.toarray() if sparse.issparse(drawn) else np.asarray(drawn)
+    return drawn, rows if queries is None else np.full(len(rows), -1)
+
+
+def _sparse_knn(queries: NDArray[np.float32], piece: Any, k: int, metric: int) -> Answers:
+    scores = (piece @ queries.T).T
+    rows = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, rows, 1), rows

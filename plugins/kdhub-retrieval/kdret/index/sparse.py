@@ -14,7 +14,7 @@ from scipy.linalg.blas import saxpy
 from kdhub.api import UsageError, number, optional, require
 from kdret.index.base import Index, Ranking
 from kdret.index.planning import budget_of, in_words
-from kdret.index.vectors import UNIT_TOLERANCE, checked_ids
+from kdret.index.vectors import checked_ids, checked_sparse
 from kdret.log import tell
 
 _OFTEN = 16
@@ -64,7 +64,7 @@ class SparseIndex(Index):
 
     def build(self, vectors: Any, ids: Sequence[Any], queries: Any = None) -> SparseIndex:
         """Index vectors: scipy's sparse matrices, or arrays; see `Index.build`. It is exact, so queries are not needed."""
-        rows = self._checked(vectors, "document")
+        rows = checked_sparse(vectors, "SparseIndex", "document", self.similarity)
         names = checked_ids(ids, rows.shape[0], "SparseIndex")
         found = np.bincount(rows.indices, minlength=rows.shape[1])
         often = np.flatnonzero(found * _OFTEN > rows.shape[0])
@@ -93,7 +93,7 @@ class SparseIndex(Index):
     def search(self, vectors: Any, k: int) -> list[Ranking]:
         """Find the best k documents of each query; see `Index.search`. Documents without a common term score 0."""
         k = self._require_built(k)
-        queries = self._checked(vectors, "query")
+        queries = checked_sparse(vectors, "SparseIndex", "query", self.similarity)
         self._require_width(queries.shape[1], len(self._parts["column_of"]))
         found: list[Ranking] = []
         dense = np.zeros(queries.shape[1], np.float32)  # one query, its weights where its terms are
@@ -160,32 +160,6 @@ class SparseIndex(Index):
         if filled.any():
             scores[filled] = np.add.reduceat(products, (ends - lengths)[filled])
         return scores
-
-    def _checked(self, vectors: Any, what: str) -> Any:
-        rows = sparse.csr_array(vectors, dtype=np.float32, copy=True)
-        if rows.ndim != 2 or not rows.shape[0] or not rows.shape[1]:
-            raise UsageError(f"SparseIndex: no usable {what} vectors", expected="(N, V), N >= 1", got=str(rows.shape))
-        if not np.isfinite(rows.data).all():
-            entry = int(np.flatnonzero(~np.isfinite(rows.data))[0])
-            raise UsageError(
-                f"SparseIndex: {what} vector {int(np.searchsorted(rows.indptr, entry, 'right')) - 1} is not finite",
-                expected="numbers",
-                got="NaN or infinity",
-                fix="look at the model: its training may have diverged",
-            )
-        rows.sum_duplicates()
-        rows.eliminate_zeros()
-        if self.similarity == "cosine":
-            lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-            wrong = np.flatnonzero(np.abs(lengths - 1) > UNIT_TOLERANCE)
-            if len(wrong):
-                raise UsageError(
-                    f"SparseIndex: {what} vector {wrong[0]} is not of length 1, so its inner products are not cosines",
-                    expected="unit vectors for similarity='cosine'",
-                    got=f"length {lengths[wrong[0]]:.4g}",
-                    fix="normalise the embeddings, or set similarity='dot'",
-                )
-        return rows
 
     def _require_memory(self, rows: Any, columns: int, in_columns: int) -> None:
         size = 8 * rows.nnz + 8 * (rows.nnz - in_columns) + 4 * columns * rows.shape[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from kdhub.api import UsageError
 from kdret.index.planning import CHUNK
@@ -48,7 +49,37 @@ def checked(vectors: NDArray[Any], owner: str, what: str, similarity: str, first
             fix="look at the model: its training may have diverged",
         )
     if similarity == "cosine":
-        _require_units(rows, owner, what, first)
+        _require_units(np.linalg.norm(rows, axis=1), owner, what, first)
+    return rows
+
+
+def checked_sparse(vectors: Any, owner: str, what: str, similarity: str) -> Any:
+    """Return a copy as CSR in float32, without explicit zeros and with repeated entries added up.
+
+    Args:
+        vectors: ``(N, V)``: a matrix of scipy, or an array.
+        owner: Whose they are, for errors.
+        what: ``'document'`` or ``'query'``, for errors.
+        similarity: ``'cosine'`` demands unit vectors.
+
+    Raises:
+        UsageError: As for `checked`.
+    """
+    rows = sparse.csr_array(vectors, dtype=np.float32, copy=True)
+    if rows.ndim != 2 or not rows.shape[0] or not rows.shape[1]:
+        raise UsageError(f"{owner}: no usable {what} vectors", expected="(N, V), N >= 1", got=str(rows.shape))
+    if not np.isfinite(rows.data).all():
+        entry = int(np.flatnonzero(~np.isfinite(rows.data))[0])
+        raise UsageError(
+            f"{owner}: {what} vector {int(np.searchsorted(rows.indptr, entry, 'right')) - 1} is not finite",
+            expected="numbers",
+            got="NaN or infinity",
+            fix="look at the model: its training may have diverged",
+        )
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    if similarity == "cosine":
+        _require_units(np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel()), owner, what, 0)
     return rows
 
 
@@ -83,8 +114,7 @@ def _as_text(key: Any) -> str | None:
     return key if isinstance(key, str) and key else None
 
 
-def _require_units(rows: NDArray[np.float32], owner: str, what: str, first: int) -> None:
-    lengths = np.linalg.norm(rows, axis=1)
+def _require_units(lengths: NDArray[np.floating], owner: str, what: str, first: int) -> None:
     wrong = np.abs(lengths - 1) > UNIT_TOLERANCE
     if not wrong.any():
         return
