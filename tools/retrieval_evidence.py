@@ -27,9 +27,10 @@ from torch import Tensor
 from kdhub.errors import KdhubError
 from kdhub.files import atomic_folder
 from kdhub.jsonl import read_jsonl, write_jsonl
-from kdret.data.beir import load_corpus, load_split
+from kdret.data.beir import load_split
 from kdret.data.conversational import convert
 from kdret.data.conversations import Turn, read_turns
+from kdret.data.corpus import load_corpus
 from kdret.data.paths import find_data
 from kdret.encoder import SentenceEncoder
 from kdret.loading import load_sentence_transformer, load_text_model
@@ -103,7 +104,7 @@ def _collection(options: argparse.Namespace) -> None:
         "test": (test, list(test.queries)),
     }
     corpus = load_corpus(root)
-    keep = [key for data in (train, test) for key in data.judged()]
+    keep = [corpus.at(row).id for data in (train, test) for row in data.judged()]
     keep += sorted(corpus.keys() - set(keep), key=_hash)
     kept = (
         set(dict.fromkeys(keep)) if options.documents is None else set(list(dict.fromkeys(keep))[: options.documents])

@@ -13,6 +13,7 @@ from scipy import sparse
 from kdhub.api import Progress, UsageError, atomic_file, atomic_folder, read_sealed, say, write_sealed
 from kdret.collapse import require_spread
 from kdret.data.corpus import Contents, Corpus
+from kdret.data.digests import remembered
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
 from kdret.text_vectors import TextVectors, corpus_fingerprint
@@ -42,7 +43,11 @@ def about_of(vectors: TextVectors, corpus: Corpus) -> dict[str, str]:
     """Return the fingerprints that an index of this model and corpus bears."""
     return {
         "model": vectors.fingerprint(),
-        "corpus": corpus_fingerprint((key, document.content) for key, document in corpus.items()),
+        "corpus": remembered(
+            corpus.path,
+            "texts",
+            lambda: corpus_fingerprint((key, document.content) for key, document in corpus.items()),
+        ),
     }
 
 

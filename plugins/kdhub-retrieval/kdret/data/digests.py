@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kdhub.api import UsageError, atomic_file, file_sha256
@@ -32,14 +33,25 @@ def data_fingerprint(root: str | Path, *more: str | Path) -> str:
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file; that of a large one is remembered by its path, size and time of change."""
+    """Return the SHA-256 of a file; see `remembered`."""
+    return remembered(path, "", lambda: file_sha256(path))
+
+
+def remembered(path: Path, what: str, found_by: Callable[[], str]) -> str:
+    """Return what was computed from a file; from a large one it is computed once for its path, size and time of change.
+
+    Args:
+        path: The file.
+        what: Name of what is computed.
+        found_by: Computes it.
+    """
     facts = path.stat()
     if facts.st_size < _LARGE:
-        return file_sha256(path)
+        return found_by()
     known = _known()
-    key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+    key = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {what}".rstrip()
     if key not in known:
-        found = file_sha256(path)
+        found = found_by()
         if time.time() - facts.st_mtime < _SETTLED:
             return found
         _remember({**known, key: found})
