@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class BatchForm(BaseDataPreprocessor):
         forward: The net's ``forward``, whose parameters name the inputs in a batch that is a dict.
         inputs: Where the inputs are; a mapping of the net's keywords to places; ``None`` to find them.
         labels: Where the labels are; ``None`` to find them.
+        fields: What else of the batch objectives read, by name; a batch without one, as in validation, has it not.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class BatchForm(BaseDataPreprocessor):
         forward: Callable[..., Any],
         inputs: Entry | Mapping[str, Entry] | None,
         labels: Entry | None,
+        fields: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.preprocessor = preprocessor
         self.inputs = inputs
         self.labels = labels
+        self.fields = tuple(fields)
         self.keywords, self.takes_any = keywords_of(forward)
         self._said_left_out = False
 
@@ -67,7 +70,7 @@ class BatchForm(BaseDataPreprocessor):
             training: Whether the model's own preprocessing pads and augments as in training.
 
         Returns:
-            ``inputs``, a tensor or a dict of the net's keywords, and ``labels``, if the batch has any.
+            ``inputs``, a tensor or a dict of the net's keywords, ``labels``, if the batch has any, and ``fields``.
 
         Raises:
             UsageError: If they cannot be found; names what the batch holds.
@@ -81,6 +84,8 @@ class BatchForm(BaseDataPreprocessor):
         if form.get(SAMPLES) is not None and "labels" not in form:
             form["labels"] = self._find_labels(form)
         found = {"inputs": as_batch(form["inputs"]), "labels": as_batch(form.get("labels"))}
+        if isinstance(data, Mapping):
+            found |= {name: as_batch(data.get(name)) for name in self.fields}
         return {name: self.cast_data(value) for name, value in found.items() if value is not None}
 
     def _find_inputs(self, data: Any) -> Any:
@@ -104,7 +109,9 @@ class BatchForm(BaseDataPreprocessor):
 
     def _by_name(self, data: Mapping[str, Any], where: str) -> Any:
         """Take from a dict what the net's ``forward`` names; an only entry of another name is its first argument."""
-        rest = {str(key): value for key, value in data.items() if key not in (*LABELS, self.labels, SAMPLES)}
+        rest = {
+            str(key): value for key, value in data.items() if key not in (*LABELS, self.labels, SAMPLES, *self.fields)
+        }
         named = {key: as_batch(value) for key, value in rest.items() if key in self.keywords}
         if not named and self.takes_any:
             named = {key: as_batch(value) for key, value in rest.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from mmengine.model import BaseModel, BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kdhub.distill.arguments import LIST, require
 from kdhub.errors import UsageError
 from kdhub.models.batch_form import BatchForm, Entry, keywords_of
 from kdhub.models.named import build_named
@@ -49,6 +50,7 @@ class TorchModel(BaseModel):
         data_preprocessor: Preprocessing on the device, such as ``dict(type='ImgDataPreprocessor', mean=[...], std=[...])``;
             it gets ``dict(inputs=..., labels=...)``. ``None`` moves the batch only.
         init_cfg: Refused: a net is initialised as it is built.
+        fields: What else of a batch that is a dict objectives read, such as ``['index']`` for `kdcls.CRD`; the net gets none of it.
 
     Raises:
         UsageError: If the net cannot be built or is no module, and for batches and results in which nothing can be found.
@@ -71,8 +73,12 @@ class TorchModel(BaseModel):
         output: int | str | None = None,
         data_preprocessor: Any = None,
         init_cfg: Any = None,
+        fields: Sequence[str] = (),
     ) -> None:
         init()
+        require("TorchModel", LIST, fields=fields)
+        if taken := {"inputs", "labels", "mode"}.intersection(fields):
+            raise UsageError("a field of this name is there already", where="TorchModel.fields", got=", ".join(taken))
         if init_cfg is not None:
             raise UsageError(
                 "a net is initialised as it is built",
@@ -97,7 +103,7 @@ class TorchModel(BaseModel):
             )
         own = data_preprocessor if data_preprocessor is not None else {"type": "mmengine.BaseDataPreprocessor"}
         own = MODELS.build(own) if isinstance(own, Mapping) else own
-        super().__init__(data_preprocessor=BatchForm(own, built.forward, inputs, labels))
+        super().__init__(data_preprocessor=BatchForm(own, built.forward, inputs, labels, fields))
         self.net = built
         self.criterion = build_named("loss", criterion, "TorchModel.criterion")
         self.output = output
@@ -108,13 +114,14 @@ class TorchModel(BaseModel):
         """The net, which this model stands for; see `kdhub.inner`."""
         return self.net
 
-    def forward(self, inputs: Any, labels: Any = None, mode: str = "tensor") -> Any:
+    def forward(self, inputs: Any, labels: Any = None, mode: str = "tensor", **fields: Any) -> Any:
         """Run the net on a preprocessed batch.
 
         Args:
             inputs: What the net is given: a dict of its keywords, or its first argument, batch axis B first.
             labels: Labels (B, ...).
             mode: ``loss``, ``predict`` or ``tensor``.
+            **fields: What objectives read; it has no part here.
 
         Returns:
             In mode ``loss`` a dict with ``loss_task``, empty without criterion and loss of the net; in mode ``predict`` a

@@ -121,6 +121,16 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="batch",
     )
     yield LossSpec(
+        target="kdcls.losses.crd:CRD",
+        summary="Which feature of the student belongs to which of the teacher, out of a bank of the whole data set",
+        paper="Tian et al. 2020, Contrastive Representation Distillation, arXiv 1910.10699",
+        inputs=(*labelled, "index"),
+        fields={**where, "index": "index"},
+        tags=("feature", "relation"),
+        match="batch",
+        zero_at_equality=False,
+    )
+    yield LossSpec(
         target="kdcls.losses.angle:AngleRelational",
         summary="Angles between three samples of a batch; the distances are kdhub.Relational's",
         paper="Park et al. 2019, Relational Knowledge Distillation, arXiv 1904.05068",
@@ -161,6 +171,11 @@ def kdhub_components() -> Iterable[Component]:
         target="kdcls.class_report:ClassReport",
         summary="Top-k, per class, over classes of many, medium and few images, and calibration error",
         paper="Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv 1706.04599",
+    )
+    yield Component(
+        kind="dataset",
+        target="kdcls.indexed:Indexed",
+        summary="A data set whose samples say their own place, for losses that remember samples",
     )
     yield Component(
         kind="runner_hook",
@@ -205,6 +220,12 @@ def kdhub_components() -> Iterable[Component]:
     )
     yield Component(
         kind="model",
+        name="MMPretrainNet",
+        target="kdcls.pretrain:mmpretrain_net",
+        summary="A net of mmpretrain by the name of its config, where that library is installed",
+    )
+    yield Component(
+        kind="model",
         name="DigitNet",
         target="kdcls.nets:DigitNet",
         summary="A small convolutional net, with noise of its own",
@@ -228,6 +249,14 @@ def kdhub_recipes() -> Iterable[Recipe]:
             "digits-student",
             "kl_narrow_teacher-wide_4e_digits",
             "one command for two runs: the teacher is trained first",
+            "digits-teacher",
+            "DigitNet, width 4",
+            minutes,
+        ),
+        (
+            "digits-crd",
+            "crd_narrow_teacher-wide_4e_digits",
+            "CRD beside logits: a bank of all training samples; the teacher is trained first",
             "digits-teacher",
             "DigitNet, width 4",
             minutes,
