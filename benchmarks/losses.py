@@ -1,6 +1,6 @@
 """What the benchmarks that compare trainings have in common: a look at the losses, so that only equals are compared.
 
-Imported by step.py, peers.py, stored_training.py and tokengraph.py.
+Imported by step.py, peers.py, stored_training.py, tokengraph.py and classification.py.
 """
 
 from __future__ import annotations

@@ -110,6 +110,18 @@ def test_places_can_be_named():
     assert run(ours, {"left": X, "right": X + 1, "labels": Y, "index": Y}, "tensor").shape == (4, 3)
 
 
+def test_objectives_get_other_fields_and_the_net_does_not():
+    """A loss that remembers samples needs their places; a net that got them would fail on an unknown keyword."""
+    ours = model(fields=["index"])
+    batch = {"pixel_values": X, "labels": Y, "index": torch.arange(4)}
+    assert ours.data_preprocessor(batch, True)["index"].tolist() == [0, 1, 2, 3]
+    assert run(ours, batch, "tensor").equal(ours.net(X))
+    assert run(ours, batch, "loss").keys() == {"loss_task"}
+    assert "index" not in ours.data_preprocessor((X, Y), False)  # as in validation
+    with pytest.raises(UsageError, match="a field of this name is there already"):
+        model(fields=["labels"])
+
+
 def test_a_net_that_computes_its_loss_is_asked_for_it():
     """Models of transformers bring their loss along; a second one beside it would be another training."""
     ours = TorchModel(TwoTower(), output="scores")
