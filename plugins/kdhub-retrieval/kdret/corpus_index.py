@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from kdhub.api import Progress, UsageError, atomic_file, atomic_folder, read_sealed, say, write_sealed
+from kdhub.api import UsageError, atomic_folder, say
 from kdret.collapse import require_spread
 from kdret.data.corpus import Contents, Corpus
-from kdret.data.digests import remembered
+from kdret.data.digests import corpus_fingerprint
 from kdret.index import load_index
 from kdret.index.base import DESCRIPTION, Index, read_description
-from kdret.text_vectors import TextVectors, corpus_fingerprint
+from kdret.index.token_lists import TokenLists
+from kdret.kept_vectors import FINGERPRINTS, KeptVectors
+from kdret.split_vectors import all_scores
+from kdret.text_vectors import TextVectors
 
-FINGERPRINTS = ("model", "corpus")
-"""What `about_of` tells of an index."""
-_CHUNK = 1024
-_STATE = "state.json"
 _COMPARED = 256
 
 
@@ -41,14 +39,7 @@ def texts_of(corpus: Corpus) -> Contents:
 
 def about_of(vectors: TextVectors, corpus: Corpus) -> dict[str, str]:
     """Return the fingerprints that an index of this model and corpus bears."""
-    return {
-        "model": vectors.fingerprint(),
-        "corpus": remembered(
-            corpus.path,
-            "texts",
-            lambda: corpus_fingerprint((key, document.content) for key, document in corpus.items()),
-        ),
-    }
+    return {"model": vectors.fingerprint(), "corpus": corpus_fingerprint(corpus)}
 
 
 def build_index(
@@ -73,12 +64,11 @@ def build_index(
     Raises:
         UsageError: After Ctrl-C, with how to go on; for vectors that cannot be indexed or are all the same.
     """
-    parts = _Parts(folder.with_name(f".{folder.name}.vectors"), len(documents), about)
+    kept = KeptVectors(folder.with_name(f".{folder.name}.vectors"), len(documents), about)
     if vectors.width is not None:
         index.plan(len(documents), vectors.width)  # before hours of encoding
     try:
-        _encode(parts, vectors, documents)
-        whole = parts.whole()
+        whole = kept.complete(vectors, documents)
         require_different(whole, "index")
         say(f"indexing {len(documents)} documents")
         index.about = dict(about)  # before: an index that others hold for us tells its builds apart by it
@@ -87,9 +77,9 @@ def build_index(
             index.save(partial)
     except KeyboardInterrupt:
         raise UsageError(
-            f"stopped; {parts.done} of {len(documents)} documents are encoded and kept", fix=f"to go on: {again}"
+            f"stopped; {kept.done} of {len(documents)} documents are encoded and kept", fix=f"to go on: {again}"
         ) from None
-    parts.discard()
+    kept.discard()
     return load_index(folder, mmap=True)
 
 
@@ -105,79 +95,23 @@ def open_index(folder: Path, about: Mapping[str, Any]) -> Index | None:
         return None
 
 
-def _encode(parts: _Parts, vectors: TextVectors, documents: Mapping[str, str]) -> None:
-    if parts.done:
-        say(f"going on after {parts.done} of {len(documents)} documents")
-    else:
-        say(f"encoding {len(documents)} documents")
-    texts = islice(documents.values(), parts.done, None)
-    with Progress("encoding", len(documents), done=parts.done, unit="documents") as progress:
-        while chunk := list(islice(texts, _CHUNK)):
-            parts.add(vectors.documents(chunk))
-            progress.reach(parts.done)
-
-
-class _Parts:
-    """Chunks of vectors on the disk: rows of one array for dense ones, a file each for sparse ones."""
-
-    def __init__(self, folder: Path, total: int, about: Mapping[str, Any]) -> None:
-        self.folder, self.total = folder, total
-        self._about = {key: about[key] for key in FINGERPRINTS} | {"total": total, "chunk": _CHUNK}
-        self.done = self._kept()
-
-    def _kept(self) -> int:
-        try:
-            state = read_sealed(self.folder / _STATE)
-        except UsageError:
-            return 0
-        return int(state.pop("done")) if {**state, "done": 0} == {**self._about, "done": 0} else 0
-
-    def add(self, rows: Any) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if sparse.issparse(rows):
-            with atomic_file(self._piece(self.done)) as stream:
-                sparse.save_npz(stream, rows)
-        else:
-            kept = self._dense(rows.shape[1] if not self.done else None)
-            kept[self.done : self.done + len(rows)] = rows
-            kept.flush()
-        self.done += rows.shape[0]
-        write_sealed(self.folder / _STATE, {**self._about, "done": self.done})
-
-    def whole(self) -> Any:
-        if (self.folder / "dense.npy").is_file():
-            return np.load(self.folder / "dense.npy", mmap_mode="r", allow_pickle=False)
-        starts = range(0, self.total, _CHUNK)
-        return sparse.vstack([sparse.load_npz(self._piece(start)) for start in starts], format="csr")
-
-    def discard(self) -> None:
-        for path in self.folder.glob("*"):
-            path.unlink()
-        self.folder.rmdir()
-
-    def _piece(self, start: int) -> Path:
-        return self.folder / f"sparse{start}.npz"
-
-    def _dense(self, width: int | None) -> Any:
-        path = self.folder / "dense.npy"
-        if width is None:
-            return np.load(path, mmap_mode="r+", allow_pickle=False)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(self.total, width))
-
-
 def require_different(vectors: Any, where: str) -> None:
     """See that not all documents have one vector; a few of them tell.
 
     Args:
-        vectors: ``(N, D)``, dense or sparse.
+        vectors: ``(N, D)``, dense or sparse, or one array of token vectors for each document.
         where: Who asks, for the error.
 
     Raises:
         UsageError: If they have.
     """
-    if vectors.shape[0] < 2:
-        return
-    rows = np.linspace(0, vectors.shape[0] - 1, min(vectors.shape[0], _COMPARED)).astype(int)
-    some = vectors[rows].toarray() if sparse.issparse(vectors) else np.asarray(vectors[rows])
-    if np.isfinite(some).all():  # whatever is not finite the index names with its row
-        require_spread(some, some, where)
+    count = len(vectors) if isinstance(vectors, list | TokenLists) else vectors.shape[0]
+    rows = np.linspace(0, count - 1, min(count, _COMPARED)).astype(int)
+    if isinstance(vectors, list | TokenLists):
+        some: Any = [vectors[row] for row in rows]
+        finite = all(np.isfinite(one).all() for one in some)
+    else:
+        some = vectors[rows].toarray() if sparse.issparse(vectors) else np.asarray(vectors[rows])
+        finite = np.isfinite(some).all()
+    if finite:  # whatever is not finite the index names with its row
+        require_spread(some, some, where, all_scores)

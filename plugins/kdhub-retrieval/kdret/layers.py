@@ -134,6 +134,20 @@ def first_module(encoder: nn.Sequential) -> Any:
     return first.sub_modules[QUERY][0] if isinstance(first, Router) and QUERY in first.sub_modules else first
 
 
+def set_max_length(module: Any, max_length: int) -> None:
+    """Cut texts after so many tokens, and those of one side of a late-interaction model no later than before.
+
+    Args:
+        module: What reads texts; see `first_module`.
+        max_length: Tokens.
+    """
+    module.max_seq_length = max_length
+    for limit in ("query_length", "document_length"):  # the library takes these, if set, first
+        own = getattr(module, limit, None)
+        if own is not None:
+            setattr(module, limit, min(own, max_length))
+
+
 def transformer(owner: str, encoder: nn.Sequential) -> Any:  # a Module: of its attributes torch says Tensor | Module
     """Return the transformers model inside.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.resources
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmengine.logging import print_log
 from safetensors import SafetensorError
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.util import load_file_path
 from torch import nn
 
@@ -33,11 +33,19 @@ def load_sentence_transformer(model: str) -> SentenceTransformer:
     return load_text_model(model, SentenceTransformer)
 
 
-def load_encoder(model: str) -> SentenceTransformer | SparseEncoder:
-    """Load an encoder of one vector for each text, dense or sparse, by what its folder says; see `load_text_model`."""
-    folder = model_folder(model)
-    kind = saved_kind(str(folder or model))
-    return load_text_model(model, SparseEncoder if kind == "SparseEncoder" else SentenceTransformer)
+def load_encoder(model: str) -> SentenceTransformer | SparseEncoder | MultiVectorEncoder:
+    """Load an encoder of texts, dense, sparse or late-interaction, by what its folder says; see `load_text_model`."""
+    kind = _saved(model)
+    if kind == "SparseEncoder":
+        return load_text_model(model, SparseEncoder)
+    return load_text_model(model, MultiVectorEncoder if kind == "MultiVectorEncoder" else SentenceTransformer)
+
+
+def load_teacher(model: str) -> SentenceTransformer | SparseEncoder | MultiVectorEncoder | CrossEncoder:
+    """Load what scores documents for a query: an encoder, or a cross-encoder; see `load_text_model`."""
+    if _saved(model) == "CrossEncoder" or _classifies(model):
+        return load_text_model(model, CrossEncoder)
+    return load_encoder(model)
 
 
 def load_text_model(model: str, library: type[Library]) -> Library:
@@ -89,14 +97,29 @@ def model_folder(model: str) -> Path | None:
 
 def saved_kind(model: str) -> str | None:
     """Return the class that saved a model, in a folder or on the hub; ``None`` for a plain model of transformers."""
-    path = load_file_path(model, "config_sentence_transformers.json")
+    described = _described(model, "config_sentence_transformers.json")
+    return None if described is None else str(described.get("model_type", "SentenceTransformer"))
+
+
+def _saved(model: str) -> str | None:
+    return saved_kind(str(model_folder(model) or model))
+
+
+def _classifies(model: str) -> bool:
+    """Whether a model is one of transformers for sequence classification, as cross-encoders on the hub are."""
+    described = _described(str(model_folder(model) or model), "config.json") or {}
+    return any(str(name).endswith("ForSequenceClassification") for name in described.get("architectures") or ())
+
+
+def _described(model: str, name: str) -> dict[str, Any] | None:
+    path = load_file_path(model, name)
     if path is None:
         return None
     try:
-        described = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return str(described.get("model_type", "SentenceTransformer"))
+    return found if isinstance(found, dict) else None
 
 
 def _require_kind(model: str, saved: str | None, library: type[nn.Module]) -> None:

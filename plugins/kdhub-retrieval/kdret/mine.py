@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy.sparse
 from mmengine.logging import print_log
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder
 
-from kdhub.api import UsageError, build, integer, require, write_jsonl, write_sealed
-from kdret.collapse import require_spread
+from kdhub.api import Progress, UsageError, integer, require, say, write_jsonl, write_sealed
 from kdret.corpus_index import require_different
 from kdret.data.beir import RetrievalData
 from kdret.data.corpus import Contents
 from kdret.data.own_document import own_documents, squeezed
-from kdret.index.base import Index, Ranking
+from kdret.index.base import Index
+from kdret.kept_lines import KeptLines
+from kdret.kept_vectors import KeptVectors
 from kdret.negatives import NegativeRules
-from kdret.split_vectors import all_scores, exact_index, joined
-from kdret.text_vectors import TextVectors, encoded
+from kdret.scorers import PairScorer, Scorer, VectorScorer
+from kdret.split_vectors import joined
+from kdret.text_vectors import TextVectors
 
 _OVER = 16
 """Documents that are fetched besides those that are needed at least."""
+_AT_ONCE = 256
+"""Queries that are searched, scored and kept together."""
 
 
 def mine_lists(
-    teacher: SentenceTransformer | SparseEncoder,
+    teacher: Any,
     data: RetrievalData,
     path: str | Path,
     depth: int = 50,
@@ -37,13 +39,17 @@ def mine_lists(
     rules: NegativeRules | None = None,
     index: Index | None = None,
     finder: TextVectors | None = None,
+    about: Mapping[str, Any] | None = None,
+    again: str = "",
 ) -> int:
     """Write one line of candidates and scores for each query, for `kdret.ScoredLists`.
 
-    Beside the file stands another with ``.mined.json`` at its end: rules, seed, and what was searched.
+    Beside the file stands another with ``.mined.json`` at its end: rules, seed, and what was searched. Each query is searched,
+    scored and drawn for by itself, so its line does not depend on the others, their order, batches or threads.
 
     Args:
-        teacher: Two-tower teacher, dense or sparse; scores are inner products of its embeddings.
+        teacher: One of sentence-transformers' models. Scores are inner products of its embeddings, MaxSim of those of tokens,
+            or a cross-encoder's logits.
         data: One split. All of its corpus is searched. A query need not have a relevant document.
         path: ``.jsonl`` or ``.jsonl.gz`` file to write.
         depth: How many negatives of each query; for ``rules=None``.
@@ -51,14 +57,18 @@ def mine_lists(
         rules: Which documents are negatives; ``None`` takes the best ``depth``. Never a relevant document, nor one with the text
             of a relevant document, nor the query itself if it is a document of the corpus.
         index: Built from the documents of ``data`` with the embeddings of ``finder``; ``None`` builds one.
-        finder: The model whose ranking the negatives are taken from, such as the student; ``None`` takes the teacher.
+        finder: The model whose ranking the negatives are taken from, such as the student; ``None`` takes the teacher. A
+            cross-encoder needs one.
+        about: What tells this call from others, with the fingerprints ``model`` (of who finds) and ``corpus``. Vectors and lines
+            are then kept beside ``path`` until it stands, and a call about the same goes on after a stop. ``None`` keeps nothing.
+        again: What to type to go on after Ctrl-C, for the error; without it Ctrl-C stays what it is.
 
     Returns:
         Number of lines.
 
     Raises:
-        UsageError: If the folder to write into does not exist, a value makes no sense, no document has text, or the teacher
-            gives all documents the same score.
+        UsageError: If the folder to write into does not exist, a value makes no sense, no document has text, the teacher
+            gives all documents the same score, or a cross-encoder has no finder; after Ctrl-C, with how to go on.
     """
     require("mine", integer(1), depth=depth, batch_size=batch_size)
     rules = NegativeRules(depth) if rules is None else rules
@@ -70,140 +80,157 @@ def mine_lists(
         raise UsageError("mine: all documents are empty", where=str(data.root), expected="at least one text")
     if len(documents) < len(data.corpus):
         print_log(f"{data.root}: left out {len(data.corpus) - len(documents)} documents without text", logger="current")
-    scorer = _Teacher(teacher, documents, batch_size)
-    texts = list(data.queries.values())
-    queries = scorer.queries(texts)
-    if index is None:
-        if finder is None:
-            rows = scorer.all_rows()
-            index = build("index", exact_index(rows), similarity="dot")
-        else:
-            rows, index = finder.documents(list(documents.values())), finder.new_index()
-            require_different(rows, "mine")
-        index.build(rows, list(documents))
-    miner = _Miner(data, documents, rules, scorer, sort=finder is None)
-    lines = miner.lists(index, queries, queries if finder is None else finder.queries(texts))
-    require_spread(queries, scorer.rows(), "mine", all_scores)
-    count = write_jsonl(path, lines)
-    short = sum(len(line["doc_ids"]) - miner.relevant[line["query_id"]] < rules.count for line in lines)
+    own = None if isinstance(teacher, CrossEncoder) else TextVectors("", batch_size, teacher, similarity="dot")
+    searcher = finder or own
+    if searcher is None:
+        raise UsageError(
+            "mine: a cross-encoder has no vectors to search by",
+            expected="another model that finds candidates",
+            fix="add --finder MODEL, such as the student",
+        )
+    kept = KeptLines(_beside(path, "lines") if about is not None else None, "query_id", about or {})
+    vectors = None if about is None else KeptVectors(_beside(path, "vectors"), len(documents), about)
+    try:
+        whole = None
+        if index is None:
+            whole = (
+                searcher.documents(list(documents.values()), progress=True)
+                if vectors is None
+                else vectors.complete(searcher, documents)
+            )
+            require_different(whole, "mine")
+            # the teacher's own best are the true ones, whatever the size of the corpus
+            settings = {"factory": "Flat"} if finder is None and searcher.kind == "dense" else {}
+            index = searcher.new_index(**settings).build(whole, list(documents))
+        scorer = (
+            PairScorer(teacher, documents, batch_size)
+            if own is None
+            else VectorScorer(own, documents, whole if finder is None else None)
+        )
+        miner = _Miner(data, documents, rules, scorer, index, finder)
+        miner.complete(kept)
+    except KeyboardInterrupt:
+        if not again:
+            raise
+        told = f"stopped; {len(kept.found)} of {len(data.queries)} queries are mined and kept"
+        raise UsageError(told, fix=f"to go on: {again}") from None
+    count = write_jsonl(path, (kept.found[query] for query in data.queries))
+    short = sum(miner.lacks(line) for line in kept.found.values())
     if short:
         print_log(f"{path}: {short} of {count} queries have fewer than {rules.count} negatives", logger="current")
-    about = {"rules": asdict(rules), "data": str(data.root), "split": data.split, "index": index.facts(), **index.about}
-    write_sealed(path.with_name(f"{path.name}.mined.json"), {**about, "queries": count, "short": short})
+    known = {key: value for key, value in (about or {}).items() if key in ("corpus", "teacher")}
+    facts = {"rules": asdict(rules), "data": str(data.root), "split": data.split, "index": index.facts(), **index.about}
+    write_sealed(path.with_name(f"{path.name}.mined.json"), {**facts, **known, "queries": count, "short": short})
+    kept.discard()
+    if vectors is not None:
+        vectors.discard()
     return count
-
-
-class _Teacher:
-    """Encodes with the teacher, each document once."""
-
-    def __init__(self, teacher: SentenceTransformer | SparseEncoder, documents: Contents, batch_size: int) -> None:
-        self._teacher = teacher
-        self._documents = documents
-        self._batch_size = batch_size
-        self._rows: dict[str, Any] = {}
-
-    def queries(self, texts: list[str]) -> Any:
-        return encoded(self._teacher, self._teacher.encode_query, texts, self._batch_size, progress=True)
-
-    def all_rows(self) -> Any:
-        rows = self._encoded(list(self._documents.values()))
-        self._rows = dict(zip(self._documents, _single(rows), strict=True))
-        return rows
-
-    def rows(self) -> Any:
-        return joined(list(self._rows.values()))
-
-    def prepare(self, keys: Iterable[str]) -> None:
-        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
-        if missing:
-            rows = self._encoded([self._documents[key] for key in missing])
-            self._rows.update(zip(missing, _single(rows), strict=True))
-
-    def scores(self, query: Any, keys: Iterable[str]) -> dict[str, float]:
-        # one product after the other: in a matrix product the last bits would depend on what else is in it
-        if scipy.sparse.issparse(query):
-            return {key: float(query.multiply(self._rows[key]).sum()) for key in keys}
-        return {key: float(np.dot(query, self._rows[key])) for key in keys}
-
-    def _encoded(self, texts: list[str]) -> Any:
-        return encoded(self._teacher, self._teacher.encode_document, texts, self._batch_size, progress=True)
-
-
-def _single(rows: Any) -> list[Any]:
-    """Part vectors into those of each text, as `joined` takes them."""
-    return [rows[[row]] for row in range(rows.shape[0])] if scipy.sparse.issparse(rows) else list(rows)
 
 
 class _Miner:
     """Searches deeper for the queries whose negatives do not suffice yet."""
 
     def __init__(
-        self, data: RetrievalData, documents: Contents, rules: NegativeRules, scorer: _Teacher, sort: bool
+        self,
+        data: RetrievalData,
+        documents: Contents,
+        rules: NegativeRules,
+        scorer: Scorer,
+        index: Index,
+        finder: TextVectors | None,
     ) -> None:
-        self._data, self._rules, self._scorer, self._sort = data, rules, scorer, sort
+        self._data, self._rules, self._scorer, self._index, self._finder = data, rules, scorer, index, finder
         self._documents = documents
         own = own_documents(data)
-        positives = {
+        self._relevant = {
             query: [key for key, score in data.qrels.get(query, {}).items() if score > 0 and key in documents]
             for query in data.queries
         }
-        self.positives = positives
-        self.relevant = {query: len(keys) for query, keys in positives.items()}
         # a pass over the corpus, of which the texts of relevant documents alone stay
-        texts = {key: squeezed(documents[key]) for keys in positives.values() for key in keys}
+        texts = {key: squeezed(documents[key]) for keys in self._relevant.values() for key in keys}
         copies: dict[str, list[str]] = {text: [] for text in texts.values()}
         for key, text in documents.items() if copies else ():
             copies.get(squeezed(text), []).append(key)
         self._never = {
             query: {copy for key in keys for copy in copies[texts[key]]} | ({query} & own)
-            for query, keys in positives.items()
+            for query, keys in self._relevant.items()
         }
 
-    def lists(self, index: Index, queries: Any, asked: Any) -> list[dict[str, Any]]:
-        """Return the lines of all queries.
+    def complete(self, kept: KeptLines) -> None:
+        """Mine for the queries that have no line yet, and keep their lines."""
+        names = [query for query in self._data.queries if query not in kept.found]
+        if kept.found:
+            say(f"going on after {len(kept.found)} of {len(self._data.queries)} queries")
+        with Progress("mining", len(self._data.queries), done=len(kept.found), unit="queries") as progress:
+            for start in range(0, len(names), _AT_ONCE):
+                some = names[start : start + _AT_ONCE]
+                texts = [self._data.queries[query] for query in some]
+                queries = self._scorer.queries(texts)
+                lines = list(self._lines(some, queries, texts))
+                if not start:
+                    self._scorer.require_spread(queries)
+                kept.add(lines)
+                progress.reach(len(kept.found))
 
-        Args:
-            index: What is searched.
-            queries: The teacher's embeddings ``(Q, D)``, for the scores.
-            asked: Those that the index is asked with, ``(Q, D')``.
-        """
-        names = list(self._data.queries)
-        self._scorer.prepare(key for query in names for key in self.positives[query])
-        lines: dict[str, dict[str, Any]] = {}
-        vectors = _single(queries)
-        waiting = list(range(len(names)))
+    def lacks(self, line: Mapping[str, Any]) -> bool:
+        """Whether a query has fewer negatives than asked for."""
+        return len(line["doc_ids"]) - len(self._relevant[line["query_id"]]) < self._rules.count
+
+    def _lines(self, names: list[str], queries: Sequence[Any], texts: list[str]) -> Iterator[dict[str, Any]]:
+        asked = joined(queries) if self._finder is None else self._finder.queries(texts)
+        self._scorer.prepare(key for query in names for key in self._relevant[query])
         rules = self._rules
+        lines: dict[str, dict[str, Any]] = {}
+        waiting = list(range(len(names)))
         depth = (rules.last or rules.first + rules.count) + max(map(len, self._never.values())) + _OVER
         while waiting:
-            found = index.search(asked[waiting], depth)
-            ranked = [self._allowed(names[row], ranking) for row, ranking in zip(waiting, found, strict=True)]
-            self._scorer.prepare(key for keys in ranked for key in keys)
-            for row, keys in zip(waiting, ranked, strict=True):
-                lines[names[row]] = self._line(names[row], vectors[row], keys)
+            found = self._index.search(_rows(asked, waiting), depth)
+            allowed = [
+                [key for key, _ in ranking if key not in self._never[names[row]]]
+                for row, ranking in zip(waiting, found, strict=True)
+            ]
+            self._scorer.prepare(key for keys in allowed for key in self._scored(keys))
+            for row, keys in zip(waiting, allowed, strict=True):
+                lines[names[row]] = self._line(names[row], queries[row], keys)
             waiting = [
                 row
-                for row, keys in zip(waiting, ranked, strict=True)
-                if self._short(lines[names[row]])
-                and depth < len(index)
+                for row, ranking, keys in zip(waiting, found, allowed, strict=True)
+                if self.lacks(lines[names[row]])
+                and len(ranking) == depth < len(self._index)
                 and (rules.last is None or len(keys) < rules.last)
             ]
-            depth = min(4 * depth, len(index))
-        return [lines[query] for query in names]
-
-    def _allowed(self, query: str, ranking: Ranking) -> list[str]:
-        never = self._never[query]
-        return [key for key, _ in ranking if key not in never]
+            depth = min(4 * depth, len(self._index))
+        return (lines[query] for query in names)
 
     def _line(self, query: str, vector: Any, ranked: list[str]) -> dict[str, Any]:
-        relevant = self._scorer.scores(vector, self.positives[query])
-        scores = self._scorer.scores(vector, ranked)
-        if self._sort:  # the last bits of the index's own scores depend on how many queries were asked at once
-            ranked = sorted(ranked, key=lambda key: (-scores[key], self._documents.row(key)))
-        chosen = self._rules.choose(query, ranked, scores, list(relevant.values()))
+        relevant = self._relevant[query]
+        of_relevant = self._scorer.scores(vector, relevant)
+        scored = self._scored(ranked)
+        scores = dict(zip(scored, self._scorer.scores(vector, scored), strict=True))
+        if self._finder is None:
+            ranked = self._ordered(ranked, scores)
+        else:
+            ranked = [*ranked[: self._rules.first], *scored]
+        chosen = self._rules.choose(query, ranked, scores, of_relevant)
         # the teacher's order, whoever found them
         chosen.sort(key=lambda key: -scores[key])
-        found = relevant | {key: scores[key] for key in chosen}
+        found = dict(zip(relevant, of_relevant, strict=True)) | {key: scores[key] for key in chosen}
         return {"query_id": query, "doc_ids": list(found), "scores": list(found.values())}
 
-    def _short(self, line: dict[str, Any]) -> bool:
-        return len(line["doc_ids"]) - self.relevant[line["query_id"]] < self._rules.count
+    def _ordered(self, ranked: list[str], scores: Mapping[str, float]) -> list[str]:
+        """Order by the teacher's scores, for the last bits of an index's own depend on how many queries were asked at once."""
+        if len(set(scores.values())) == len(scores):
+            return sorted(ranked, key=lambda key: -scores[key])
+        return sorted(ranked, key=lambda key: (-scores[key], self._documents.row(key)))
+
+    def _scored(self, ranked: list[str]) -> list[str]:
+        """Return those whose scores matter: all, where the scores order them, or else those that can be chosen."""
+        return ranked if self._finder is None else self._rules.window(ranked)
+
+
+def _rows(vectors: Any, rows: list[int]) -> Any:
+    return [vectors[row] for row in rows] if isinstance(vectors, list) else vectors[rows]
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")

@@ -12,7 +12,6 @@ from sentence_transformers.util import maxsim
 from torch import Tensor
 
 from kdhub.api import UsageError
-from kdret.layers import first_module
 from kdret.text_preprocessor import documents_per_query
 from kdret.two_tower import TwoTower
 
@@ -101,11 +100,6 @@ class MultiVectorEncoder(TwoTower):
             document_vectors,
             init_cfg,
         )
-        # the library takes these, if set, before the model's own limit
-        for limit in ("query_length", "document_length"):
-            own = getattr(first_module(self.encoder), limit, None)
-            if max_length is not None and own is not None:
-                setattr(first_module(self.encoder), limit, min(own, max_length))
 
     def is_asked(self, method: str) -> bool:
         """Whether a tap reads the method: one shadows it in the instance while it listens.

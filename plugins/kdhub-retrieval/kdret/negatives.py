@@ -76,6 +76,16 @@ class NegativeRules:
                 limits.append(lowest - self.relative_margin * abs(lowest))
         return min(limits)
 
+    def window(self, ranked: Sequence[str]) -> list[str]:
+        """Return the part of a ranking that `choose` reads: what lies outside needs no score.
+
+        Args:
+            ranked: Documents that may be negatives, from the best on.
+        """
+        limits = self.margin, self.relative_margin, self.max_score
+        plain = self.draw == "best" and all(limit is None for limit in limits)
+        return list(ranked[self.first : self.first + self.count if plain else self.last])
+
     def choose(
         self, query: str, ranked: Sequence[str], scores: Mapping[str, float], relevant: Sequence[float]
     ) -> list[str]:

@@ -151,6 +151,12 @@ def kdhub_components() -> Iterable[Component]:
         summary="Rewrites of conversations' last questions, from any server that speaks OpenAI's protocol",
     )
     yield Component(
+        kind="job",
+        name="Mine",
+        target="kdret.mining_job:mine",
+        summary="Negatives of each query with a teacher's scores; as predecessor of a recipe, mined before it trains",
+    )
+    yield Component(
         kind="collate",
         target="kdret.data.collate:collate_texts",
         summary="Gathers texts column by column; each model tokenises for itself",

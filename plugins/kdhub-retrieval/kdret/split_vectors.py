@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers.util import maxsim
 
+from kdret.index.token_lists import TokenLists
+
 
 def joined(embeddings: Sequence[Any]) -> Any:
     """Put embeddings together by their kind.
@@ -39,9 +41,9 @@ def exact_index(vectors: Any) -> dict[str, Any]:
 
 def all_scores(queries: Any, documents: Any) -> NDArray[Any]:
     """Score each query against each document, ``(Q, N)``: dot products, or MaxSim between tokens."""
-    if isinstance(documents, list):
+    if isinstance(documents, list | TokenLists):
         found: NDArray[Any] = maxsim(
-            *([torch.from_numpy(one) for one in side] for side in (queries, documents))
+            *([torch.tensor(np.asarray(one)) for one in side] for side in (queries, documents))
         ).numpy()
         return found
     products = queries @ documents.T

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-_DENSE = "SentenceEncoder"
-_MODELS = (_DENSE, "SparseEncoder", "MultiVectorEncoder", "CrossEncoder")
+_SEARCHED = ("SentenceEncoder", "SparseEncoder", "MultiVectorEncoder")
+_MODELS = (*_SEARCHED, "CrossEncoder")
 _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers", "ir-measures", "faiss-gpu", "faiss-cpu")
 
 
@@ -22,7 +22,7 @@ def summary(run: Mapping[str, Any]) -> dict[str, Any]:
     if not any(model.get("type") in _MODELS for model in models.values()):
         return {}
     found: dict[str, Any] = {"versions": {name: version for name in _LIBRARIES if (version := _version(name))}}
-    if models.get("student", {}).get("type") == _DENSE:
+    if models.get("student", {}).get("type") in _SEARCHED:
         command = f'kdhub search {shlex.quote(run.get("work_dir", "WORK_DIR"))} "read a csv file"'
         found["next"] = {"search with it": command}
     return found

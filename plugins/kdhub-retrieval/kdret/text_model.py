@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from kdhub.api import integer, number, optional, require
-from kdret.layers import first_module, freeze_documents, freeze_modules, keep_layers, set_dropout
+from kdret.layers import first_module, freeze_documents, freeze_modules, keep_layers, set_dropout, set_max_length
 from kdret.loading import load_text_model
 from kdret.text_preprocessor import TextPreprocessor
 
@@ -60,7 +60,7 @@ class TextModel(BaseModel):
         if layers is not None:
             keep_layers(owner, encoder, list(layers))
         if max_length is not None:
-            first_module(encoder).max_seq_length = max_length
+            set_max_length(first_module(encoder), max_length)
         freeze_modules(owner, encoder, freeze)
         if dropout is not None:
             set_dropout(owner, encoder, dropout)

@@ -134,12 +134,22 @@ def tiny_candidates(tiny_data):
         for i in range(8)
     ]
     _write_lines(tiny_data / "candidates.jsonl", lists)
+    return _tiny_lists(tiny_data) | {"train_dataloader.dataset.scores": "candidates.jsonl"}
+
+
+@pytest.fixture
+def tiny_mined(tiny_data, tiny_encoder):
+    """Options that mine `tiny_data` in a recipe's predecessor, and train on what was mined."""
+    job = {"data_root": str(tiny_data), "teacher": tiny_encoder, "depth": 6}
+    return _tiny_lists(tiny_data) | {f"lists:job.{name}": value for name, value in job.items()}
+
+
+def _tiny_lists(data):
     return {
-        "train_dataloader.dataset.data_root": str(tiny_data),
-        "train_dataloader.dataset.scores": "candidates.jsonl",
+        "train_dataloader.dataset.data_root": str(data),
         "train_dataloader.dataset.candidates": 4,
         "train_dataloader.batch_size": 4,
-        "val_dataloader.dataset.data_root": str(tiny_data),
+        "val_dataloader.dataset.data_root": str(data),
         "val_dataloader.dataset.split": "test",
     }
 

@@ -7,11 +7,12 @@ import pytest
 
 from kdhub.cli.main import main
 from kdhub.errors import UsageError
-from kdret import corpus_index, text_vectors
+from kdret import kept_vectors, text_vectors
 from kdret.corpus_index import about_of, build_index, texts_of
 from kdret.data.corpus import load_corpus
 from kdret.index import load_index
 from kdret.index.dense import FaissIndex
+from kdret.kept_vectors import KeptVectors
 from kdret.search import open_saved, search
 from kdret.text_vectors import TextVectors
 
@@ -89,6 +90,41 @@ def test_a_sparse_model_gets_an_inverted_index(tiny_splade, tiny_data, tmp_path,
     assert "factory is not for sparse vectors" in capsys.readouterr().err
 
 
+def test_a_late_interaction_model_gets_an_index_of_tokens(tiny_multi, tiny_data, tmp_path, capsys):
+    """Of a ColBERT, one search would otherwise rank by the mean of its tokens, which nobody trained."""
+    from sentence_transformers import MultiVectorEncoder
+
+    assert build(tiny_data, tiny_multi, tmp_path / "index", "--candidates", "20", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["kind"], facts["candidates"], facts["factory"], facts["documents"]) == ("late", 20, "Flat", 12)
+    assert "finder" not in facts
+    model = MultiVectorEncoder(tiny_multi, device="cpu")
+    documents = {key: one.content for key, one in load_corpus(tiny_data).items()}
+    scores = model.similarity(model.encode_query(["read"]), model.encode_document(list(documents.values())))[0]
+    expected = sorted(zip(scores.tolist(), documents, strict=True), reverse=True)[:3]
+    hits = search(tmp_path / "index", "read", top=3)
+    assert [hit.id for hit in hits] == [key for _, key in expected]
+    assert [hit.score for hit in hits] == pytest.approx([score for score, _ in expected], rel=1e-4)
+    assert main(["search", str(tmp_path / "index"), "read", "--top", "3"]) == 0
+    assert expected[0][1] in capsys.readouterr().out
+    assert build(tiny_data, tiny_multi, tmp_path / "other", "--prefer", "speed") == 2
+    assert "prefer is not for late vectors" in capsys.readouterr().err
+
+
+def test_a_mean_over_the_query_s_tokens_is_the_model_s(tiny_multi):
+    """A score that is so many times too large as a query has tokens would be mined and trained on."""
+    from sentence_transformers import MultiVectorEncoder
+
+    model = MultiVectorEncoder(tiny_multi, device="cpu", similarity_fn_name="meanmaxsim")
+    vectors = TextVectors("", encoder=model)
+    index = vectors.new_index().build(vectors.documents(["read file", "sort list"]), "ab")
+    ((best, *_),) = index.search(vectors.queries(["read write open"]), 2)
+    expected = model.similarity(
+        model.encode_query(["read write open"]), model.encode_document(["read file", "sort list"])
+    )
+    assert best[1] == pytest.approx(expected.max().item(), rel=1e-4)
+
+
 def test_what_a_terminal_would_obey_is_escaped_in_answers(tiny_encoder, tmp_path, capsys):
     """Documents come from strangers, with a byte order mark, Windows' line ends and control characters."""
     (tmp_path / "data").mkdir()
@@ -111,21 +147,21 @@ def test_what_a_terminal_would_obey_is_escaped_in_answers(tiny_encoder, tmp_path
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 5 documents, so that 12 documents are 3 of them."""
-    monkeypatch.setattr(corpus_index, "_CHUNK", 5)
+    monkeypatch.setattr(kept_vectors, "_CHUNK", 5)
 
 
-@pytest.mark.parametrize("kind", ["tiny_encoder", "tiny_splade"])
+@pytest.mark.parametrize("kind", ["tiny_encoder", "tiny_splade", "tiny_multi"])
 def test_a_build_that_was_stopped_goes_on(request, kind, tiny_data, tmp_path, small_chunks, monkeypatch, capsys):
     """Encoding a corpus takes hours; a stop must cost one chunk, and the index must be the one of a build in one go."""
     model = request.getfixturevalue(kind)
     assert build(tiny_data, model, tmp_path / "whole") == 0
     encode, calls = TextVectors.documents, []
 
-    def interrupted(self, texts):
+    def interrupted(self, texts, **options):
         calls.append(len(texts))
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return encode(self, texts)
+        return encode(self, texts, **options)
 
     monkeypatch.setattr(text_vectors.TextVectors, "documents", interrupted)
     output = tmp_path / "index"
@@ -146,9 +182,9 @@ def test_kept_chunks_of_another_corpus_are_not_used(tiny_encoder, tiny_data, tmp
     """Vectors of texts that have changed since would be found under ids of other texts."""
     vectors = TextVectors(tiny_encoder)
     corpus = load_corpus(tiny_data)
-    parts = corpus_index._Parts(tmp_path / ".index.vectors", 12, about_of(vectors, corpus))
-    parts.add(np.zeros((5, 32), np.float32))
-    assert corpus_index._Parts(tmp_path / ".index.vectors", 12, about_of(vectors, corpus)).done == 5
+    kept = KeptVectors(tmp_path / ".index.vectors", 12, about_of(vectors, corpus))
+    kept.add(np.zeros((5, 32), np.float32))
+    assert KeptVectors(tmp_path / ".index.vectors", 12, about_of(vectors, corpus)).done == 5
     index = build_index(
         tmp_path / "index", vectors, texts_of(corpus), FaissIndex(), {"model": "m", "corpus": "another"}, "again"
     )

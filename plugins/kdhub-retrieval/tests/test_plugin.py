@@ -201,8 +201,10 @@ def test_summary_is_for_runs_of_ours():
     assert "search with it" in found["next"]
 
 
-@pytest.mark.parametrize("kind", ["SparseEncoder", "MultiVectorEncoder", "CrossEncoder"])
-def test_summary_names_no_command_that_refuses_the_student(kind):
-    """`kdhub search` takes dense students; a line in every card that ends in an error is worse than none."""
+@pytest.mark.parametrize(
+    ("kind", "searches"), [("SparseEncoder", True), ("MultiVectorEncoder", True), ("CrossEncoder", False)]
+)
+def test_summary_names_no_command_that_refuses_the_student(kind, searches):
+    """A cross-encoder cannot search; a line in every card that ends in an error is worse than none."""
     found = summary.summary({"models": {"student": {"type": kind}, "teacher": {"type": "SentenceEncoder"}}})
-    assert found.keys() == {"versions"}
+    assert ("next" in found) is searches

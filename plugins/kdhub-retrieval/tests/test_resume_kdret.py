@@ -20,9 +20,9 @@ OPTIONS = {
         {"model.student.model": "tiny_encoder", "model.teacher.model.model": "minilm"},
         SHORT | {"model.objectives.embedding.adapter.0.in_features": 32},
     ),
-    "cross-to-dense": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_encoder"}, SHORT),
-    "cross-to-colbert": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_multi"}, SHORT),
-    "cross-to-splade": ("tiny_candidates", TEACHER | {"model.student.model": "tiny_sparse"}, SHORT),
+    "cross-to-dense": ("tiny_mined", TEACHER | {"model.student.model": "tiny_encoder"}, SHORT),
+    "cross-to-colbert": ("tiny_mined", TEACHER | {"model.student.model": "tiny_multi"}, SHORT),
+    "cross-to-splade": ("tiny_mined", TEACHER | {"model.student.model": "tiny_sparse"}, SHORT),
     "tas-b": ("tiny_topics", {"model.student.model": "tiny_encoder", "model.teacher.model.model": "tiny_multi"}, SHORT),
     "disco": ("tiny_candidates", {"model.student.model": "tiny_sparse"}, EPOCHS | WINDOW),
 }

@@ -12,18 +12,22 @@ from kdhub.api import Parser, UsageError, add_json, near_matches
 
 TEXT = """Build an index of a corpus, look at it, search it.
 
-  kdhub index build DATA --model MODEL --output DIR     encode a corpus and index it
-  kdhub index info DIR                                  what it is, and how much of the truth it finds
-  kdhub index search DIR "a query"                      ask it
+The model may be dense, sparse or late-interaction; its folder says which. The index keeps the fingerprints of its model and corpus and
+refuses others. `kdhub index build --help` explains the choice of an index.
 
-The index keeps the fingerprints of its model and corpus and refuses others. `kdhub index build --help` explains the choice of
-an index; `kdhub mine --index DIR` mines with one."""
+Examples:
+  kdhub index build data/cranfield --model work_dirs/demo/student --output indexes/cranfield     encode a corpus and index it
+  kdhub index info indexes/cranfield                                what it is, and how much of the truth it finds
+  kdhub index search indexes/cranfield "wing flutter"               ask it
+  kdhub mine data/cranfield --teacher work_dirs/demo/student --index indexes/cranfield --output lists.jsonl
+                                                                    mine negatives with it"""
 
 BUILD = """Encode a corpus with a model and save an index of it.
 
 Without --factory the index is chosen by the size of the corpus and the memory, and the reason is printed: exact search (Flat)
 up to 2 million vectors; above, or where that does not fit, inverted lists with as exact vectors as fit; with --prefer speed a graph
-(HNSW). The memory is printed first, and what cannot fit is refused. A sparse model (SPLADE) gets an exact inverted index.
+(HNSW). The memory is printed first, and what cannot fit is refused. A sparse model (SPLADE) gets an exact inverted index. A
+late-interaction model (ColBERT) gets an index of tokens, whose candidates are ranked by MaxSim.
 
 An approximate index is tried against exact search, and its effort doubled until --recall is reached; `kdhub index info` shows it.
 
@@ -77,11 +81,14 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recall", type=float, help="share of the true best 10 to be found (default 0.95)")
     parser.add_argument("--effort", type=int, help="nprobe of lists, efSearch of a graph (default: measured)")
+    parser.add_argument(
+        "--candidates", type=int, help="late interaction: tokens that each token of a query looks at (default 256)"
+    )
 
 
 def choice_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return what `add_choice` read; ``None`` leaves a default."""
-    return {name: getattr(options, name) for name in ("factory", "prefer", "memory", "recall", "effort")}
+    return {name: getattr(options, name) for name in ("factory", "prefer", "memory", "recall", "effort", "candidates")}
 
 
 def _build(argv: list[str]) -> int:
@@ -103,10 +110,11 @@ def _build(argv: list[str]) -> int:
     options = parser.parse(argv)
 
     from kdhub.api import integer, require, say
-    from kdret.corpus_index import FINGERPRINTS, about_of, build_index, texts_of
+    from kdret.corpus_index import about_of, build_index, texts_of
     from kdret.data.corpus import load_corpus
     from kdret.data.paths import find_data
     from kdret.index.base import DESCRIPTION, read_description, require_about
+    from kdret.kept_vectors import FINGERPRINTS
     from kdret.loading import model_folder
     from kdret.text_vectors import TextVectors
 
@@ -117,7 +125,7 @@ def _build(argv: list[str]) -> int:
     corpus = load_corpus(root)
     local = model_folder(options.model) if "://" not in options.model else None
     vectors = TextVectors(str(local.absolute()) if local else options.model, options.batch_size)
-    seed = None if vectors.sparse and not options.index else options.seed
+    seed = options.seed if vectors.kind == "dense" or options.index else None
     index = vectors.new_index(options.index, **{**choice_of(options), "seed": seed, **options.options})
     about = about_of(vectors, corpus)
     if (output / DESCRIPTION).is_file() and not options.rebuild:
@@ -200,7 +208,7 @@ def _show(folder: Path, as_json: bool) -> None:
         "kind": description["kind"],
         "documents": description["documents"],
         "similarity": description["similarity"],
-        **{key: value for key, value in settings.items() if key != "recall"},
+        **{key: value for key, value in settings.items() if key not in ("recall", "finder")},
         "recall": recall,
         "bytes": size,
         "model": about.get("model_name"),

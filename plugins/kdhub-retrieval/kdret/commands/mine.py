@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from kdhub.api import Parser
 
 TEXT = """Write a teacher's scores for candidate documents, once, so that training needs no teacher.
 
 For each query of a split: its relevant documents, if somebody judged it, and its negatives, each with the teacher's score, as
-the data set kdret.ScoredLists reads them. The teacher is a SentenceTransformer or a SparseEncoder. Relevant documents, copies of their texts and the query itself are never negatives.
+the data set kdret.ScoredLists reads them. The teacher is an encoder, dense, sparse or late-interaction, or a cross-encoder, which
+needs a --finder. Relevant documents, copies of their texts and the query itself are never negatives. After Ctrl-C the same command goes
+on where it stopped.
 
 Which negatives:
   --ranks 10 200          from rank 10 up to 200 of what is left, instead of from the best on
@@ -21,7 +26,8 @@ Examples:
   kdhub mine data/cranfield --teacher models/teacher --output data/cranfield/lists.jsonl.gz
   kdhub mine data/cranfield --teacher models/teacher --output lists.jsonl --depth 20 --max-length 256
   kdhub mine data/cranfield --teacher models/teacher --finder work_dirs/demo/student --output lists.jsonl
-  kdhub mine data/cranfield --teacher models/teacher --output lists.jsonl --ranks 5 100 --draw random --max-score 0.9"""
+  kdhub mine data/cranfield --teacher models/teacher --output lists.jsonl --ranks 5 100 --draw random --max-score 0.9
+  kdhub mine data/cranfield --teacher models/reranker --finder models/dense --output lists.jsonl --margin 1"""
 
 
 def main(argv: list[str]) -> int:
@@ -49,39 +55,13 @@ def main(argv: list[str]) -> int:
         "--finder", metavar="MODEL", help="model whose ranking the negatives come from (default the teacher)"
     )
     parser.add_argument("--index", metavar="DIR", help="saved index of the finder or, without one, of the teacher")
+    parser.add_argument("--batch-size", type=int, default=32, help="texts, or pairs, read at once (default 32)")
     options = parser.parse(argv)
 
-    from kdhub.api import UsageError, integer, optional, require
-    from kdret.corpus_index import about_of
-    from kdret.data.beir import load_split
-    from kdret.index import load_index
-    from kdret.loading import load_encoder
-    from kdret.mine import mine_lists
-    from kdret.negatives import NegativeRules
-    from kdret.text_vectors import TextVectors
+    from kdret.mining_job import mine
 
-    first, last = options.ranks or (0, None)
-    rules = NegativeRules(
-        options.depth,
-        first,
-        last,
-        options.margin,
-        options.relative_margin,
-        options.max_score,
-        options.draw,
-        options.seed,
-    )
-    require("mine", optional(integer(1)), **{"--max-length": options.max_length})
-    if options.index and options.max_length and not options.finder:
-        raise UsageError(
-            "an index holds texts as long as they were when it was built", fix="leave --max-length out, or --index"
-        )
-    data = load_split(options.data, options.split, judged=False)
-    teacher = load_encoder(options.teacher)
-    finder = TextVectors(options.finder or options.teacher) if options.finder or options.index else None
-    index = load_index(options.index, about=about_of(finder, data.corpus)) if options.index and finder else None
-    if options.max_length is not None:
-        teacher.max_seq_length = options.max_length
-    lines = mine_lists(teacher, data, options.output, rules=rules, index=index, finder=finder)
-    print(f"{options.output}: {lines} lists")
+    given = vars(options)
+    data, output = given.pop("data"), Path(given.pop("output"))
+    done = mine(output.parent, data, name=output.name, again=shlex.join(["kdhub", "mine", *argv]), **given)
+    print(f"{output}: {done['lists']} lists")
     return 0

@@ -16,9 +16,13 @@ TEXT = """Ask the corpus of a run, with the student that it trained, or a saved 
 The first question makes the index of a run; it is made anew when the student or the corpus has changed. The config of the run is
 not executed: where the corpus is stands in run.json. `kdhub index build` makes an index of any model and corpus.
 
+An answer is one line: rank, score, id, and the beginning of the document. What a terminal would obey is escaped. --json prints a list of
+objects with the keys rank, score, id and text, in ASCII.
+
 Examples:
   kdhub search work_dirs/demo "read a csv file"
-  kdhub search work_dirs/demo "parse a date" --top 3 --json"""
+  kdhub search work_dirs/demo "parse a date" --top 3 --json
+  kdhub search indexes/cranfield "wing flutter"          an index of `kdhub index build`"""
 
 
 def main(argv: list[str]) -> int:

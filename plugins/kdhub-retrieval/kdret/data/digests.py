@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kdhub.api import UsageError, atomic_file, file_sha256
+from kdret.data.corpus import Corpus
 from kdret.data.paths import find_data
 
 _LARGE = 1 << 26
@@ -30,6 +31,25 @@ def data_fingerprint(root: str | Path, *more: str | Path) -> str:
     for path in (*sorted(path for name in _NAMES for path in folder.glob(name)), *map(Path, more)):
         digest.update(f"{path.name} {checksum(path)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def corpus_fingerprint(corpus: Corpus) -> str:
+    """Identify a corpus by ids and texts of its documents, whatever the form of its file."""
+    return remembered(
+        corpus.path, "texts", lambda: texts_fingerprint((key, document.content) for key, document in corpus.items())
+    )
+
+
+def texts_fingerprint(texts: Iterable[tuple[str, str]]) -> str:
+    """Identify texts.
+
+    Args:
+        texts: Id and text of each.
+    """
+    digest = hashlib.sha256()
+    for pair in texts:
+        digest.update(json.dumps(list(pair)).encode())
+    return digest.hexdigest()
 
 
 def checksum(path: Path) -> str:

@@ -14,10 +14,10 @@ import torch
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from kdhub.api import UsageError, choice, integer, near_matches, optional, require
+from kdhub.api import UsageError, choice, integer, near_matches, optional, read_sealed, require
 from kdret.columns import DOCUMENT, QUERY
 from kdret.data.beir import RetrievalData, load_split
-from kdret.data.digests import data_fingerprint
+from kdret.data.digests import corpus_fingerprint, data_fingerprint
 from kdret.data.fusion import NORMALISATIONS, fuse, window
 from kdret.data.own_document import own_documents
 from kdret.data.paths import one_content
@@ -109,6 +109,8 @@ class ScoredLists(Dataset):
         self.data_root = str(data.root)
         names = [scores] if isinstance(scores, str) else list(scores)
         self._paths = [_found(data, name, split) for name in names]
+        for path in self._paths:
+            _require_same_corpus(path, data)
         shares = normalised_weights("ScoredLists", weights, len(names))
         dropped: Counter[str] = Counter()
         fused = _fused([_checked(path, data) for path in self._paths], shares, normalise)
@@ -207,6 +209,27 @@ def _found(data: RetrievalData, name: str, split: str) -> Path:
         near=near_matches(path.name, [entry.name for entry in path.parent.glob("*.jsonl*")]),
         fix=f"kdhub mine {data.root} --split {split} --teacher MODEL --output {path}",
     )
+
+
+def _require_same_corpus(path: Path, data: RetrievalData) -> None:
+    """See that scores were mined for this corpus, where ``kdhub mine`` left word of that beside them.
+
+    Raises:
+        UsageError: If they were not. Ids such as 1, 2, 3 are in every corpus, and would join scores and texts of two.
+    """
+    beside = path.with_name(f"{path.name}.mined.json")
+    if not beside.is_file():
+        return
+    mined = read_sealed(beside)
+    own = corpus_fingerprint(data.corpus)
+    if mined.get("corpus", own) != own:
+        raise UsageError(
+            "ScoredLists: scores of another corpus",
+            where=str(path),
+            expected=f"those of {data.root}, {own[:16]}",
+            got=f"those of {mined['data']}, {mined['corpus'][:16]}",
+            fix=f"kdhub mine {data.root} --split {data.split} --teacher MODEL --output {path}",
+        )
 
 
 def _checked(path: Path, data: RetrievalData) -> dict[str, _Scores]:

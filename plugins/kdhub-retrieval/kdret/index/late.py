@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdhub.api import UsageError, integer, optional, require
+from kdhub.api import integer, optional, require
 from kdret.index.base import Index, Ranking
 from kdret.index.dense import FaissIndex
+from kdret.index.token_lists import TokenLists
 from kdret.index.vectors import checked, checked_ids
 
 _TOKENS_AT_ONCE = 65_536
@@ -56,11 +57,11 @@ class MaxSimIndex(Index):
         self._starts: NDArray[np.int64] = np.zeros(1, np.int64)
         self._owners: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def build(self, vectors: Sequence[Any], ids: Sequence[Any], queries: Any = None) -> MaxSimIndex:
+    def build(self, vectors: Sequence[Any] | TokenLists, ids: Sequence[Any], queries: Any = None) -> MaxSimIndex:
         """Index documents; see `Index.build`.
 
         Args:
-            vectors: N arrays ``(T, D)``, T ≥ 1 tokens of one document each.
+            vectors: N arrays ``(T, D)``, T ≥ 1 tokens of one document each. A `TokenLists` may leave them on the disk.
             ids: One for each document.
             queries: Arrays ``(T, D)``; their tokens are what the index over tokens is tried on.
 
@@ -68,13 +69,13 @@ class MaxSimIndex(Index):
             UsageError: As there, and for a document without tokens or tokens of different widths.
         """
         names = checked_ids(ids, len(vectors), "MaxSimIndex")
-        tokens, starts = _joined(vectors, "document")
+        documents = TokenLists.of(vectors, "document")
         if self.candidates is None:
-            checked(tokens, "MaxSimIndex", "token", self.similarity)
+            checked(documents.tokens, "MaxSimIndex", "token", self.similarity)
         else:
-            asked = None if queries is None else _joined(queries, "query")[0]
-            self._finder.build(tokens, range(len(tokens)), asked)
-        self._keep(tokens, starts)
+            asked = None if queries is None else TokenLists.of(queries, "query").tokens
+            self._finder.build(documents.tokens, range(len(documents.tokens)), asked)
+        self._keep(documents.tokens, documents.starts)
         self.ids = names
         return self
 
@@ -86,11 +87,12 @@ class MaxSimIndex(Index):
             k: At least 1.
         """
         k = self._require_built(k)
-        tokens, starts = _joined(vectors, "query")
+        queries = TokenLists.of(vectors, "query")
+        tokens = queries.tokens
         self._require_width(tokens.shape[1], self._tokens.shape[1])
         tokens = checked(tokens, "MaxSimIndex", "query token", self.similarity)
         found: list[Ranking] = []
-        for start, end in pairwise(starts.tolist()):
+        for start, end in pairwise(queries.starts.tolist()):
             rows = self._found_by(tokens[start:end])
             scores = self._maxsim(tokens[start:end], rows)
             order = np.lexsort((rows, -scores))[:k]
@@ -145,20 +147,3 @@ class MaxSimIndex(Index):
             raise ValueError("tokens.npy, starts.npy and ids.jsonl do not belong together")
         if self.candidates is not None:
             self._finder.read_vectors(folder, settings["finder"], mmap, [str(row) for row in range(len(self._tokens))])
-
-
-def _joined(texts: Sequence[Any], what: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return all tokens, one text after the other, and where each text starts."""
-    arrays = [np.asarray(text, dtype=np.float32) for text in texts]
-    wrong = next((row for row, one in enumerate(arrays) if one.ndim != 2 or not len(one)), None)
-    if wrong is not None or not arrays:
-        raise UsageError(
-            f"MaxSimIndex: {what} {wrong or 0} has no tokens",
-            expected="arrays (T, D), T >= 1",
-            got=str(arrays[wrong].shape) if wrong is not None else "nothing",
-            fix="leave empty texts out",
-        )
-    widths = sorted({one.shape[1] for one in arrays})
-    if len(widths) > 1:
-        raise UsageError(f"MaxSimIndex: tokens of different widths in one {what} list", got=", ".join(map(str, widths)))
-    return np.concatenate(arrays), np.cumsum([0, *map(len, arrays)])

