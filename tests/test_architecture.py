@@ -14,7 +14,7 @@ PACKAGE = Path(kdhub.__file__).parent
 FLOORS = (
     ("errors", "records", "hookspec", "findings", "files", "jsonl", "sealed", "fingerprints", "values", "rng", "inner"),
     ("plugins", "registry"),
-    ("config",),
+    ("config", "scaffold"),
     ("checkpoint",),
     ("store",),
     ("distill",),

@@ -28,5 +28,6 @@ COMMANDS = {
     "train": BuiltIn("train from a config or a plugin's recipe", "train"),
     "test": BuiltIn("evaluate a checkpoint", "test"),
     "report": BuiltIn("write report.html of a run again", "report"),
+    "new": BuiltIn("write a new plugin, with a loss, a recipe and tests", "new"),
     "doctor": BuiltIn("look at the installation", "doctor"),
 }

@@ -59,7 +59,8 @@ def test_plugins_and_recipes_are_found(installed):
         assert "no errors" in run(installed, "-m", "kdhub", "check", recipe)
 
 
-def test_the_report_template_is_in_the_wheel(installed):
-    """Package data that is left out shows only at the end of somebody's first run."""
+def test_the_templates_are_in_the_wheel(installed):
+    """Package data that is left out shows only at the end of somebody's first run, or in a new plugin without files."""
+    assert (installed / "kdhub/scaffold/templates/common/.gitignore.j2").is_file()
     assert list((installed / "kdhub/engine/templates").glob("*.j2"))
     assert (installed / "kdhub/py.typed").is_file()
