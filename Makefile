@@ -1,5 +1,6 @@
 # make demo   install, distil a sentence encoder, show the table
 # make test   install what the tests need and run all of them
+# make docs   build the documentation site in build/site
 # make help   everything else
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ export TOKENIZERS_PARALLELISM = false
 RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-late-cranfield evidence-margin-mse-sparse-cranfield \
   evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
 
-.PHONY: help demo test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) clean data/docstrings camvid-teacher
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) clean data/docstrings camvid-teacher
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -45,6 +46,9 @@ $(VENV)/dev.stamp: $(VENV)/demo.stamp
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/kdhub demo
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python tools/docs_site.py
 
 test: lint lower-bounds
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
