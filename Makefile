@@ -135,16 +135,16 @@ margin_mse = $(EVIDENCE) --paired --metric $(RANKED) --work-dir work_dirs/eviden
   $(call EVIDENCE_DATA,$(2),$(2)) --cfg-options val_dataloader.dataset.split=test
 
 evidence-margin-mse-dense-cranfield: $(call needs,data/evidence/cranfield)
-	$(call margin_mse,dense,cranfield,0.5,2e-4,2e-4,2e-4)
+	$(call margin_mse,dense,cranfield,0.6,1e-4,1e-4,1e-4)
 
 evidence-margin-mse-dense-vaswani: $(call needs,data/evidence/vaswani)
-	$(call margin_mse,dense,vaswani,0.5,2e-4,2e-4,2e-4)
+	$(call margin_mse,dense,vaswani,0.6,1e-4,1e-4,1e-4)
 
 evidence-margin-mse-late-cranfield: $(call needs,data/evidence/cranfield)
-	$(call margin_mse,late,cranfield,1.0,2e-4,2e-4,2e-4)
+	$(call margin_mse,late,cranfield,1.0,1e-4,1e-4,1e-4)
 
 evidence-margin-mse-sparse-cranfield: $(call needs,data/evidence/cranfield)
-	$(call margin_mse,sparse,cranfield,1.0,2e-4,2e-4,2e-4)
+	$(call margin_mse,sparse,cranfield,0.2,1e-4,1e-4,1e-4)
 
 # $(1) the collection that trains and tests; with the options of $(2), its students are tested on the other one
 disco = $(EVIDENCE) --paired --work-dir work_dirs/evidence/disco-$(1) \

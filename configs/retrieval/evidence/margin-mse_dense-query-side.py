@@ -9,7 +9,7 @@ model = dict(
         layers=[0, 5],
         freeze=["embeddings.word_embeddings"],
         dropout=0.0,
-        score_scale=1.0,
+        score_scale=12.0,  # the reciprocal of the deviation of its teacher's scores within a list
         frozen_documents=True,
         document_vectors="data/evidence/vectors",
     ),

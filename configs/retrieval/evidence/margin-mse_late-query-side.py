@@ -10,7 +10,7 @@ model = dict(
         layers=[0, 5],
         freeze=["embeddings.word_embeddings"],
         dropout=0.0,
-        score_scale=1.0,
+        score_scale=1.0,  # MaxSim adds up cosines over some 20 tokens
         frozen_documents=True,
         document_vectors="data/evidence/vectors",
     ),

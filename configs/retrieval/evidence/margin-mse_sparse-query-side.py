@@ -8,7 +8,7 @@ model = dict(
         model="data/evidence/models/sparse",
         freeze=["bert.embeddings.word_embeddings"],
         dropout=0.0,
-        score_scale=1.0,
+        score_scale=0.2,  # the reciprocal of the deviation of its teacher's scores within a list
         frozen_documents=True,
         document_vectors="data/evidence/vectors",
     ),
