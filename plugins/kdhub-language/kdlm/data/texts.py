@@ -35,8 +35,8 @@ class Texts(Dataset[dict[str, Any]]):
         tokenizer: A folder or a name on the hub, see `kdlm.tokenizer.load_tokenizer`.
         max_length: Most tokens of a text, end-of-text and other special tokens included.
         too_long: ``'cut'`` shortens longer texts and counts them; ``'drop'`` leaves them out and counts them; ``'error'`` stops.
-        end_of_text: Whether exactly one end-of-text token ends each text, also one that was cut. ``None`` does so for a
-            language model, and not for a classifier.
+        end_of_text: Whether exactly one end-of-text token ends each text, also one that was cut; ``'uncut'``: only those that have
+            room for it, as in the released code of MLKD. ``None`` is ``True`` for a language model, ``False`` for a classifier.
         fields: More values of each text, such as ``ood``, which a batch carries as they are.
         source: What the texts are, for messages.
 
@@ -44,6 +44,7 @@ class Texts(Dataset[dict[str, Any]]):
         counts: ``texts`` kept, and how many were ``empty``, ``short``, ``cut`` and ``dropped``.
         metainfo: ``tokenizer``, by which it is saved with the student, and ``classes``.
         kept: Which of the given texts are here, by index.
+        texts: Those texts.
 
     Raises:
         UsageError: For arguments that do not fit, a limit above the tokenizer's own, no end-of-text token where one is needed, and
@@ -58,14 +59,15 @@ class Texts(Dataset[dict[str, Any]]):
         classes: Sequence[str] = (),
         max_length: int = 128,
         too_long: str = "cut",
-        end_of_text: bool | None = None,
+        end_of_text: bool | str | None = None,
         fields: dict[str, Sequence[Any]] | None = None,
         source: str = "texts",
     ) -> None:
         owner = type(self).__name__
         require(owner, integer(2), max_length=max_length)
         require(owner, choice(("cut", "drop", "error")), too_long=too_long)
-        require(owner, optional(FLAG), end_of_text=end_of_text)
+        if end_of_text != "uncut":
+            require(owner, optional(FLAG), end_of_text=end_of_text)
         self._tokenizer = load_tokenizer(tokenizer)
         if max_length > self._tokenizer.model_max_length:
             raise UsageError(
@@ -85,6 +87,7 @@ class Texts(Dataset[dict[str, Any]]):
         self.metainfo: dict[str, Any] = {"tokenizer": tokenizer} | ({"classes": tuple(classes)} if classes else {})
         self._encode(texts, too_long, source)
         kept = self.kept.tolist()
+        self.texts = [texts[index] for index in kept]
         self._labels = None if labels is None else np.asarray(labels, np.int64)[kept]
         self._fields = {name: [values[index] for index in kept] for name, values in (fields or {}).items()}
         self._say(source)
@@ -154,12 +157,13 @@ class Texts(Dataset[dict[str, Any]]):
     def _tokens(self, texts: list[Any], limit: int | None = None) -> dict[str, list[list[int]]]:
         """Tokenise; with the end of text, which a limit leaves room for."""
         firsts, seconds = zip(*texts, strict=True) if isinstance(texts[0], tuple) else (texts, None)
-        more = {} if limit is None else {"truncation": True, "max_length": limit - self.end_of_text}
+        ends = bool(self.end_of_text) and not (self.end_of_text == "uncut" and limit is not None)
+        more = {} if limit is None else {"truncation": True, "max_length": limit - ends}
         found = self._tokenizer(
             list(firsts), None if seconds is None else list(seconds), verbose=False, return_attention_mask=False, **more
         )
         rows = {name: [list(ids) for ids in values] for name, values in found.items()}
-        if self.end_of_text:
+        if ends:
             end = self._tokenizer.eos_token_id
             for place, ids in enumerate(rows["input_ids"]):
                 if not ids or ids[-1] != end:

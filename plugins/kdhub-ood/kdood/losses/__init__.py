@@ -1,0 +1,1 @@
+"""Losses of kdhub-ood, each in a file of its name."""
