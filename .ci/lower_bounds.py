@@ -37,7 +37,8 @@ def pins(*projects: Path) -> list[str]:
     for project in projects:
         for line in tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]:
             requirement = Requirement(line)
-            if requirement.name == "kdhub" or (requirement.marker and not requirement.marker.evaluate()):
+            # this tree's own distributions are on no index
+            if requirement.name.startswith("kdhub") or (requirement.marker and not requirement.marker.evaluate()):
                 continue
             name, _, version = lowest(requirement).partition("==")
             floors[name] = max(floors.get(name, Version(version)), Version(version))

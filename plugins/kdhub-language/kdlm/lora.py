@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,7 +58,10 @@ def lora(
         fan_in_fan_out=_has_conv1d(net, names),
     )
     try:
-        return get_peft_model(net, config)
+        with warnings.catch_warnings():
+            # peft asks for a property that newer releases of transformers call otherwise; nobody here can act on it
+            warnings.simplefilter("ignore", FutureWarning)
+            return get_peft_model(net, config)
     except ValueError as error:
         raise UsageError(
             "LoRA cannot be added", where="lora.target_modules", got=" ".join(str(error).split())[:200]

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Component, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import API_LEVEL, Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from kdhub.api import Report
 
 
 @hookimpl
 def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
-        summary="Language models and text classifiers of transformers: texts as tokens, LoRA, perplexity",
+        summary="Language models and text classifiers of transformers: LELP, MI-α, LoRA, perplexity",
         api_level=API_LEVEL,
         tasks=("language-model", "text-classification"),
         extras={"lora": ("peft",)},
@@ -44,6 +46,31 @@ def kdhub_losses() -> Iterable[LossSpec]:
         match="nothing",
         zero_at_equality=False,
     )
+    yield LossSpec(
+        target="kdlm.losses.lelp:LELP",
+        summary="Few classes, each split along the directions in which the teacher's embeddings of it differ",
+        paper="Loo et al. 2024, Linear Projections of Teacher Embeddings for Few-Class Distillation, arXiv 2409.20449",
+        inputs=("student", "teacher", "teacher_embedding"),
+        tags=("logits",),
+        match="batch",
+        zero_at_equality=False,
+    )
+    for name, summary in (
+        ("MIAlpha", "A bound of the mutual information of hidden states, which α tunes between bias and variance"),
+        ("InfoNCE", "The contrastive bound: MIAlpha with α = 1"),
+        ("NWJ", "The unnormalised bound with the baseline e: MIAlpha with α = 0"),
+        ("TUBA", "The unnormalised bound with a learned baseline: MIAlpha with α = 0"),
+    ):
+        yield LossSpec(
+            target=f"kdlm.losses.mi_alpha:{name}",
+            summary=summary,
+            paper="He et al. 2021, Distiller, arXiv 2109.11105",
+            optional=("mask",),
+            fields={"mask": "inputs.attention_mask"},
+            tags=("feature", "relation"),
+            match="nothing",
+            zero_at_equality=False,
+        )
 
 
 @hookimpl
@@ -75,6 +102,18 @@ def kdhub_components() -> Iterable[Component]:
         target="kdlm.lora:lora",
         summary="A net of which only low-rank additions train; exported merged",
         paper="Hu et al. 2021, LoRA, arXiv 2106.09685",
+    )
+    yield Component(
+        kind="model",
+        target="kdlm.subclass_model:SubclassModel",
+        summary="A classifier whose net tells pseudo-classes, and which answers with their classes",
+        paper="Loo et al. 2024, Linear Projections of Teacher Embeddings for Few-Class Distillation, arXiv 2409.20449",
+    )
+    yield Component(
+        kind="job",
+        target="kdlm.projections:fit_projections",
+        summary="The projections of LELP, in one pass of the teacher over its training texts",
+        paper="Loo et al. 2024, Linear Projections of Teacher Embeddings for Few-Class Distillation, arXiv 2409.20449",
     )
     yield Component(
         kind="job", target="kdlm.tokenizer:train_tokenizer", summary="A byte-level BPE tokenizer out of text files"
@@ -114,6 +153,20 @@ def kdhub_recipes() -> Iterable[Recipe]:
             student=student,
             budget="cpu-minutes",
         )
+
+
+@hookimpl
+def kdhub_add_commands() -> Iterable[Command]:
+    """Add the recommendation of a pipeline."""
+    yield Command("recommend", "Recommend a pipeline for a new data set from past runs", "kdlm.commands.recommend:main")
+
+
+@hookimpl
+def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
+    """See that models read the tokens of their own tokenizers."""
+    from kdlm.config_rules import check
+
+    check(cfg, report)
 
 
 @hookimpl

@@ -119,46 +119,28 @@ def test_the_readme_names_every_component_and_recipe():
     assert not missing
 
 
+@pytest.mark.timeout(600)
 def test_three_stages_in_one_command(clinc, language_model, tmp_path, capsys):
     """Each stage must find the model and the tokenizer of the one before; the scorer must find the student."""
-    folder = language_model
-    data = [
-        f"{loader}.dataset.{key}"
-        for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
-        for key in ("root",)
-    ]
-    short = {"train_cfg.max_epochs": 1, "train_dataloader.batch_size": 8} | dict.fromkeys(data, clinc)
-    teacher = tmp_path / "teacher.py"
-    teacher.write_text(
+    (tmp_path / "teacher.py").write_text(
         f"""_base_ = ["kdood:clinc-teacher"]
 predecessors = dict(_delete_=True)
-model = dict(net=dict(pretrained_model_name_or_path={folder!r}))
-for_all = dict(dataset=dict(tokenizer={folder!r}))
-train_dataloader = for_all
-val_dataloader = for_all
-test_dataloader = for_all
-del for_all
+model = dict(net=dict(pretrained_model_name_or_path={language_model!r}))
+train_dataloader = dict(batch_size=8, dataset=dict(tokenizer={language_model!r}, root={clinc!r}))
+val_dataloader = dict(dataset=dict(tokenizer={language_model!r}, root={clinc!r}))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=1)
 """,
         encoding="utf-8",
     )
-    cfg = load_config(
-        "kdood:clinc-scorer",
-        {
-            "job.validation.root": clinc,
-            "job.max_length": 32,
-            "student:predecessors.teacher": str(teacher),
-            "student:model.student.net.config.vocab_size": 300,
-            "student:model.student.net.config.n_embd": 16,
-            "student:model.student.net.config.n_layer": 2,
-            "student:model.student.net.config.n_head": 2,
-            "student:model.student.net.config.n_positions": 64,
-            "student:model.objectives.layers.loss.teacher_width": 16,
-            "student:model.objectives.layers.loss.student_layers": [1, 2],
-            "student:model.objectives.layers.loss.teacher_layers": [1, 2],
-        }
-        | {f"student:{key}": value for key, value in short.items()}
-        | {f"student:teacher:{key}": value for key, value in short.items()},
-    )
+    net = {"vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    layers = {"teacher_width": 16, "student_layers": [1, 2], "teacher_layers": [1, 2]}
+    student = {"predecessors.teacher": str(tmp_path / "teacher.py"), "train_cfg.max_epochs": 1}
+    student |= {f"model.student.net.config.{key}": value for key, value in net.items()}
+    student |= {f"model.objectives.layers.loss.{key}": value for key, value in layers.items()}
+    student |= {f"{loader}_dataloader.dataset.root": clinc for loader in ("train", "val", "test")}
+    options = {f"student:{key}": value for key, value in student.items()}
+    cfg = load_config("kdood:clinc-scorer", options | {"job.validation.root": clinc, "job.max_length": 32})
     cfg.work_dir = str(tmp_path / "run")
     train(cfg)
     capsys.readouterr()
