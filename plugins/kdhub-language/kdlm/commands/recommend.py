@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from kdhub.api import Parser, UsageError
@@ -68,7 +69,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _features(given: list[str], known: dict[str, float]) -> dict[str, float]:
+def _features(given: list[str], known: Mapping[str, float]) -> dict[str, float]:
     found = {}
     for one in given:
         name, _equals, text = one.partition("=")
