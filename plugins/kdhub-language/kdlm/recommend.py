@@ -58,7 +58,7 @@ class Recommender:
         self.seed = seed
         self._columns = DictVectorizer(sparse=False)
         inputs = self._columns.fit_transform([_inputs(run.choices, run.features) for run in runs])
-        self._forest = RandomForestRegressor(n_estimators=200, min_samples_leaf=2, random_state=seed, n_jobs=1)
+        self._forest = RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=seed, n_jobs=1)
         self._forest.fit(inputs, standing(runs))
 
     def predict(self, pipelines: Sequence[Mapping[str, Value]], features: Mapping[str, float]) -> np.ndarray:
