@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_BLOCK = 256
+"""Rows of a block of products: large enough for a matrix product at full speed."""
+
 
 class _SquaredEdges(torch.autograd.Function):
     """Squared length of each edge, ``(n, D), (n, k) -> (n, k)``; backward makes no ``(n, k, D)``, which is most of the time."""
@@ -83,17 +86,37 @@ def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
     # distances do not change, and their products lose fewer digits
     points = points - points.mean(0)
     lengths = points.square().sum(1)
+    if chunk is None:
+        # a token's own length is the same for all its neighbours, and left out of the distances
+        return _lowest(torch.sub(lengths, _products(points), alpha=2).fill_diagonal_(torch.inf), k)
     places = torch.arange(count, device=tokens.device)
     found = []
-    for begin in range(0, count, chunk or count):
-        rows = slice(begin, begin + (chunk or count))
-        squared = torch.addmm(lengths, points[rows], points.T, alpha=-2).add_(lengths[rows].unsqueeze(1)).clamp_(min=0)
-        squared[torch.arange(len(squared), device=tokens.device), places[rows]] = torch.inf
-        found.append(_lowest(squared, places, k))
+    for rows in places.split(chunk):
+        distances = torch.addmm(lengths, points[rows], points.T, alpha=-2)
+        distances[torch.arange(len(rows), device=tokens.device), rows] = torch.inf
+        found.append(_lowest(distances, k))
     return torch.cat(found)
 
 
-def _lowest(squared: Tensor, places: Tensor, k: int) -> Tensor:
-    # bits of floats from +0 on sort as the floats; with the index below them no two keys tie
-    keys = squared.add_(0.0).view(torch.int32).long().bitwise_left_shift_(32).bitwise_or_(places)
-    return keys.topk(k, largest=False).values & 0xFFFFFFFF
+def _products(points: Tensor) -> Tensor:
+    """Return ``x xᵀ``, ``(n, n)``, each pair of blocks computed once: for large n little more than half the work."""
+    count = len(points)
+    products = points.new_empty(count, count)
+    for begin in range(0, count, _BLOCK):
+        end = min(begin + _BLOCK, count)
+        right = points[begin:end] @ points[begin:].T
+        products[begin:end, begin:] = right
+        products[end:, begin:end] = right[:, end - begin :].T
+    return products
+
+
+def _lowest(distances: Tensor, k: int) -> Tensor:
+    """Return the places of the k lowest of each row, lowest first, of equal ones those of lower index."""
+    values, found = distances.topk(min(k + 1, distances.shape[1]), largest=False)
+    found = found[:, :k].sort(1).values
+    found = found.gather(1, distances.gather(1, found).sort(dim=1, stable=True).indices)
+    # where the k-th and the next are equal, topk may have taken either
+    tied = values[:, k - 1] == values[:, -1] if values.shape[1] > k else values.new_zeros(len(values), dtype=torch.bool)
+    if tied.any():
+        found[tied] = distances[tied].sort(dim=1, stable=True).indices[:, :k]
+    return found

@@ -1,6 +1,7 @@
 """Neighbours and draws: exact, without the token itself, the same in chunks, and the same again."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
@@ -61,6 +62,16 @@ def test_edges_and_rows_are_those_of_the_matrix(seed, count):
     assert ((matrix(ours) != 0).sum(0) == min(3, count - 1)).all()
     columns = torch.arange(count).unsqueeze(1).expand_as(theirs.neighbours)
     torch.testing.assert_close(ours.weights_at(theirs), matrix(ours)[theirs.neighbours, columns])
+
+
+@pytest.mark.parametrize("chunk", [None, 100])
+def test_ties_across_blocks_go_to_the_lower_index(chunk):
+    """Products are made in blocks and transposed; a block in the wrong place, or a tie cut at k, would be another graph."""
+    half = torch.randint(-2, 3, (300, 3), generator=torch.Generator().manual_seed(0)).float()
+    tokens = torch.cat([half, -half])  # of mean 0, so that all numbers are whole and ties are exact
+    squared = (tokens.unsqueeze(1) - tokens).square().sum(2).fill_diagonal_(torch.inf)
+    expected = squared.sort(dim=1, stable=True).indices[:, :7]
+    assert torch.equal(nearest(tokens, 7, chunk), expected)
 
 
 def test_far_from_the_origin_neighbours_are_found():
