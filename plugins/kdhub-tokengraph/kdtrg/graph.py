@@ -16,13 +16,15 @@ class _SquaredEdges(torch.autograd.Function):
     """Squared length of each edge, ``(n, D), (n, k) -> (n, k)``; backward makes no ``(n, k, D)``, which is most of the time."""
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, neighbours: Tensor) -> Tensor:
+    def forward(ctx: Any, tokens: Tensor, neighbours: Tensor, squared: Tensor | None) -> Tensor:
         ctx.save_for_backward(tokens, neighbours)
-        # differences, not a matrix product: it would leave a distance above 0 between duplicates
+        if squared is not None and squared.dtype == tokens.dtype:
+            return squared.clone()
+        # differences, not a matrix product: of long tokens it would lose all digits of a small distance
         return torch.stack([(tokens - tokens[column]).square_().sum(1) for column in neighbours.unbind(1)], 1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         tokens, neighbours = ctx.saved_tensors
         gradient = gradient.contiguous()
         count, k = neighbours.shape
@@ -34,7 +36,7 @@ class _SquaredEdges(torch.autograd.Function):
             order // k, tokens, bounds, mode="sum", per_sample_weights=gradient.flatten()[order]
         )
         degree = gradient.sum(1) + gradient.new_zeros(count).index_add(0, neighbours.flatten(), gradient.flatten())
-        return 2 * (degree.unsqueeze(1) * tokens - ends - begins), None
+        return 2 * (degree.unsqueeze(1) * tokens - ends - begins), None, None
 
 
 class Graph(NamedTuple):
@@ -49,15 +51,16 @@ class Graph(NamedTuple):
     weights: Tensor
 
     @classmethod
-    def over(cls, tokens: Tensor, neighbours: Tensor, sigma: float) -> Graph:
+    def over(cls, tokens: Tensor, neighbours: Tensor, sigma: float, squared: Tensor | None = None) -> Graph:
         """Weigh the edges: ``exp(−‖x_i − x_j‖² / (2σ))``; the gradient reaches the tokens.
 
         Args:
             tokens: ``(n, D)``.
             neighbours: ``(n, k)``.
             sigma: Width of the kernel.
+            squared: ``(n, k)``, squared lengths of the edges, where the search for neighbours told them; ``None`` measures them.
         """
-        return cls(neighbours, torch.exp(-_SquaredEdges.apply(tokens, neighbours) / (2 * sigma)))
+        return cls(neighbours, torch.exp(-_SquaredEdges.apply(tokens, neighbours, squared) / (2 * sigma)))
 
     def weights_at(self, other: Graph) -> Tensor:
         """Return ``A[i, j]`` of this graph at the edges of another one, ``(n, k)``; 0 where this one has no edge."""
@@ -70,6 +73,11 @@ class Graph(NamedTuple):
 
 
 def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
+    """Find the k nearest other tokens of each token, exactly; see `neighbourhood`."""
+    return neighbourhood(tokens, k, chunk)[0]
+
+
+def neighbourhood(tokens: Tensor, k: int, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """Find the k nearest other tokens of each token, exactly; among equally distant ones those of lower index.
 
     Args:
@@ -78,7 +86,8 @@ def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
         chunk: Tokens whose distances to all others are held at once; ``None`` for all.
 
     Returns:
-        ``(n, min(k, n − 1))``, nearest first.
+        Their places ``(n, min(k, n − 1))``, nearest first, and their squared distances, exact to some 1e-7 of the largest
+        squared length.
     """
     count = len(tokens)
     k = min(k, count - 1)
@@ -88,14 +97,16 @@ def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
     lengths = points.square().sum(1)
     if chunk is None:
         # a token's own length is the same for all its neighbours, and left out of the distances
-        return _lowest(torch.sub(lengths, _products(points), alpha=2).fill_diagonal_(torch.inf), k)
+        places, distances = _lowest(torch.sub(lengths, _products(points), alpha=2).fill_diagonal_(torch.inf), k)
+        return places, (distances + lengths.unsqueeze(1)).clamp_(min=0)
     places = torch.arange(count, device=tokens.device)
     found = []
     for rows in places.split(chunk):
         distances = torch.addmm(lengths, points[rows], points.T, alpha=-2)
         distances[torch.arange(len(rows), device=tokens.device), rows] = torch.inf
-        found.append(_lowest(distances, k))
-    return torch.cat(found)
+        nearby, distances = _lowest(distances, k)
+        found.append((nearby, (distances + lengths[rows].unsqueeze(1)).clamp_(min=0)))
+    return torch.cat([one for one, _ in found]), torch.cat([one for _, one in found])
 
 
 def _products(points: Tensor) -> Tensor:
@@ -110,8 +121,8 @@ def _products(points: Tensor) -> Tensor:
     return products
 
 
-def _lowest(distances: Tensor, k: int) -> Tensor:
-    """Return the places of the k lowest of each row, lowest first, of equal ones those of lower index."""
+def _lowest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return places and values of the k lowest of each row, lowest first, of equal ones those of lower index."""
     values, found = distances.topk(min(k + 1, distances.shape[1]), largest=False)
     found = found[:, :k].sort(1).values
     found = found.gather(1, distances.gather(1, found).sort(dim=1, stable=True).indices)
@@ -119,4 +130,4 @@ def _lowest(distances: Tensor, k: int) -> Tensor:
     tied = values[:, k - 1] == values[:, -1] if values.shape[1] > k else values.new_zeros(len(values), dtype=torch.bool)
     if tied.any():
         found[tied] = distances[tied].sort(dim=1, stable=True).indices[:, :k]
-    return found
+    return found, distances.gather(1, found)

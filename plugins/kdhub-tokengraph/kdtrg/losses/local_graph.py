@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdhub.api import FLAG, choice, integer, number, require, unit_vectors
-from kdtrg.graph import Graph, nearest
+from kdtrg.graph import Graph, neighbourhood
 from kdtrg.sampling import GraphLoss, paired
 
 SIDES = ("own", "teacher")
@@ -131,9 +131,11 @@ def local_graph(
         return 0.0 * student.sum()
     if normalize:
         student, teacher = unit_vectors(student, 1), unit_vectors(teacher, 1)
-    theirs = nearest(teacher, k, chunk)
-    ours = theirs if neighbours == "teacher" else nearest(student, k, chunk)
-    sides = Graph.over(teacher, theirs, sigma), Graph.over(student, ours, sigma)
+    theirs, far = neighbourhood(teacher, k, chunk)
+    ours, apart = (theirs, None) if neighbours == "teacher" else neighbourhood(student, k, chunk)
+    # between unit vectors the search measured to 1e-7; longer ones are measured again
+    known = (far, apart) if normalize else (None, None)
+    sides = Graph.over(teacher, theirs, sigma, known[0]), Graph.over(student, ours, sigma, known[1])
     rows = _row_divergence(*(sides if direction == DIRECTIONS[0] else reversed(sides)))
     return rows.sum() if reduction == "sum" else rows.mean()
 
