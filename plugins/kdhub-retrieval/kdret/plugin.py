@@ -193,6 +193,11 @@ def kdhub_components() -> Iterable[Component]:
     )
     yield Component(
         kind="index",
+        target="kdret.index.sharded:ShardedIndex",
+        summary="An index in parts, each saved for itself, that answer as one; Ray builds them on several machines",
+    )
+    yield Component(
+        kind="index",
         target="kdret.index.milvus:MilvusIndex",
         summary="Dense or sparse search in Milvus, from an embedded file to a cluster; wants pymilvus",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ late-interaction model (ColBERT) gets an index of tokens, whose candidates are r
 An approximate index is tried against exact search, and its effort doubled until --recall is reached; `kdhub index info` shows it.
 
 --index takes another kind, with its arguments as --options: kdret.SeismicIndex for millions of sparse vectors,
-kdret.MilvusIndex for a server or a cluster.
+kdret.MilvusIndex for a server or a cluster. --workers 8 builds in shards on Ray, on this machine or the cluster that RAY_ADDRESS
+names; all its machines must see DATA, MODEL and --output. The same command goes on with the shards that are missing.
 
 After Ctrl-C the same command goes on where it stopped.
 
@@ -103,6 +105,10 @@ def _build(argv: list[str]) -> int:
     parser.add_argument(
         "--options", metavar="KEY=VALUE", nargs="+", action=DictAction, default={}, help="its arguments"
     )
+    parser.add_argument(
+        "--workers", type=int, help="build in shards, so many at once, on Ray; RAY_ADDRESS names a cluster"
+    )
+    parser.add_argument("--shard-rows", type=int, default=1_000_000, help="documents of a shard (default 1000000)")
     parser.add_argument("--batch-size", type=int, default=64, help="texts encoded at once (default 64)")
     parser.add_argument("--seed", type=int, help="of the samples for training and recall (default 0)")
     parser.add_argument("--rebuild", action="store_true", help="replace an index that is there")
@@ -126,6 +132,8 @@ def _build(argv: list[str]) -> int:
     local = model_folder(options.model) if "://" not in options.model else None
     vectors = TextVectors(str(local.absolute()) if local else options.model, options.batch_size)
     seed = options.seed if vectors.kind == "dense" or options.index else None
+    if options.workers is not None:
+        return _build_shards(options, vectors, str(root.absolute()))
     index = vectors.new_index(options.index, **{**choice_of(options), "seed": seed, **options.options})
     about = about_of(vectors, corpus)
     if (output / DESCRIPTION).is_file() and not options.rebuild:
@@ -152,6 +160,25 @@ def _build(argv: list[str]) -> int:
         about |= {"model_name": vectors.model, "data": str(root.absolute())}
         build_index(output, vectors, texts_of(corpus), index, about, shlex.join(["kdhub", "index", "build", *argv]))
     _show(output, options.json)
+    return 0
+
+
+def _build_shards(options: argparse.Namespace, vectors: Any, data: str) -> int:
+    from kdret.cluster import build_shards
+    from kdret.index.base import DESCRIPTION, read_description
+
+    chosen = {key: value for key, value in {**choice_of(options), **options.options}.items() if value is not None}
+    chosen["type"] = options.index or ("kdret.SparseIndex" if vectors.kind == "sparse" else "kdret.FaissIndex")
+    output = Path(options.output).absolute()
+    if options.rebuild:
+        shutil.rmtree(output, ignore_errors=True)
+    elif (output / DESCRIPTION).is_file() and (kind := read_description(output)["kind"]) != "sharded":
+        fix = "add --rebuild to replace it"
+        raise UsageError(
+            "an index of another kind is there", where=options.output, expected="sharded", got=kind, fix=fix
+        )
+    build_shards(output, vectors.model, data, options.shard_rows, options.workers, chosen, options.batch_size)
+    _show(Path(options.output), options.json)
     return 0
 
 
@@ -185,7 +212,9 @@ def _search(argv: list[str]) -> int:
 
 
 def _require_usable(folder: Path, description: str) -> None:
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / description).is_file()):
+    # a build in shards that was stopped has left some of them
+    others = folder.is_dir() and any(not path.name.lstrip(".").startswith("shard-") for path in folder.iterdir())
+    if folder.is_file() or (others and not (folder / description).is_file()):
         raise UsageError(
             "the folder for the index is in use",
             where=str(folder),

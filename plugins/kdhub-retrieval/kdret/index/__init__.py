@@ -16,6 +16,7 @@ _KINDS = {
     "late": "late:MaxSimIndex",
     "seismic": "seismic:SeismicIndex",
     "milvus": "milvus:MilvusIndex",
+    "sharded": "sharded:ShardedIndex",
 }
 """`Index.kind` to its module and class; those of extras are imported when one is read."""
 

@@ -23,6 +23,9 @@ _CODEBOOK = 256
 _PQ_BYTES = (96, 64, 48, 32, 24, 16, 12, 8, 4)
 _SQ_BITS = {"SQ8": 8, "SQ6": 6, "SQ4": 4, "SQfp16": 16, "SQbf16": 16}
 _SHARE_OF_FREE = 0.8
+_PLACE_BYTES = 20
+_ID_BYTES = 66
+"""CPython's text of 9 letters, and its pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,78 @@ def plan(rows: int, width: int, factory: str, memory: float | None, prefer: str,
     smallest = min(candidates, key=lambda one: (one.index_bytes or 0) + one.working_bytes)
     smallest.require_fit()
     return smallest
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a corpus costs that no single index holds: indexed in shards, as `kdret.cluster.build_shards` does.
+
+    Attributes:
+        rows: Passages.
+        width: Numbers of a vector.
+        factory: FAISS's factory string of each shard.
+        text: Mean bytes of a passage on the disk; MS MARCO's have about 350.
+        shard: Passages of a shard.
+        rate: Passages that a worker encodes in a second. It is no property of kdhub: measure yours.
+        workers: How many encode at once.
+        memory: GiB of a machine that searches, of which 80 % are used.
+    """
+
+    rows: int
+    width: int
+    factory: str
+    text: int = 350
+    shard: int = 1_000_000
+    rate: float = 2000.0
+    workers: int = 8
+    memory: float = 256.0
+
+    @property
+    def text_bytes(self) -> int:
+        """Texts on the disk."""
+        return self.rows * self.text
+
+    @property
+    def place_bytes(self) -> int:
+        """Places of the lines, in the memory of each worker; see `kdret.data.corpus.Corpus`."""
+        return self.rows * _PLACE_BYTES
+
+    @property
+    def vector_bytes(self) -> int:
+        """All vectors in float32, if they are kept."""
+        return 4 * self.rows * self.width
+
+    @property
+    def shards(self) -> int:
+        """How many shards."""
+        return math.ceil(self.rows / self.shard)
+
+    @property
+    def index_bytes(self) -> int:
+        """All shards of the index.
+
+        Raises:
+            UsageError: If the size of this factory is not known here.
+        """
+        size = size_of(self.factory, self.shard, self.width)
+        if size is None:
+            raise UsageError("the size of this factory is not known", got=repr(self.factory))
+        return self.shards * size
+
+    @property
+    def id_bytes(self) -> int:
+        """Ids of the corpus in the memory of whoever searches: short texts of Python, and a pointer to each."""
+        return self.rows * _ID_BYTES
+
+    @property
+    def machines(self) -> int:
+        """Machines that hold the index and its ids in memory."""
+        return math.ceil((self.index_bytes + self.id_bytes) / (_SHARE_OF_FREE * self.memory * 2**30))
+
+    @property
+    def hours(self) -> float:
+        """Hours of encoding, with all workers."""
+        return self.rows / (self.rate * self.workers) / 3600
 
 
 def size_of(factory: str, rows: int, width: int) -> int | None:

@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -208,3 +209,22 @@ def test_a_file_that_is_still_written_is_not_remembered(tmp_path, monkeypatch):
     (tmp_path / "corpus.jsonl").write_text("large enough")
     digests.checksum(tmp_path / "corpus.jsonl")
     assert not (tmp_path / "cache").exists()
+
+
+def test_texts_of_a_large_corpus_are_fingerprinted_once(tiny_data, tmp_path, monkeypatch):
+    """Each search of a saved index read ten gigabytes twice before it answered."""
+    from kdret import corpus_index
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "_LARGE", 4)
+    monkeypatch.setattr(digests, "_SETTLED", -1.0)
+    read = []
+    real = corpus_index.corpus_fingerprint
+    monkeypatch.setattr(corpus_index, "corpus_fingerprint", lambda pairs: read.append(1) or real(pairs))
+    vectors = SimpleNamespace(fingerprint=lambda: "m")
+    first = corpus_index.about_of(vectors, load_corpus(tiny_data))
+    assert corpus_index.about_of(vectors, load_corpus(tiny_data)) == first
+    assert len(read) == 1
+    with (tiny_data / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "more", "text": "a text"}\n')
+    assert corpus_index.about_of(vectors, load_corpus(tiny_data)) != first

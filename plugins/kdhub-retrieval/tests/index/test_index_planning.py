@@ -1,12 +1,14 @@
 """What an index costs and which one is chosen; figures of card faiss_indexing.md, sections 3 and 8."""
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
 
 from kdhub.errors import UsageError
 from kdret.index import planning
-from kdret.index.planning import lists_for, plan, size_of, training_rows
+from kdret.index.planning import Scale, in_words, lists_for, plan, size_of, training_rows
 
 MARCO = 8_841_823
 
@@ -108,3 +110,34 @@ def test_training_sample():
 def test_free_memory_of_this_machine():
     """Without a figure nothing would ever be refused."""
     assert planning.available_memory() is None or planning.available_memory() > 2**20
+
+
+def test_the_page_on_scale_says_what_the_formulas_give():
+    """A page of numbers that nobody recomputes sends people to buy the wrong machines."""
+    page = (Path(__file__).resolve().parents[4] / "docs/explanation/passages-at-scale.md").read_text(encoding="utf-8")
+    rows = {
+        cells[1]: cells[3:5] for line in page.splitlines() if len(cells := [c.strip() for c in line.split("|")]) == 6
+    }
+    sq, pq = (
+        [Scale(10**8, 384, factory, workers=8), Scale(10**10, 384, factory, workers=64)]
+        for factory in ("IVF4000,SQ8", "IVF4000,PQ96")
+    )
+    # by hand: 100 shards of a million 384 + 8 bytes and 4000 centroids
+    assert sq[0].index_bytes == 100 * (1_000_000 * 392 + 4 * 4000 * 384)
+    assert pq[0].index_bytes == 100 * (1_000_000 * 104 + 4 * 4000 * 384 + 256 * 384 * 4)
+    assert (sq[1].text_bytes, sq[1].vector_bytes) == (3_500_000_000_000, 15_360_000_000_000)
+    assert sq[0].hours == pytest.approx(100_000_000 / 16_000 / 3600)
+    for name, found in {
+        "texts on the disk": [in_words(one.text_bytes) for one in sq],
+        "places of lines, in each worker's memory": [in_words(one.place_bytes) for one in sq],
+        "vectors in float32": [in_words(one.vector_bytes) for one in sq],
+        "ids, in the memory of whoever searches": [in_words(one.id_bytes) for one in sq],
+        "index `IVF4000,SQ8`": [in_words(one.index_bytes) for one in sq],
+        "index `IVF4000,PQ96`": [in_words(one.index_bytes) for one in pq],
+        "shards": [f"{one.shards:,}" for one in sq],
+        "workers that encode": [str(one.workers) for one in sq],
+        "hours of encoding": [f"{one.hours:.1f}" for one in sq],
+        "machines that search, `IVF4000,SQ8`": [str(one.machines) for one in sq],
+        "machines that search, `IVF4000,PQ96`": [str(one.machines) for one in pq],
+    }.items():
+        assert rows[name] == found, name
