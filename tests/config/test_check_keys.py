@@ -1,5 +1,7 @@
 """Types and keys: every mistake is found at its exact path, with what was probably meant."""
 
+import copy
+
 import pytest
 
 
@@ -262,3 +264,44 @@ def test_a_schedule_where_nobody_drives_it_is_found(findings, valid, path):
     """A learning rate that is a dict reaches the optimizer as it is, and fails there far from its cause."""
     put(valid, path, {"type": "kdhub.LinearSchedule", "start": 1.0, "end": 0.0, "steps": 10})
     assert findings(valid)[path].message == "no schedule is driven here"
+
+
+def by_role(valid):
+    """Give a config two optimizers, and schedulers for one of them."""
+    wrapper, schedulers = valid["optim_wrapper"], valid["param_scheduler"]
+    valid["optim_wrapper"] = {
+        "constructor": "ByRole",
+        "student": wrapper,
+        "critic": {"optimizer": wrapper["optimizer"]},
+    }
+    valid["param_scheduler"] = {"student": schedulers, "critic": []}
+    return valid
+
+
+def test_several_optimizers_by_name_are_right(findings, valid):
+    """Names of roles are the model's: taken for unknown keys, no model with two optimizers would pass the check."""
+    assert findings(by_role(valid)) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("optim_wrapper.student.acumulative_counts", "accumulative_counts"),
+        ("optim_wrapper.critic.optimizer.weight_deacy", "weight_decay"),
+        ("param_scheduler.student.0.start_facto", "start_factor"),
+    ],
+)
+def test_a_slip_in_one_of_several_optimizers_is_found(findings, valid, path, near):
+    """A misspelt key of the second optimizer is as silent as one of the first."""
+    valid = by_role(copy.deepcopy(valid))
+    put(valid, path, 1)
+    found = findings(valid)
+    assert list(found) == [path]
+    assert near in found[path].near
+
+
+def test_one_of_several_without_an_optimizer_is_found(findings, valid):
+    """Mmengine would build nothing for it, with an error from its inside."""
+    valid = by_role(valid)
+    valid["optim_wrapper"]["critic"] = {"clip_grad": {"max_norm": 1.0}}
+    assert "optim_wrapper.critic" in findings(valid)

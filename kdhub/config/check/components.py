@@ -47,6 +47,8 @@ class ComponentCheck:
         """
         if place.keys:
             self._check_keys(value, path, place.keys, "error")
+        elif place.holds_several(value):
+            pass  # each of them has a place of its own
         elif "type" in value:
             return self._check_component(value, path, place)
         elif place.implicit:

@@ -28,6 +28,9 @@ class Place:
         called: Whether this is a function that gets its first argument later, so that none is missing here.
         many: Whether a list of such dicts may stand here instead of one.
         plain: Types of the plain value that stands here, as an annotation; empty if it is not known.
+        single: Keys of which one such dict has at least one: a dict of dicts or lists without any of them holds several, by names
+            that the user chooses. Empty if there is always one.
+        several: Key that such a dict must have too; empty for none.
     """
 
     kinds: tuple[str, ...] = ()
@@ -44,6 +47,15 @@ class Place:
     called: bool = False
     many: bool = False
     plain: str = ""
+    single: tuple[str, ...] = ()
+    several: str = ""
+
+    def holds_several(self, value: Mapping[str, Any]) -> bool:
+        """Tell whether a dict that stands here holds several such dicts by name, as those of several optimizers do."""
+        if not self.single or not value or any(key in value for key in self.single):
+            return False
+        named = [child for key, child in value.items() if key not in self.extra]
+        return (self.several in value or not self.several) and all(isinstance(one, Mapping | list) for one in named)
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""
@@ -74,6 +86,12 @@ _SAMPLER = Place(
 _TRANSFORM = Place(kinds=("transform",), roots=("TRANSFORMS",), many=True)
 _METRIC = Place(kinds=("metric",), roots=("METRICS", "EVALUATOR"), implicit="mmengine.evaluator:Evaluator", many=True)
 _HOOK = Place(kinds=("runner_hook",), roots=("HOOKS",), extra=("priority",), typed=True)
+_OPTIM_WRAPPER = Place(
+    ("optim_wrapper",), ("OPTIM_WRAPPERS",), "mmengine.optim:OptimWrapper", extra=("constructor", "paramwise_cfg")
+)
+_PARAM_SCHEDULER = Place(
+    roots=("PARAM_SCHEDULERS",), provided=("optimizer",), extra=("convert_to_iter_based",), many=True
+)
 _DATALOADER = {
     "": Place(
         implicit="torch.utils.data:DataLoader",
@@ -100,12 +118,8 @@ _TOP_LEVEL = {
     "val_cfg": _loop("mmengine.runner:ValLoop"),
     "test_cfg": _loop("mmengine.runner:TestLoop"),
     "auto_scale_lr": Place(keys=("enable", "base_batch_size")),
-    "optim_wrapper": Place(
-        ("optim_wrapper",), ("OPTIM_WRAPPERS",), "mmengine.optim:OptimWrapper", extra=("constructor", "paramwise_cfg")
-    ),
-    "param_scheduler": Place(
-        roots=("PARAM_SCHEDULERS",), provided=("optimizer",), extra=("convert_to_iter_based",), many=True
-    ),
+    "optim_wrapper": replace(_OPTIM_WRAPPER, single=("type", "optimizer"), several="constructor"),
+    "param_scheduler": replace(_PARAM_SCHEDULER, single=("type",)),
     "val_evaluator": _METRIC,
     "test_evaluator": _METRIC,
     "default_hooks": Place(plain="dict | None"),
@@ -184,6 +198,9 @@ _TABLES: Mapping[str, Mapping[str, Place]] = {
         "transforms": _TRANSFORM,
     },
     "metric": {"metrics": replace(_METRIC, scalar=True, many=True)},
+    # several by name: those of a model with several optimizers
+    "several:optim_wrapper": {"constructor": Place(plain="str"), "paramwise_cfg": ANYWHERE, "*": _OPTIM_WRAPPER},
+    "several:param_scheduler": {"*": _PARAM_SCHEDULER},
     # by their type, as the keys are theirs alone
     "kdhub.TorchModel": {
         "net": _MODEL,
@@ -220,6 +237,8 @@ class Spot:
             value: A dict of the config.
             kind: Kind of the plugin's component that it builds, if it is one.
         """
+        if self.place.holds_several(value):
+            return Spot(ANYWHERE, f"several:{self.keys[-1]}", ())
         if "type" not in value and not self.place.implicit:
             return self
         type_ = value.get("type")

@@ -2,9 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Component, PluginInfo, hookimpl
+from kdhub.api import API_LEVEL, Command, Component, Finding, PluginInfo, Recipe, Report, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+METHODS = (
+    (
+        "score:SDS",
+        "Score distillation without a fake score: the rival that collapses",
+        "Poole et al. 2022, arXiv 2209.14988",
+    ),
+    (
+        "score:SwiftBrush",
+        "Variational score distillation with a fake score (LoRA or whole); DMD-like with weighting='dmd'",
+        "Nguyen and Tran 2024, SwiftBrush, arXiv 2312.05239",
+    ),
+    (
+        "asd:ASD",
+        "Score distillation between two times of one frozen teacher; no second network learns",
+        "Ma et al. 2024, ScaleDreamer, arXiv 2407.02040",
+    ),
+    (
+        "disback:Degradation",
+        "Stage 1 of DisBack: the teacher degrades to what the student makes at first",
+        "Zhang et al. 2025, DisBack, arXiv 2408.15991",
+    ),
+    (
+        "disback:DisBack",
+        "Stage 2 of DisBack: the student is led back along that path, node by node",
+        "Zhang et al. 2025, DisBack, arXiv 2408.15991",
+    ),
+    (
+        "tbcm:TBCM",
+        "Continuous-time consistency on the states of the teacher's own sampling",
+        "TBCM 2025, arXiv 2511.20410",
+    ),
+    (
+        "boot:BOOT",
+        "A student that follows the teacher's trajectories from their beginning, by bootstrapping",
+        "Gu et al. 2023, BOOT, arXiv 2306.05544",
+    ),
+)
+"""Target, summary and paper of each method."""
+
+ROLES = {
+    "kdgen.Degradation": ("fake_score",),
+    "kdgen.DisBack": ("student", "fake_score"),
+    "kdgen.SwiftBrush": ("student", "fake_score"),
+}
+"""Type of a method to the roles that it trains; any other trains its student alone."""
 
 
 @hookimpl
@@ -29,3 +80,101 @@ def kdhub_components() -> Iterable[Component]:
         ("TrigFlowSchedule", "The clock of continuous-time consistency models"),
     ):
         yield Component(kind="model", target=f"kdgen.noise:{name}", summary=summary)
+    for kind, target, summary in (
+        ("model", "denoiser:Denoiser", "A network with its schedule and prediction type: teacher, fake score, student"),
+        ("model", "nets:MLP", "A network for points, which trains in seconds"),
+        ("model", "ring:RingScore", "The exact score of a ring of Gaussians"),
+        ("dataset", "ring:RingData", "Points of a ring of Gaussians"),
+        ("dataset", "data:NoiseDataset", "Unit noise and labels: for methods that see no data"),
+        ("collate", "data:join", "Joins chunks of samples to one batch"),
+        ("metric", "metrics:RingQuality", "Sliced Wasserstein distance and modes found, on a ring"),
+        ("constructor", "roles:RoleOptimizers", "An optimizer of its own for each role"),
+    ):
+        yield Component(kind=kind, target=f"kdgen.{target}", summary=summary)
+    for target, summary, paper in METHODS:
+        yield Component(kind="model", target=f"kdgen.methods.{target}", summary=summary, paper=paper)
+
+
+@hookimpl
+def kdhub_recipes() -> Iterable[Recipe]:
+    """Offer the recipes on points, which need no download."""
+    for name, path, summary, teacher, student in (
+        ("ring-teacher", "teacher_mlp_3000it_ring", "A diffusion teacher of points", "none", "MLP, 50 steps"),
+        (
+            "ring-swiftbrush",
+            "swiftbrush_mlp_teacher-mlp_3000it_ring",
+            "SwiftBrush; one command, the teacher is trained first",
+            "kdgen:ring-teacher",
+            "MLP, 1 step",
+        ),
+        (
+            "ring-degradation",
+            "degradation_mlp_300it_ring",
+            "Stage 1 of DisBack: a path of checkpoints",
+            "kdgen:ring-teacher",
+            "MLP, untrained",
+        ),
+        (
+            "ring-disback",
+            "disback_mlp_teacher-mlp_3000it_ring",
+            "DisBack; one command trains the teacher, its degradation and the student",
+            "kdgen:ring-degradation",
+            "MLP, 1 step",
+        ),
+        (
+            "ring-boot",
+            "boot_mlp_teacher-mlp_6000it_ring",
+            "BOOT; one command, the teacher is trained first",
+            "kdgen:ring-teacher",
+            "MLP, 1 step",
+        ),
+    ):
+        yield Recipe(
+            name=name,
+            path=f"configs/{path}.py",
+            summary=summary,
+            task="generation",
+            teacher=teacher,
+            student=student,
+            budget="cpu-minutes",
+        )
+
+
+@hookimpl
+def kdhub_add_commands() -> Iterable[Command]:
+    """Offer to sample from what a run left."""
+    yield Command(
+        name="sample", summary="Sample from the generator that a run left", target="kdgen.commands.sample:main"
+    )
+
+
+@hookimpl
+def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
+    """See that each role of a method has an optimizer, and each optimizer a role."""
+    model, wrapper = cfg.get("model"), cfg.get("optim_wrapper")
+    kind = model.get("type") if isinstance(model, Mapping) else None
+    if not isinstance(wrapper, Mapping) or kind not in {
+        f"kdgen.{target.partition(':')[2]}" for target, _, _ in METHODS
+    }:
+        return
+    roles = ROLES.get(str(kind), ("student",))
+    if wrapper.get("constructor") == "kdgen.RoleOptimizers":
+        from kdgen.role_names import role_problems
+
+        for problem in role_problems([name for name in wrapper if name != "constructor"], roles):
+            report.add(Finding.of(problem, problem.where or "optim_wrapper"))
+    elif roles != ("student",):
+        report.error(
+            "optim_wrapper",
+            f"{kind} has roles with optimizers of their own, and here is one",
+            expected=", ".join(roles),
+            fix="optim_wrapper=dict(constructor='kdgen.RoleOptimizers', student=dict(...), ...)",
+        )
+
+
+@hookimpl
+def kdhub_export_student(student: nn.Module, path: Path) -> str | None:
+    """Write students of diffusers in its own format."""
+    from kdgen.export import export_student
+
+    return export_student(student, path)

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from kdgen import plugin
+from kdhub.config import check_config, load_config
+from kdhub.registry import init
 from kdhub.testing import assert_plugin_contract
 
 
@@ -11,8 +15,16 @@ def test_the_manifest_keeps_the_contract():
     assert_plugin_contract("kdgen")
 
 
+@pytest.mark.parametrize("name", [recipe.name for recipe in plugin.kdhub_recipes()])
+def test_recipes_pass_the_check(name):
+    """A recipe is what a newcomer types first."""
+    report = check_config(load_config(f"kdgen:{name}"), init())
+    assert not report.findings, [one.line() for one in report.findings]
+
+
 def test_the_readme_names_every_component_and_recipe():
     """What is not in the README is found by nobody who does not read the manifest."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     missing = [one.name for one in plugin.kdhub_components() if f"`kdgen.{one.name}`" not in text]
+    missing += [recipe.name for recipe in plugin.kdhub_recipes() if f"kdgen:{recipe.name}" not in text]
     assert not missing

@@ -1,0 +1,1 @@
+"""The methods: each says which loss updates which role."""
