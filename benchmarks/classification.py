@@ -78,7 +78,7 @@ def in_turns(where: str, steps: dict[str, Callable[[], float]], rounds: int, tol
             seconds[name].append(took[name])
     low, middle, high = statistics.quantiles(ratios, n=4)
     told = ", ".join(f"{name} {1e3 * statistics.median(own):.1f} ms" for name, own in seconds.items())
-    print(f"{where}: {middle:.3f}x ({low:.3f} to {high:.3f}), 1/{1 / middle:.1f}; {told}")
+    print(f"{where}: {middle:.3f}x ({low:.3f} to {high:.3f}), 1/{1 / middle:.1f}; {told}", flush=True)
 
 
 def losses(rounds: int, batch: int) -> None:
@@ -96,7 +96,7 @@ def losses(rounds: int, batch: int) -> None:
 
         return run
 
-    in_turns("PLD", {"kdhub": step(PLD(), labels), "loops": step(looped_pld, labels)}, rounds, 1e-4)
+    in_turns("PLD", {"kdhub": step(PLD(), labels), "loops": step(looped_pld, labels)}, min(rounds, 3), 1e-4)
     in_turns("SinKD", {"kdhub": step(SinKD()), "loops": step(looped_sinkd, labels)}, rounds, 1e-4)
 
 
@@ -159,7 +159,10 @@ def diswot(rounds: int, batch: int) -> None:
             begin = time.perf_counter()
             found = scorer.entry(candidate, Cost(0, 0, None))
             seconds.append(time.perf_counter() - begin)
-        print(f"diswot: {1 / statistics.median(seconds):.1f} a second, ResNet-{depth}; score {found.total:.4f}")
+        print(
+            f"diswot: {1 / statistics.median(seconds):.1f} a second, ResNet-{depth}; score {found.total:.4f}",
+            flush=True,
+        )
 
 
 def main() -> None:
