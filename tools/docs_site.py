@@ -66,7 +66,7 @@ def stage(folder: Path) -> None:
 
 def written_pages() -> Iterator[Path]:
     """Yield the pages of the repository."""
-    yield ROOT / "README.md"
+    yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md")
     for place in ("docs/**/*.md", "plugins/*/README.md", "configs/*/README.md"):
         yield from sorted(ROOT.glob(place))
 
