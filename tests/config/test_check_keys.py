@@ -272,7 +272,7 @@ def by_role(valid):
     valid["optim_wrapper"] = {
         "constructor": "ByRole",
         "student": wrapper,
-        "critic": {"optimizer": wrapper["optimizer"]},
+        "critic": {"optimizer": dict(wrapper["optimizer"])},
     }
     valid["param_scheduler"] = {"student": schedulers, "critic": []}
     return valid
