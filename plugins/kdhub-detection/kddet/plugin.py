@@ -3,18 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Diagnostic, PluginInfo, hookimpl
+from kdhub.api import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @hookimpl
 def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
-        summary="Object detection on mmdet, without compiled operators",
+        summary="Object detection on mmdet: feature pyramids, region embeddings (EZAD), aspects (MaKD)",
         api_level=API_LEVEL,
-        tasks=("object-detection",),
+        tasks=("object-detection", "image-classification"),
+    )
+
+
+@hookimpl
+def kdhub_teacher_hooks() -> Iterable[Component]:
+    """Offer the teacher that judges the student's proposals."""
+    yield Component(
+        kind="teacher",
+        target="kddet.proposal_teacher:ProposalTeacher",
+        summary="A two-stage detector whose second stage judges the student's own proposals",
+    )
+
+
+@hookimpl
+def kdhub_losses() -> Iterable[LossSpec]:
+    """Offer the losses on feature maps, on regions and on aspects."""
+    yield LossSpec(
+        target="kddet.losses.channel_wise:ChannelWise",
+        summary="Where each channel of a feature map is active",
+        paper="Shu et al. 2021, Channel-wise Knowledge Distillation for Dense Prediction, arXiv 2011.13256",
+        tags=("feature",),
+    )
+    yield LossSpec(
+        target="kddet.losses.pkd:PKD",
+        summary="Correlation of each channel of a feature map with the teacher's",
+        paper="Cao et al. 2022, PKD: General Distillation Framework for Object Detectors via Pearson Correlation Coefficient,"
+        " arXiv 2207.02039",
+        tags=("feature", "relation"),
+    )
+    yield LossSpec(
+        target="kddet.losses.box_mimic:BoxMimic",
+        summary="Features inside the true boxes, and a share of those outside",
+        paper="Wang et al. 2019, Distilling Object Detectors with Fine-grained Feature Imitation, arXiv 1906.03609",
+        inputs=("student", "teacher", "boxes", "images"),
+        fields={"boxes": "data_samples.gt_instances.bboxes", "images": "inputs"},
+        tags=("feature",),
+    )
+    yield LossSpec(
+        target="kddet.losses.proposal_boxes:ProposalBoxes",
+        summary="Where the teacher's second stage would move the student's own proposals",
+        paper="Chen et al. 2017, Learning Efficient Object Detection Models with Knowledge Distillation, NeurIPS",
+        inputs=("student", "teacher", "teacher_scores"),
+        tags=("feature",),
+        reduction="by the teacher's probability of an object",
+    )
+    yield LossSpec(
+        target="kddet.losses.regions:RegionEmbeddingKD",
+        summary="Embeddings of regions in the space of an image-text model, weighted (EZAD)",
+        paper="Liu et al. 2024, Efficient Feature Distillation for Zero-shot Annotation Object Detection, arXiv 2303.12145",
+        inputs=("student", "teacher", "weights", "image_index"),
+        tags=("feature",),
+        # the teacher's vectors are normalised and the student's are not: 0 at equal directions
+        zero_at_equality=False,
+        reduction="see the class",
+    )
+    yield LossSpec(
+        target="kddet.losses.aspects:MultiAspectLoss",
+        summary="Class labels, and a language model's answers to questions about the image (MaKD)",
+        paper="Lee et al. 2025, Multi-aspect Knowledge Distillation with Large Language Model, arXiv 2501.13341",
+        inputs=("student_logits", "labels", "teacher_aspects"),
+        match="batch",
+        zero_at_equality=False,
+        unaugmented=True,
+    )
+
+
+@hookimpl
+def kdhub_components() -> Iterable[Component]:
+    """Offer what stands in a detector's config."""
+    yield Component(
+        kind="metric",
+        target="kddet.metrics.coco_groups:CocoGroups",
+        summary="COCO's average precision over groups of classes: base, novel, all",
+    )
+    yield Component(
+        kind="model",
+        target="kddet.regions.text_classifier:TextClassifier",
+        summary="The last layer of a box head, whose classes are names: cosines with text embeddings",
+        paper="Liu et al. 2024, Efficient Feature Distillation for Zero-shot Annotation Object Detection, arXiv 2303.12145",
+    )
+    yield Component(
+        kind="model",
+        target="kddet.aspects:AspectHead",
+        summary="A classifier's last layer, widened by one output for each question",
+        paper="Lee et al. 2025, Multi-aspect Knowledge Distillation with Large Language Model, arXiv 2501.13341",
     )
 
 
@@ -33,3 +122,13 @@ def kdhub_run_summary() -> Mapping[str, Any]:
 
     used = mmcv_ops_torchvision.in_use()
     return {"mmcv operators": used} if used else {}
+
+
+@hookimpl
+def kdhub_export_student(
+    student: nn.Module, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]
+) -> str | None:
+    """Save a detector so that mmdet's own ``init_detector`` loads it."""
+    from kddet.export import export_student
+
+    return export_student(student, path, cfg, metainfo)

@@ -16,8 +16,9 @@ from mmseg.models import EncoderDecoder, TIMMBackbone
 from torch import nn
 
 from kdhub.checkpoint import load_weights
+from kdhub.engine.library_student import _for_inference
 from kdhub.engine.train import train
-from kdseg.export import _for_inference, export_student
+from kdseg.export import export_student
 
 CLASSES = ("road", "kerb", "sky")
 PALETTE = [[128, 64, 128], [0, 0, 192], [70, 130, 180]]
@@ -242,4 +243,4 @@ def test_mmseg_is_not_imported_for_another_student(tmp_path):
 def test_an_exported_timm_backbone_downloads_nothing(name, given, written):
     """Its default is to fetch ImageNet weights: loading the student would need a network, and overwrite nothing."""
     backbone = {"type": name, "model_name": "tf_efficientnet_lite0", **given}
-    assert _for_inference({"backbone": backbone})["backbone"]["pretrained"] is written
+    assert _for_inference({"backbone": backbone}, frozenset())["backbone"]["pretrained"] is written

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdhub.api import UsageError, choice, integer, number, require
-from kdseg.losses._divergence import divergence
+from kdhub.api import UsageError, choice, divergence, integer, number, require
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits
 from kdseg.masks import VOID_RULES, pooled_edge_masks, require_window
 

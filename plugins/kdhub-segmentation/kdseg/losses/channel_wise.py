@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from kdhub.api import UsageError, integer, number, require
-from kdseg.losses._divergence import divergence
+from kdhub.api import UsageError, channel_wise_kl, integer, number, require
 from kdseg.losses._logits import VOID, aligned_labels, aligned_logits, labels_at_cells
 
 
@@ -80,30 +78,5 @@ class ChannelWiseKD(nn.Module):
             )
             self._checked_labels = True
             valid = labels_at_cells(labels, student.shape[-2:]) != self.ignore_index
+        require("ChannelWiseKD", number(above=0), temperature=self.temperature)  # a schedule may have made it 0
         return channel_wise_kl(student, teacher, self.temperature, valid)
-
-
-def channel_wise_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0, valid: Tensor | None = None) -> Tensor:
-    """Compute the loss of `ChannelWiseKD` as a scalar.
-
-    Args:
-        student: Logits ``(B, C, h, w)``, float32 or wider; −∞ says that a class is nowhere, or not at a position.
-        teacher: The student's shape.
-        temperature: Divides both before the softmax.
-        valid: Boolean ``(B, h, w)``, true where a position belongs to the softmaxes; ``None`` for everywhere.
-
-    Raises:
-        UsageError: For a temperature that is not positive; a schedule may have made it so.
-    """
-    require("ChannelWiseKD", number(above=0), temperature=temperature)
-    student_rows, teacher_rows = (_rows(logits, temperature, valid) for logits in (student, teacher))
-    return divergence(student_rows, teacher_rows, -1).sum() * (temperature**2 / max(student.shape[:2].numel(), 1))
-
-
-def _rows(logits: Tensor, temperature: float, valid: Tensor | None) -> Tensor:
-    """Return ``(B, C, h·w)``, softened, of probability 0 where a position is not valid."""
-    rows = logits.flatten(2) / temperature
-    if valid is None:
-        return rows
-    # the lowest number instead of −∞: an image that is void throughout keeps a finite softmax, the same on both sides
-    return rows.masked_fill(~valid.flatten(1).unsqueeze(1), torch.finfo(rows.dtype).min)

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional
 
+from kdhub.api import channel_wise_kl
 from kdhub.distill.schedules import LinearSchedule
 from kdhub.errors import UsageError
 from kdhub.registry import find
 from kdhub.testing.contracts import assert_loss_contract
 from kdseg.losses.bpkd import BPKDLoss, bpkd_loss
-from kdseg.losses.channel_wise import channel_wise_kl
 from kdseg.masks import pooled_edge_masks
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/bpkd.json").read_text(encoding="utf-8"))["losses"]

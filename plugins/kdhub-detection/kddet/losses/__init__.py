@@ -1,0 +1,1 @@
+"""Losses between a student detector and its teacher."""
