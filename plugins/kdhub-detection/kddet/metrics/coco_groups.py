@@ -41,6 +41,7 @@ class CocoGroups(CocoMetric):
     """
 
     default_prefix = "coco"
+    _coco_api: Any
 
     def __init__(
         self,
