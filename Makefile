@@ -17,13 +17,15 @@ export TOKENIZERS_PARALLELISM = false
 
 RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-late-cranfield evidence-margin-mse-sparse-cranfield \
   evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
+CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-longtail evidence-trg evidence-diswot
 
-.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) clean data/docstrings camvid-teacher
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
 	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | clean"
 	@echo "make $(RETRIEVAL_EVIDENCE)"
+	@echo "make $(CALTECH_EVIDENCES)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kdhub: error: Python 3.10 or newer is needed, got %s -> make PYTHON=python3.11" % sys.version.split()[0])'
@@ -90,6 +92,9 @@ needs = $(VENV)/dev.stamp $(if $(DRY_RUN),,| $(1))
 # the docstrings are made anew each time, as packages come and go
 data/docstrings data/cranfield data/camvid: | $(VENV)/dev.stamp
 	$(BIN)/python tools/prepare_data.py $(notdir $@)
+
+data/caltech24-split: | $(VENV)/dev.stamp
+	$(BIN)/python tools/prepare_data.py caltech24
 
 data/weights: | $(VENV)/dev.stamp
 	$(BIN)/python tools/prepare_data.py efficientnet-lite
@@ -184,6 +189,65 @@ evidence-mean-teacher: $(call needs)
 	  alone=$(DIGITS)/narrow_1000it_digits-30-labels.py \
 	  mean-teacher=$(DIGITS)/ema_narrow_1000it_digits-30-labels.py \
 	  --cfg-options train_dataloader.dataset.seed={seed} --cfg-options default_hooks.baseline=None
+
+# Caltech-24 at 64 pixels. The teacher answers four times: balanced data and a long tail, each as it is and mixed
+CALTECH := configs/classification/caltech24
+CALTECH_TEACHER := $(CALTECH)/teacher_efficientnet-lite2_60it_caltech24-64.py
+CALTECH_END := teacher-efficientnet-lite2_120it_caltech24-64.py
+empty :=
+space := $(empty) $(empty)
+comma := ,
+joined = $(subst $(space),$(comma),$(strip $(1)))
+# images of each class, by which the metrics part classes of many, medium and few
+TAIL_COUNTS := [50,43,38,33,29,26,22,20,17,15,13,11,10,9,8,7,6,5,4,4,3,3,2,2]
+tail = train_dataloader.dataset$(1).data.factor=20 $(foreach part,val test,$(part)_evaluator.train=$(TAIL_COUNTS))
+tail_store = model.teacher.store=work_dirs/caltech24/store$(1)-longtail model.teacher.draws=6 \
+  model.teacher.teacher.checkpoint=work_dirs/caltech24/teacher-longtail/student/model.safetensors
+caltech24-stores: | $(VENV)/dev.stamp data/caltech24-split
+	$(BIN)/kdhub train $(CALTECH_TEACHER) --cfg-options resume=True
+	$(BIN)/kdhub train $(CALTECH_TEACHER) --work-dir work_dirs/caltech24/teacher-longtail --cfg-options resume=True $(call tail,) \
+	  train_cfg.max_iters=40 train_cfg.val_interval=40 param_scheduler.0.end=40 param_scheduler.0.T_max=40
+	$(BIN)/kdhub cache $(CALTECH)/store_120it_caltech24-64.py
+	$(BIN)/kdhub cache $(CALTECH)/store_120it_caltech24-64.py --cfg-options $(call tail,) $(call tail_store,)
+	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END)
+	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END) --cfg-options $(call tail,.data) $(call tail_store,-mixed)
+
+CALTECH_METHODS := kd dkd at rkd pld sinkd dhkd ofa trg
+CALTECH_EVIDENCE = $(EVIDENCE) --bare --test --against alone,kd
+# $(call balanced,STUDENT,METHODS) and $(call longtail,STUDENT,METHODS) name the variants
+balanced = alone=$(CALTECH)/$(1)_120it_caltech24-64.py $(foreach method,$(2) mixkd,$(method)=$(CALTECH)/$(method)_$(1)_$(CALTECH_END))
+longtail = alone=$(CALTECH)/$(1)_120it_caltech24-64.py,$(call joined,$(call tail,)) \
+  $(foreach method,$(2),$(method)=$(CALTECH)/$(method)_$(1)_$(CALTECH_END),$(call joined,$(call tail,) $(call tail_store,))) \
+  mixkd=$(CALTECH)/mixkd_$(1)_$(CALTECH_END),$(call joined,$(call tail,.data) $(call tail_store,-mixed))
+$(CALTECH_EVIDENCES): export OMP_NUM_THREADS = 1
+evidence-caltech24: $(call needs,caltech24-stores)
+	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-resnet8 $(call balanced,resnet8,$(CALTECH_METHODS))
+	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-vit \
+	  $(call balanced,vit-4x64,$(filter-out at,$(CALTECH_METHODS)))
+
+evidence-caltech24-longtail: $(call needs,caltech24-stores)
+	$(CALTECH_EVIDENCE) --metric top1,many,medium,few,ece --work-dir work_dirs/evidence/caltech24-longtail-resnet8 \
+	  $(call longtail,resnet8,$(CALTECH_METHODS))
+	$(CALTECH_EVIDENCE) --metric top1,many,medium,few,ece --work-dir work_dirs/evidence/caltech24-longtail-vit \
+	  $(call longtail,vit-4x64,$(filter-out at,$(CALTECH_METHODS)))
+
+TRG := $(CALTECH)/trg_resnet8_$(CALTECH_END)
+without = $(foreach term,$(1),model.objectives.trg.loss.$(term)_weight=None)
+evidence-trg: $(call needs,caltech24-stores)
+	$(CALTECH_EVIDENCE) --metric top1,ece --work-dir work_dirs/evidence/caltech24-trg \
+	  alone=$(CALTECH)/resnet8_120it_caltech24-64.py kd=$(CALTECH)/kd_resnet8_$(CALTECH_END) \
+	  local=$(TRG),$(call joined,$(call without,global context)) global=$(TRG),$(call joined,$(call without,local context)) \
+	  context=$(TRG),$(call joined,$(call without,local global)) no-local=$(TRG),$(call without,local) \
+	  no-global=$(TRG),$(call without,global) no-context=$(TRG),$(call without,context) all=$(TRG)
+
+# 12 students: 8, 14 or 20 layers, 4 widths
+DISWOT_DEPTHS := 8 14 20
+DISWOT_WIDTHS := [4,4,8,16] [8,8,16,32] [16,16,32,64] [24,24,48,96]
+diswot = $(foreach depth,$(DISWOT_DEPTHS),$(foreach width,$(DISWOT_WIDTHS),$(depth)x$(word 2,$(subst $(comma), ,$(width)))=$(CALTECH)/kd_resnet8_$(CALTECH_END),model.student.net.depth=$(depth),model.student.net.widths=$(width)))
+evidence-diswot: $(call needs,caltech24-stores)
+	$(EVIDENCE) --bare --test --metric top1 --work-dir work_dirs/evidence/diswot $(diswot)
+	$(if $(DRY_RUN),,$(BIN)/python tools/diswot_evidence.py $(CALTECH)/kd_resnet8_$(CALTECH_END) work_dirs/evidence/diswot \
+	  --teacher $(CALTECH_TEACHER) --teacher-options model.net.frozen=False)
 
 clean:
 	rm -rf $(VENV) dist build

@@ -3,6 +3,7 @@
 Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Where a draw of labels or of a subset has a seed of its own, an override says {seed}. Runs are
 `kdhub train` processes. A finished run of the same experiment is not repeated: the same command goes on where it stopped. A folder that holds another
 experiment is refused before anything is trained.
+With --bare each run is a bare loop in this process, without checkpoints and reports: for students that train in seconds.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
 With --paired the table has p-values over queries too: for metrics that keep the measures of each query (kdret.IRMetric). Each query's
 value is its mean over the seeds; the test flips the signs of the differences (a paired randomisation test, two-sided, not corrected for
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -27,19 +29,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import permutation_test, t as student_t
 
+from kdhub.cli.main import main as command_line
 from kdhub.config import check_config, load_config
 from kdhub.engine.defaults import completed
 from kdhub.engine.evaluation import PARTS
 from kdhub.engine.libraries import import_library
 from kdhub.engine.workdir.identity import config_fingerprint, differences, experiment
 from kdhub.engine.workdir.run_card import RunCard
-from kdhub.errors import KdhubError, UsageError
+from kdhub.errors import KdhubError, UsageError, near_matches
 from kdhub.files import file_sha256
 from kdhub.registry import init
 from kdhub.sealed import read_sealed
@@ -49,6 +54,12 @@ SEED = "{seed}"
 PER_QUERY = {"val": "per_query.json", "test": "per_query.test.json"}
 _FLIPS = 100_000
 """Random sign flips of a paired test; with up to 16 queries all of them are tried."""
+
+_PROCESSES: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+if isinstance(_PROCESSES, ForkServerContext):
+    # what is not installed is passed over
+    _LIBRARIES = ["torch", "torchvision", "timm", "mmengine.runner", "kdhub.engine.train"]
+    _PROCESSES.set_forkserver_preload(["__main__", *_LIBRARIES])
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"evidence: error: a run failed, the same command goes on: {' '.join(error.cmd)}", file=sys.stderr)
         return 1
     (args.work_dir / "evidence.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(summary, indent=2) if args.json else _table(summary))
+    table = _wide_table(summary, args.against) if args.against else _table(summary)
+    print(json.dumps(summary, indent=2) if args.json else table)
     return 0
 
 
@@ -143,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
         help="runs at a time; set OMP_NUM_THREADS so that they share the cores (default 1)",
     )
     parser.add_argument("--paired", action="store_true", help="p-values over queries, for metrics with per_query")
+    parser.add_argument(
+        "--against",
+        type=lambda text: text.split(","),
+        metavar="NAME,NAME",
+        help="a row for each variant with its gains over these, in the place of the last variant's gains over all",
+    )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="train in this process and keep the metrics alone: for many short runs, on CPU",
+    )
     parser.add_argument("--test", action="store_true", help="report the test data, evaluated once a run")
     parser.add_argument(
         "--dry-run", action="store_true", help="check everything and print the runs; data may be absent"
@@ -202,6 +225,12 @@ def _check(runs: list[Run], args: argparse.Namespace) -> None:
     Raises:
         UsageError: For the first that does not, or that has nothing to measure it with.
     """
+    unknown = [name for name in args.against or () if name not in {run.name for run in runs}]
+    if unknown:
+        raise UsageError(
+            f"--against {unknown[0]}: no variant is called so",
+            near=near_matches(unknown[0], {run.name for run in runs}),
+        )
     manager = init()
     evaluator = _evaluator(args)
     for run in {run.name: run for run in runs}.values():
@@ -244,6 +273,8 @@ def _run_all(runs: list[Run], args: argparse.Namespace) -> dict[str, list[dict[s
 
 
 def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
+    if args.bare:
+        return {"metrics": _bare(run, args.test), "baselines": {}}
     state = run.state()
     if state != "reuse":
         resume = ["--resume"] if state == "resume" else []
@@ -259,6 +290,27 @@ def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     return found | {
         "per_query": read_sealed(run.work_dir / PER_QUERY["test" if args.test else "val"]) if args.paired else {}
     }
+
+
+def _bare(run: Run, test: bool) -> dict[str, Any]:
+    """Train and measure in this process, unless that was done."""
+    found = run.work_dir / f"bare-{'test' if test else 'val'}.json"
+    if found.is_file():
+        content = json.loads(found.read_text(encoding="utf-8"))
+        if content["experiment"] != run.experiment:
+            raise UsageError(
+                f"the folder of {run.name!r} holds another experiment", where=str(found), fix="move it away"
+            )
+    else:
+        from bare_run import measured  # torch, which a dry run does not need
+
+        content = {"experiment": run.experiment, "metrics": measured(run.cfg, test)}
+        run.work_dir.mkdir(parents=True, exist_ok=True)
+        run.cfg.dump(str(run.work_dir / "config.json"))
+        found.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        print(run.name, run.seed, content["metrics"], file=sys.stderr, flush=True)
+    metrics: dict[str, Any] = content["metrics"]
+    return metrics
 
 
 def _tested(run: Run) -> dict[str, Any]:
@@ -278,8 +330,19 @@ def _tested(run: Run) -> dict[str, Any]:
 
 
 def _kdhub(*arguments: str) -> None:
+    """Run a command in a process of its own, as `python -m kdhub` does, but without importing torch again for each."""
     print("+ kdhub", *arguments, file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "kdhub", *arguments], check=True, stdout=sys.stderr)
+    process = _PROCESSES.Process(target=_in_process, args=(arguments,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise subprocess.CalledProcessError(process.exitcode, ["kdhub", *arguments])
+
+
+def _in_process(arguments: tuple[str, ...]) -> None:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.argv = ["kdhub", *arguments]
+    sys.exit(command_line(arguments))
 
 
 def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> dict[str, Any]:
@@ -296,15 +359,16 @@ def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
         fixed = {f"teacher {name}": found[metric] for name, found in first.get("teachers", {}).items()}
         if "student" in first:
             fixed["student before"] = first["student"][metric]
-        method = list(values)[-1]
+        of, over = (list(values), args.against) if args.against else ([list(values)[-1]], list(values))
         per_query = _per_query(runs, metric)
         table["metrics"][metric] = {
             "fixed": fixed,
             "variants": {name: {"values": own, **_interval(own)} for name, own in values.items()},
             "gains": {
-                f"{method} - {name}": _interval([a - b for a, b in zip(values[method], own, strict=True)])
+                f"{method} - {name}": _interval([a - b for a, b in zip(values[method], values[name], strict=True)])
                 | ({"p": _p_value(per_query[method], per_query[name])} if per_query else {})
-                for name, own in values.items()
+                for method in of
+                for name in over
                 if name != method
             },
         }
@@ -342,6 +406,20 @@ def _p_value(method: dict[str, float], other: dict[str, float]) -> float:
         (differences,), np.mean, permutation_type="samples", n_resamples=_FLIPS, batch=10_000, rng=0
     )
     return float(found.pvalue)
+
+
+def _wide_table(summary: dict[str, Any], against: list[str]) -> str:
+    """Write a row for each variant: every metric, and its gain in the first metric over some of the others."""
+    metrics = summary["metrics"]
+    first = next(iter(metrics.values()))
+    heads = [*metrics, *(f"over {name}" for name in against)]
+    lines = [f"| {len(summary['seeds'])} seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name in first["variants"]:
+        cells = [found["variants"][name] for found in metrics.values()]
+        cells += [first["gains"].get(f"{name} - {other}") for other in against]
+        texts = (f"{cell['mean']:.2f} ± {cell['half_width_95']:.2f}" if cell else "" for cell in cells)
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    return "\n".join(lines)
 
 
 def _table(summary: dict[str, Any]) -> str:

@@ -78,15 +78,17 @@ def test_every_evidence_target_runs_dry(target, tool, monkeypatch, capsys, tmp_p
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     printed = subprocess.run(["make", "-n", target, "DRY_RUN=1"], check=True, capture_output=True, text=True, env=clean)
     lines = printed.stdout.replace("\\\n", " ").splitlines()
-    (command,) = (shlex.split(line) for line in lines if "tools/evidence.py" in line)
+    commands = [shlex.split(line) for line in lines if "tools/evidence.py" in line]
+    assert commands
     assert not any("prepare_data" in line or "kdhub train" in line for line in lines)
-    arguments = command[command.index("tools/evidence.py") + 1 :]
-    assert "--dry-run" in arguments
-    assert tool.main([*arguments, "--work-dir", str(tmp_path)]) == 0
-    out, err = capsys.readouterr()
-    assert "evidence: warning" not in err
-    seeds = [arguments[place + 1] for place, argument in enumerate(arguments) if argument == "--seeds"][-1].split(",")
-    assert len(out.splitlines()) == len(seeds) * sum(".py" in argument for argument in arguments)
+    for command in commands:
+        arguments = command[command.index("tools/evidence.py") + 1 :]
+        assert "--dry-run" in arguments
+        assert tool.main([*arguments, "--work-dir", str(tmp_path)]) == 0
+        out, err = capsys.readouterr()
+        assert "evidence: warning" not in err
+        seeds = [arguments[place + 1] for place, one in enumerate(arguments) if one == "--seeds"][-1].split(",")
+        assert len(out.splitlines()) == len(seeds) * sum(".py" in argument for argument in arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -272,3 +274,38 @@ def test_test_results_are_of_this_checkpoint_and_this_test_data(tool, config, co
     assert tested(config) == 1
     assert tested(f"{config},test_dataloader.dataset.seed=5") == 1
     assert tested(f"{config},test_dataloader.dataset.seed=5") == 0
+
+
+def test_every_variant_is_compared_with_those_that_are_named(tool, config, commands, capsys, tmp_path):
+    """A table of ten methods needs each one's gain over two of them, seed by seed, and not the last one's over all."""
+    for name, scores in {"alone": (50.0, 52.0, 54.0), "kd": (51.0, 53.0, 58.0)}.items():
+        for seed, score in enumerate(scores):
+            finished(tool, tmp_path / name, str(config), seed, score)
+    arguments = [f"alone={config}", f"kd={config}", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path)]
+    assert tool.main([*arguments, "--against", "alone,kd"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    # gains 1, 1 and 4: mean 2, standard deviation 1.732, times 4.303 / sqrt(3)
+    assert rows[0] == "| 3 seeds | tiny/accuracy | over alone | over kd |"
+    assert rows[-1] == "| kd | 54.00 ± 8.96 | 2.00 ± 4.30 |  |"
+    assert tool.main([*arguments, "--against", "alnoe"]) == 2
+    assert "no variant is called so" in capsys.readouterr().err
+    assert commands == []
+
+
+def test_a_bare_run_is_kept_and_never_taken_for_another(tool, config, commands, capsys, monkeypatch, tmp_path):
+    """A table of thirty runs that starts anew after a stop is never finished; one of two experiments is no table."""
+    ran = []
+
+    def measured(cfg, test):
+        ran.append((cfg.randomness.seed, test))
+        return {"tiny/accuracy": 50.0 + cfg.randomness.seed}
+
+    monkeypatch.setattr(importlib.import_module("bare_run"), "measured", measured)
+    arguments = ["--bare", "--test", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path)]
+    for _ in range(2):
+        assert tool.main([f"a={config}", *arguments]) == 0
+    assert ran == [(0, True), (1, True), (2, True)]
+    assert "| a | 51.0000 | ± 2.4841 | 1.0000 |" in capsys.readouterr().out
+    assert tool.main([f"a={config},train_cfg.max_iters=9", *arguments]) == 2
+    assert "holds another experiment" in capsys.readouterr().err
+    assert commands == []

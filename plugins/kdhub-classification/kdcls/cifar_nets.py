@@ -21,14 +21,20 @@ class CifarResNet(nn.Module):
         depth: 6 n + 2 layers, n blocks a stage.
         widths: Channels of the stem and of the three stages: (16, 16, 32, 64) for ResNet-20, -56 and -110.
         num_classes: Classes.
+        patch: Side of the squares that the first convolution reads, for larger images: with 4, images of 64 give maps of 16. 1, the
+            default, is the protocol's convolution of 3 x 3 on every pixel.
     """
 
-    def __init__(self, depth: int, widths: Sequence[int] = (32, 64, 128, 256), num_classes: int = 100) -> None:
+    def __init__(
+        self, depth: int, widths: Sequence[int] = (32, 64, 128, 256), num_classes: int = 100, patch: int = 1
+    ) -> None:
         super().__init__()
         require("CifarResNet", integer(2), num_classes=num_classes)
+        require("CifarResNet", integer(1), patch=patch)
         blocks = _blocks("CifarResNet", depth, 2)
         stem, *stages = widths
-        self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
+        size, stride, padding = (3, 1, 1) if patch == 1 else (patch, patch, 0)
+        self.conv1 = nn.Conv2d(3, stem, size, stride, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         ins = [stem, *stages]
         self.layer1, self.layer2, self.layer3 = (

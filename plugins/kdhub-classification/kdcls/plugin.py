@@ -167,6 +167,12 @@ def kdhub_components() -> Iterable[Component]:
         paper="Cui et al. 2019, Class-Balanced Loss, arXiv 1901.05555 (the exponential profile)",
     )
     yield Component(
+        kind="dataset",
+        target="kdcls.mixed_data:MixedData",
+        summary="Mixup as images are loaded, so that a store can hold what a teacher says of the mixed ones",
+        paper="Choi et al. 2022, Understanding the Role of Mixup in Knowledge Distillation, arXiv 2211.03946",
+    )
+    yield Component(
         kind="metric",
         target="kdcls.class_report:ClassReport",
         summary="Top-k, per class, over classes of many, medium and few images, and calibration error",

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from mmengine.registry import MODELS
 
+from kdcls.mixed_data import MixedData
 from kdcls.mixing import Mixup
 from kdhub.api import KdhubError, UsageError, init
 from kdhub.testing import assert_resume_exact
@@ -234,3 +235,51 @@ model = dict(
     task_weight=0.1,
 )
 """
+
+
+class Pictures:
+    """Each image is its label, one-hot, so image and label must be mixed to the same numbers."""
+
+    targets = (0, 1, 2, 1)
+
+    def __getitem__(self, index):
+        return torch.eye(3)[self.targets[index]], self.targets[index]
+
+
+@given(seed=st.integers(0, 1000), alpha=st.floats(0.1, 4), clean=st.floats(0, 1))
+@few
+def test_loaded_images_are_mixed_as_their_labels_are(seed, alpha, clean):
+    """Image and label mixed with two shares, or with two partners, would teach the wrong class."""
+    torch.manual_seed(seed)
+    data = MixedData(Pictures(), alpha, clean)
+    for index in range(len(data)):
+        image, label = data[index]
+        torch.testing.assert_close(image, label)
+        torch.testing.assert_close(label.sum(), torch.tensor(1.0))
+
+
+def test_a_tenth_of_the_loaded_images_is_mixed():
+    """All mixed is another method, and none is no method."""
+    torch.manual_seed(0)
+    for clean, low, high in ((0.9, 10, 100), (1.0, 0, 0), (0.0, 500, 1000)):
+        data = MixedData(Pictures(), clean=clean)
+        mixed = sum(
+            float(data[turn % 4][1].max()) < 1 for turn in range(1000)
+        )  # a partner of the same class leaves it clean
+        assert low <= mixed <= high
+
+
+def test_what_cannot_be_mixed_as_it_is_loaded_is_named():
+    """An image of PIL times 0.3 is an error that nobody understands."""
+
+    class Raw(Pictures):
+        def __getitem__(self, index):
+            return "image", 0
+
+    with pytest.raises(UsageError, match="mixes tensors"):
+        MixedData(Raw())[0]
+    with pytest.raises(UsageError, match="says its labels"):
+        MixedData([1, 2])
+    with pytest.raises(UsageError, match="share from 0 to 1"):
+        MixedData(Pictures(), clean=1.5)
+    assert MixedData(Pictures()).fingerprint() == MixedData(Pictures(), clean=0.1).fingerprint()

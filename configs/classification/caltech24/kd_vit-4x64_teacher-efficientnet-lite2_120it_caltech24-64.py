@@ -1,0 +1,13 @@
+# Plain distillation of logits: the method that others must beat.
+_base_ = ["_base_/caltech24.py", "_base_/vit.py", "_base_/taught.py"]
+model = dict(
+    type="kdhub.Distiller",
+    student={{_base_.student}},
+    teacher={{_base_.teacher}},
+    objectives=dict(
+        logits=dict(
+            loss=dict(type="kdhub.TemperatureKL", temperature=16.0), student="head", teacher="classifier", weight=0.01
+        ),
+    ),
+)
+student = teacher = None

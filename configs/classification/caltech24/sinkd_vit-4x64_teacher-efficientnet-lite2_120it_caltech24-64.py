@@ -1,0 +1,14 @@
+# SinKD: optimal transport between the predictions of a batch, beside plain distillation.
+_base_ = ["_base_/caltech24.py", "_base_/vit.py", "_base_/taught.py"]
+model = dict(
+    type="kdhub.Distiller",
+    student={{_base_.student}},
+    teacher={{_base_.teacher}},
+    objectives=dict(
+        logits=dict(
+            loss=dict(type="kdhub.TemperatureKL", temperature=16.0), student="head", teacher="classifier", weight=0.01
+        ),
+        batch=dict(loss=dict(type="kdcls.SinKD"), student="head", teacher="classifier", weight=8e-4),
+    ),
+)
+student = teacher = None

@@ -1,0 +1,126 @@
+"""One run of an experiment as a bare loop in this process: what `tools/evidence.py --bare` trains and measures.
+
+Student, objectives, optimizer, schedule, data and metrics are those of the config, and a stored teacher answers from its store. What
+`kdhub train` adds is left out: checkpoints, reports, resuming, checks of the store against the live teacher. Images are loaded once and
+stay in memory, in the augmentations that the store holds, so many short runs cost little more than their steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS, DefaultScope
+from mmengine.runner import set_random_seed
+from torch import Tensor
+
+from kdhub.engine.resume.sampling import KeyedDataset, SampleKey
+from kdhub.store import StoreReader
+
+DRAWS = 3
+"""Augmentations of each image where no store says how many."""
+
+
+class Images:
+    """A data set in memory.
+
+    Attributes:
+        inputs: ``(draws, samples, ...)``.
+        labels: ``(draws, samples, ...)``; soft ones where images are mixed.
+        classes: Names.
+    """
+
+    def __init__(self, dataset: Any, seed: int, draws: int) -> None:
+        keyed = KeyedDataset(dataset, seed)
+        passes = [[keyed[SampleKey(index, draw)] for index in range(len(dataset))] for draw in range(draws)]
+        self.inputs = torch.stack([torch.stack([one["inputs"] for one in samples]) for samples in passes])
+        self.labels = torch.stack(
+            [torch.stack([torch.as_tensor(one["labels"]) for one in samples]) for samples in passes]
+        )
+        self.classes = tuple(dataset.metainfo.get("classes", ()))
+
+
+def _loaded(dataset: Any, seed: int, draws: int) -> Images:
+    key = json.dumps([dataset.to_dict(), seed, draws], sort_keys=True)
+    if key not in _LOADED:
+        _LOADED[key] = Images(DATASETS.build(copy.deepcopy(dataset)), seed, draws)
+    return _LOADED[key]
+
+
+_LOADED: dict[str, Images] = {}
+
+
+def measured(cfg: Any, test: bool) -> dict[str, float]:
+    """Train a config and evaluate it.
+
+    Args:
+        cfg: The config with its seed; iterations, not epochs.
+        test: Whether the test data are evaluated, and not the validation data.
+
+    Returns:
+        The metrics.
+    """
+    MMLogger.get_current_instance().setLevel("ERROR")
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
+        set_random_seed(cfg.randomness.seed)
+        model = MODELS.build(_without_live_teacher(cfg.model))
+        _train(model, cfg)
+        return _evaluate(model, cfg, "test" if test else "val")
+
+
+def _without_live_teacher(model: Any) -> Any:
+    model = copy.deepcopy(model)
+    if "teacher" in model:
+        model.teacher.teacher = None
+    return model
+
+
+def _train(model: Any, cfg: Any) -> None:
+    teacher = cfg.model.get("teacher")
+    manifest = StoreReader(teacher.store).manifest if teacher else None
+    data = _loaded(
+        cfg.train_dataloader.dataset, *((manifest.seed or 0, manifest.draws) if manifest is not None else (0, DRAWS))
+    )
+    wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    schedules = [PARAM_SCHEDULERS.build({**one, "optimizer": wrapper}) for one in cfg.get("param_scheduler") or ()]
+    order = torch.Generator().manual_seed(cfg.randomness.seed)
+    size, step, turn = cfg.train_dataloader.batch_size, 0, 0
+    model.train()
+    while step < cfg.train_cfg.max_iters:
+        draw = turn % len(data.inputs)
+        turn += 1
+        for places in torch.randperm(data.inputs.shape[1], generator=order).split(size):
+            if len(places) < size or step == cfg.train_cfg.max_iters:
+                continue
+            losses = _losses(
+                model, data.inputs[draw, places], data.labels[draw, places], [(int(i), draw) for i in places]
+            )
+            total, _ = model.parse_losses(losses)
+            wrapper.update_params(total)
+            for one in schedules:
+                one.step()
+            step += 1
+
+
+def _losses(model: Any, inputs: Tensor, labels: Tensor, keys: list[tuple[int, int]]) -> Mapping[str, Any]:
+    raw = {"inputs": inputs, "labels": labels}
+    if not hasattr(model, "student"):
+        return model(**model.data_preprocessor(raw, True), mode="loss")
+    batch = model.student.data_preprocessor(raw, True)
+    return model(batch, {name: [SampleKey(*key) for key in keys] for name in model.teachers}, mode="loss")
+
+
+@torch.no_grad()
+def _evaluate(model: Any, cfg: Any, part: str) -> dict[str, float]:
+    student = getattr(model, "student", model).eval()
+    data = _loaded(cfg[f"{part}_dataloader"].dataset, 0, 1)
+    metric = METRICS.build(cfg[f"{part}_evaluator"])
+    metric.dataset_meta = {"classes": data.classes}
+    for inputs, labels in zip(data.inputs[0].split(256), data.labels[0].split(256), strict=True):
+        metric.process(None, student.test_step({"inputs": inputs, "labels": labels}))
+    return dict(metric.evaluate(data.inputs.shape[1]))
