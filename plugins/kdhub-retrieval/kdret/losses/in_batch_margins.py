@@ -18,6 +18,9 @@ class InBatchMarginMSE(nn.Module):
     With K = 2 this is ``½ (L_in⁺ + L_in⁻)`` of TAS-B. A query's own other documents are left to `MarginMSE`, whose scores come
     from another teacher there: ``L = L_pair + 0.75 · ½ (L_in⁺ + L_in⁻)``.
 
+    Args:
+        None: the weight is the objective's.
+
     Inputs:
         student: ``(B, B·K)``: every query against every document of the batch, the K of one query together.
         teacher: ``(B, B·K)``, likewise. Which pairs there are is known once the batch is there, so the teacher is a live one.
