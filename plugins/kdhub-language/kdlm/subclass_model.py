@@ -40,8 +40,8 @@ class SubclassModel(TorchModel):
         super().__init__(net, None, inputs, labels, output, data_preprocessor, init_cfg)
         self.subclasses = subclasses
 
-    def forward(self, inputs: Any, labels: Any = None, mode: str = "tensor") -> Any:
-        """Run the net on a preprocessed batch; see `kdhub.TorchModel.forward`.
+    def forward(self, inputs: Any, labels: Any = None, mode: str = "tensor", **fields: Any) -> Any:
+        """Run the net on a preprocessed batch; see `kdhub.TorchModel.forward` for the arguments.
 
         Returns:
             In mode ``loss`` the cross-entropy of the classes as ``loss_task``, if there are labels; in mode ``predict`` samples whose
