@@ -23,7 +23,6 @@ OPTIONS = {
     "cross-to-dense": ("tiny_mined", TEACHER | {"model.student.model": "tiny_encoder"}, SHORT),
     "cross-to-colbert": ("tiny_mined", TEACHER | {"model.student.model": "tiny_multi"}, SHORT),
     "cross-to-splade": ("tiny_mined", TEACHER | {"model.student.model": "tiny_sparse"}, SHORT),
-    "tas-b": ("tiny_topics", {"model.student.model": "tiny_encoder", "model.teacher.model.model": "tiny_multi"}, SHORT),
     "disco": ("tiny_candidates", {"model.student.model": "tiny_sparse"}, EPOCHS | WINDOW),
 }
 """Recipe to the fixture with its data, to those with models in the place of the hub's, and to what makes it short."""
