@@ -63,7 +63,7 @@ def _print_table(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = [name for name in rows[0].metrics if name != "documents_per_second"]
+    names = [name for name in rows[0].metrics if name not in ("documents_per_second", "query_ms")]
     table = Table(box=SIMPLE_HEAD, title="docstrings of modules that were not trained on (split `test`)")
     table.add_column()
     for name in (*names, "parameters", "documents/s"):
