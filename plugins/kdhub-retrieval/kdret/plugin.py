@@ -233,6 +233,15 @@ def kdhub_recipes() -> Iterable[Recipe]:
         student="bert-tiny, 128 wide",
         budget="cpu-minutes",
     )
+    yield Recipe(
+        name="tas-b",
+        path="configs/tas-b_distilbert-dot_teacher-colbert_2000it_cranfield.py",
+        summary="TAS-B: a dense encoder from two teachers, in batches of one topic; models from the hub, not measured",
+        task="retrieval-dense",
+        teacher="colbertv2.0 and cached scores",
+        student="distilbert-dot",
+        budget="gpu-hours",
+    )
     for name, objective, student, task, kind in (
         ("cross-to-dense", "margin-mse", "distilbert-dot", "dense", "a dense encoder, by margins of dot products"),
         ("cross-to-colbert", "kl", "distilbert-colbert", "multi-vector", "a late-interaction encoder, by lists"),

@@ -155,10 +155,10 @@ def _tiny_lists(data):
 
 
 @pytest.fixture
-def tiny_topics(tiny_data, tiny_candidates):
+def tiny_topics(tiny_data, tiny_mined):
     """Options for lists of pairs whose queries are in two clusters, of 3 and 5."""
     (tiny_data / "clusters.tsv").write_text("q0 q1 q2\nq3 q4\tq5 q6 q7\n", encoding="utf-8")
-    return tiny_candidates | {"train_dataloader.dataset.candidates": 2}
+    return tiny_mined | {"train_dataloader.dataset.candidates": 2}
 
 
 @pytest.fixture(scope="session")

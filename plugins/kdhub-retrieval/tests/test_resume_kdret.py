@@ -23,6 +23,7 @@ OPTIONS = {
     "cross-to-dense": ("tiny_mined", TEACHER | {"model.student.model": "tiny_encoder"}, SHORT),
     "cross-to-colbert": ("tiny_mined", TEACHER | {"model.student.model": "tiny_multi"}, SHORT),
     "cross-to-splade": ("tiny_mined", TEACHER | {"model.student.model": "tiny_sparse"}, SHORT),
+    "tas-b": ("tiny_topics", {"model.student.model": "tiny_encoder", "model.teacher.model.model": "tiny_multi"}, SHORT),
     "disco": ("tiny_candidates", {"model.student.model": "tiny_sparse"}, EPOCHS | WINDOW),
 }
 """Recipe to the fixture with its data, to those with models in the place of the hub's, and to what makes it short."""
@@ -48,7 +49,7 @@ def test_a_recipe_resumes_exactly(recipe, request, tmp_path):
     options |= {key: request.getfixturevalue(fixture) for key, fixture in models.items()}
     if not models:
         request.getfixturevalue("minilm")
-    if data == "tiny_mined":  # once for all three runs: a run knows when its predecessor ended
+    if data in ("tiny_mined", "tiny_topics"):  # once for all three runs: a run knows when its predecessor ended
         options["lists:work_dir"] = str(tmp_path / "mined")
     assert_resume_exact(f"kdret:{recipe}", at=5, tmp_path=tmp_path / "runs", cfg_options=options)
 

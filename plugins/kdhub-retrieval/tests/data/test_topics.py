@@ -14,7 +14,7 @@ from kdret.data.topics import TopicBatches, cluster
 
 
 @pytest.fixture
-def lists(tiny_data, tiny_topics):
+def lists(tiny_data, tiny_candidates, tiny_topics):
     """One pair for each of 8 queries, which stand in clusters of 3 and 5."""
     return ScoredLists(str(tiny_data), "candidates.jsonl", candidates=2, draw="balanced")
 
