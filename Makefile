@@ -19,11 +19,11 @@ RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-la
   evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
 CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-longtail evidence-trg evidence-diswot
 
-.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | clean"
+	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | clean"
 	@echo "make $(RETRIEVAL_EVIDENCE)"
 	@echo "make $(CALTECH_EVIDENCES)"
 
@@ -189,6 +189,17 @@ evidence-mean-teacher: $(call needs)
 	  alone=$(DIGITS)/narrow_1000it_digits-30-labels.py \
 	  mean-teacher=$(DIGITS)/ema_narrow_1000it_digits-30-labels.py \
 	  --cfg-options train_dataloader.dataset.seed={seed} --cfg-options default_hooks.baseline=None
+
+# plain KD, CRD and TRG on digits, each against the student alone; every run trains its own teacher
+TRG_DIGITS := plugins/kdhub-tokengraph/kdtrg/configs/trg_narrow_teacher-wide_30e_digits.py
+evidence-digits: export OMP_NUM_THREADS = 1
+evidence-digits: $(call needs)
+	$(EVIDENCE) --seeds 0,1,2,3,4 --jobs 2 --work-dir work_dirs/evidence/digits-kd --test --metric top1 --against alone,kd \
+	  alone=$(DIGITS)/kl_narrow_teacher-wide_30e_digits.py,train_dataloader.batch_size=64,model.objectives.logits=None \
+	  kd=$(DIGITS)/kl_narrow_teacher-wide_30e_digits.py,train_dataloader.batch_size=64 \
+	  crd=$(DIGITS)/crd_narrow_teacher-wide_30e_digits.py,train_dataloader.batch_size=64 \
+	  trg=$(TRG_DIGITS) \
+	  --cfg-options default_hooks.baseline=None --cfg-options custom_hooks=[]
 
 # Caltech-24 at 64 pixels. The teacher answers four times: balanced data and a long tail, each as it is and mixed
 CALTECH := configs/classification/caltech24

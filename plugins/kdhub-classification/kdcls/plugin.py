@@ -253,7 +253,7 @@ def kdhub_recipes() -> Iterable[Recipe]:
         ),
         (
             "digits-student",
-            "kl_narrow_teacher-wide_4e_digits",
+            "kl_narrow_teacher-wide_30e_digits",
             "one command for two runs: the teacher is trained first",
             "digits-teacher",
             "DigitNet, width 4",
@@ -261,7 +261,7 @@ def kdhub_recipes() -> Iterable[Recipe]:
         ),
         (
             "digits-crd",
-            "crd_narrow_teacher-wide_4e_digits",
+            "crd_narrow_teacher-wide_30e_digits",
             "CRD beside logits: a bank of all training samples; the teacher is trained first",
             "digits-teacher",
             "DigitNet, width 4",

@@ -137,7 +137,7 @@ def test_the_main_head_answers_and_validation_computes_nothing_twice():
 def test_a_run_exports_the_student_without_its_second_head(tmp_path):
     """The distiller is another class than the core's: check, training and export must know it for one."""
     path = tmp_path / "dual.py"
-    recipe = Path(plugin.__file__).parent / "configs/kl_narrow_teacher-wide_4e_digits.py"
+    recipe = Path(plugin.__file__).parent / "configs/kl_narrow_teacher-wide_30e_digits.py"
     path.write_text(
         f"_base_ = [{str(recipe)!r}]\npredecessors = dict(_delete_=True)\n"
         "wide = dict(type='kdhub.TorchModel', net=dict(type='kdcls.DigitNet', width=8))\n"

@@ -69,7 +69,7 @@ def kdhub_recipes() -> Iterable[Recipe]:
     """Offer the recipe on digits, which needs no download."""
     yield Recipe(
         name="digits-trg",
-        path="configs/trg_narrow_teacher-wide_4e_digits.py",
+        path="configs/trg_narrow_teacher-wide_30e_digits.py",
         summary="TRG beside logits; one command, the teacher is trained first; needs kdhub-classification",
         task="image-classification",
         teacher="kdcls:digits-teacher",

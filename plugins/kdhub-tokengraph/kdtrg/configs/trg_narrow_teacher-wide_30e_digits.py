@@ -1,7 +1,7 @@
 # TRG beside logits; one command: `kdhub train` trains the teacher first, and never again while its config is the same
 _base_ = ["kdcls:digits-student"]
 train_dataloader = dict(batch_size=64)
-steps = 4 * 18  # 1097 images in batches of 64
+steps = 30 * 18  # 1097 images in batches of 64
 model = dict(
     objectives=dict(
         trg=dict(

@@ -1,5 +1,5 @@
 # CRD beside logits; one command: the teacher is trained first, and never again while its config is the same
-_base_ = ["kl_narrow_teacher-wide_4e_digits.py"]
+_base_ = ["kl_narrow_teacher-wide_30e_digits.py"]
 train_dataloader = dict(
     dataset=dict(_delete_=True, type="kdcls.Indexed", data=dict(type="kdcls.Digits", split="train"))
 )

@@ -20,5 +20,5 @@ model = dict(
         )
     ),
 )
-train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=5)
 custom_hooks = [dict(type="kdcls.PanelHook")]
