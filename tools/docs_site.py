@@ -35,8 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, default=ROOT / "build" / "site", help="folder of the site")
     folder = parser.parse_args().into.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
     pages = folder / "pages"
+    for made in (pages, folder / "html"):
+        shutil.rmtree(made, ignore_errors=True)
     stage(pages)
     (folder / "zensical.toml").write_text(config(pages), encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", folder / "zensical.toml"]

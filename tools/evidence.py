@@ -108,6 +108,11 @@ def main(argv: list[str] | None = None) -> int:
     """Check everything, run what is missing, then print the table."""
     args = _parser().parse_intermixed_args(argv)
     try:
+        if args.bare and (args.jobs > 1 or args.paired):
+            raise UsageError(
+                "--bare trains one run after the other, and keeps no measures of queries",
+                fix="leave --jobs and --paired out",
+            )
         runs = _runs(args)
         _check(runs, args)
         states = {run.work_dir: run.state() for run in runs}
@@ -417,7 +422,7 @@ def _wide_table(summary: dict[str, Any], against: list[str]) -> str:
     for name in first["variants"]:
         cells = [found["variants"][name] for found in metrics.values()]
         cells += [first["gains"].get(f"{name} - {other}") for other in against]
-        texts = (f"{cell['mean']:.2f} ± {cell['half_width_95']:.2f}" if cell else "" for cell in cells)
+        texts = (f"{cell['mean']:.4g} ± {cell['half_width_95']:.2g}" if cell else "" for cell in cells)
         lines.append(f"| {name} | {' | '.join(texts)} |")
     return "\n".join(lines)
 

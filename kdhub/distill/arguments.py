@@ -41,13 +41,14 @@ def require(owner: str, kind: Kind, **arguments: Any) -> None:
             raise UsageError(f"{owner}: bad {name}", expected=kind.expected, got=repr(value), near=near)
 
 
-def number(*, above: float = -math.inf, at_least: float = -math.inf) -> Kind:
+def number(*, above: float = -math.inf, at_least: float = -math.inf, at_most: float = math.inf) -> Kind:
     """A finite number; a bool is none."""
     bound = f" above {above:g}" if above > -math.inf else f" from {at_least:g}" if at_least > -math.inf else ""
+    bound += f" up to {at_most:g}" if at_most < math.inf else ""
 
     def fits(value: Any) -> bool:
         is_number = isinstance(value, Real) and not isinstance(value, bool)
-        return is_number and math.isfinite(value) and value > above and value >= at_least
+        return is_number and math.isfinite(value) and value > above and at_least <= value <= at_most
 
     return Kind(f"a finite number{bound}", fits)
 

@@ -305,3 +305,9 @@ def test_one_of_several_without_an_optimizer_is_found(findings, valid):
     valid = by_role(valid)
     valid["optim_wrapper"]["critic"] = {"clip_grad": {"max_norm": 1.0}}
     assert "optim_wrapper.critic" in findings(valid)
+
+
+def test_an_optimizer_that_is_left_out_is_still_missed(findings, valid):
+    """A constructor alone holds no optimizers by name: nothing is left to look at, and nothing would be said."""
+    valid["optim_wrapper"] = {"constructor": "DefaultOptimWrapperConstructor"}
+    assert "'optimizer'" in findings(valid)["optim_wrapper"].message

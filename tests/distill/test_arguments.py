@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 import kdhub
+from kdhub.distill.arguments import number
 from kdhub.distill.distiller import Distiller
 from kdhub.errors import KdhubError, UsageError
 from kdhub.registry import build
@@ -88,3 +89,10 @@ def test_guards_are_read_from_a_dict(guards, message):
     """A misspelt guard ended in a TypeError of a dataclass; one set to a string stayed on."""
     with pytest.raises(UsageError, match=message):
         Distiller(ToySegmentor(), {}, guards=guards)
+
+
+def test_a_number_has_an_upper_bound():
+    """A share of 1.5 is a slip of the keyboard, and trains."""
+    kind = number(at_least=0, at_most=1)
+    assert kind.expected == "a finite number from 0 up to 1"
+    assert [kind.fits(value) for value in (0, 0.5, 1, 1.5, -0.1)] == [True, True, True, False, False]

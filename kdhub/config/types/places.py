@@ -55,7 +55,11 @@ class Place:
         if not self.single or not value or any(key in value for key in self.single):
             return False
         named = [child for key, child in value.items() if key not in self.extra]
-        return (self.several in value or not self.several) and all(isinstance(one, Mapping | list) for one in named)
+        return (
+            bool(named)
+            and (self.several in value or not self.several)
+            and all(isinstance(one, Mapping | list) for one in named)
+        )
 
     def item(self) -> Place:
         """Return the place of one entry of a list: there a dict says its type, or it is not known what it is."""

@@ -54,7 +54,13 @@ class Denoiser(BaseModel):
         init_cfg: Any = None,
     ) -> None:
         require("Denoiser", integer(0), classes=classes)
-        require("Denoiser", number(at_least=0), label_dropout=label_dropout)
+        require("Denoiser", number(at_least=0, at_most=1), label_dropout=label_dropout)
+        if label_dropout and not classes:
+            raise UsageError(
+                "labels are dropped, and there are none",
+                where="Denoiser.label_dropout",
+                fix="set classes to their number",
+            )
         require_pred_type(pred_type, "Denoiser.pred_type")
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.net = build("model", net, where="Denoiser.net")

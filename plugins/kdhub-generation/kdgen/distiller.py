@@ -139,7 +139,8 @@ class GeneratorDistiller(BaseModel):
             logs |= {f"{role}.{name}": value.detach() for name, value in terms.items()}
             if role == self.roles_that_train[0]:
                 logs["loss"] = loss.detach()
-        if draw.sample is not None and "student" in self.roles_that_train:
+        # one sample alone has no spread
+        if draw.sample is not None and len(draw.sample) > 1 and "student" in self.roles_that_train:
             logs["sample_spread"] = self._spread(draw.sample)
         self.position.advance()
         return logs
@@ -284,6 +285,7 @@ def take_weights(model: Denoiser, source: Denoiser, where: str) -> None:
             expected=f"pred_type={source.pred_type!r}",
             got=f"pred_type={model.pred_type!r}",
         )
+    source.noise.require_same(model.noise, where.rpartition(".")[0] + ".student")
     try:
         model.net.load_state_dict(source.net.state_dict())
     except RuntimeError as error:

@@ -41,6 +41,30 @@ class NoiseSchedule(nn.Module):
         """Return what a network is told of times (B,)."""
         return t
 
+    def require_same(self, other: NoiseSchedule, where: str) -> None:
+        """See that another schedule gives the same noise at the same times, and tells a network the same of them.
+
+        Args:
+            other: What two networks that are asked about one noisy sample have.
+            where: Key path of the network with the other schedule.
+
+        Raises:
+            UsageError: If they differ.
+        """
+        t = self.at(torch.linspace(0.0, 1.0, 9))
+        ours = (t, self.alpha(t), self.sigma(t), self.time_input(t))
+        theirs = (other.at(torch.linspace(0.0, 1.0, 9)), other.alpha(t), other.sigma(t), other.time_input(t))
+        if not all(torch.allclose(a.float(), b.float(), atol=1e-5) for a, b in zip(ours, theirs, strict=True)):
+            raise UsageError(
+                "the noise schedule is not the teacher's, so one time means two amounts of noise",
+                where=f"{where}.noise",
+                expected=type(self).__name__,
+                got=f"{type(other).__name__} with other times or amounts"
+                if type(other) is type(self)
+                else type(other).__name__,
+                fix="give it the teacher's noise",
+            )
+
     def log_noise_to_signal(self, t: Tensor) -> Tensor:
         """Return log(sigma / alpha), which grows with time."""
         return self.sigma(t).log() - self.alpha(t).log()

@@ -88,3 +88,29 @@ def test_a_student_of_another_kind_is_refused(wrong):
     """Sampled at t_max it would give the first guess, a blurred mean, and the method would get the blame."""
     with pytest.raises(UsageError, match="BOOT"):
         BOOT(student(**{"noise": NOISE, "t_list": [0.005], **wrong}), exact_teacher(noise=NOISE))
+
+
+def test_a_teacher_that_says_nan_pulls_nobody():
+    """A prediction of 0 in its place would be a target, and pull the student there in silence."""
+    model = boot(boundary_weight=0.0)
+    eps = torch.randn(4, 2)
+    predict = model.teacher.predict
+
+    def broken(x, *given, **named):
+        said = predict(x, *given, **named).clone()
+        said[0] = float("nan")
+        return said
+
+    model.teacher.predict = broken
+    asked = []
+
+    def keep(_module, _inputs, output):
+        if output.requires_grad:
+            output.retain_grad()
+            asked.append(output)
+
+    model.student.net.register_forward_hook(keep)
+    torch.manual_seed(0)
+    model.student_loss(Draw(eps, None))["loss_bootstrap"].backward()
+    assert not asked[-1].grad[0].any()
+    assert asked[-1].grad[1:].any()

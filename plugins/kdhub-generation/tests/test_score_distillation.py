@@ -259,3 +259,12 @@ def test_asd_holds_free_particles_at_their_modes():
         far[eta] = float((points.detach() - means).norm(dim=1).mean())
     assert far[0.1] < 0.3
     assert far[0.0] > 1.5
+
+
+def test_another_noise_schedule_than_the_teacher_s_is_refused():
+    """One time would mean two amounts of noise, and the two scores would be of different samples."""
+    other = {"type": "kdgen.CosineSchedule", "t_min": 0.1, "t_max": 0.9}
+    with pytest.raises(UsageError, match=r"fake_score\.noise: the noise schedule is not the teacher's"):
+        SwiftBrush(student(), learned_teacher(), fake_score=student(noise=other))
+    with pytest.raises(UsageError, match=r"student\.noise: the noise schedule is not the teacher's"):
+        SDS(student(noise=other, pred_type="eps"), learned_teacher(pred_type="eps"), student_init="teacher")

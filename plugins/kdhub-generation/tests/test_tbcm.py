@@ -135,3 +135,10 @@ def test_a_student_of_another_kind_is_refused(wrong):
     with pytest.raises(UsageError, match="TBCM"):
         TBCM(student(**{"noise": TRIG, "pred_type": "v", **wrong}), exact_teacher(noise=TRIG, **RING))
     assert net()["type"] == "kdgen.MLP"
+
+
+def test_a_teacher_of_noise_is_refused():
+    """At pure noise its prediction divided by a signal of almost 0 is garbage that is finite, so nothing else would notice."""
+    teacher = exact_teacher(noise=TRIG, **{**RING, "pred_type": "eps"})
+    with pytest.raises(UsageError, match="pure noise"):
+        TBCM(student(noise=TRIG, pred_type="v"), teacher, points=6, tangent_warmup=0)

@@ -5,6 +5,7 @@ A second call of the same command skips the shards that are done.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -54,6 +55,10 @@ def build_shards(
     with Progress("indexing", len(parts), done=len(parts) - len(shards), unit="shards") as progress:
         for number, _ in enumerate(each(_Shard, shards, workers, **given), start=len(parts) - len(shards) + 1):
             progress.reach(number)
+    number = len(parts)
+    while shard_folder(folder, number).is_dir():  # of a former call with smaller shards
+        shutil.rmtree(shard_folder(folder, number))
+        number += 1
     whole = ShardedIndex.of_folder(folder, len(parts), vectors.similarity)
     whole.about = about
     whole.save(folder)

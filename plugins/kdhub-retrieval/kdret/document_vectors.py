@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -52,6 +52,8 @@ class DocumentVectors:
         self._outputs = tuple(outputs)
         self._folder = None if folder is None else Path(folder).expanduser()
         self._kept: dict[bytes, Value] = {}
+        # never a name that was there: behind what a stop cut off nothing more can be read
+        self._name = uuid.uuid4().hex
         self._state: Any = None
         self._weights = ""
         self.encoded = 0
@@ -94,7 +96,7 @@ class DocumentVectors:
         folder = self._folder / self._weights
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / f"{os.getpid()}.vectors").open("ab") as file:
+            with (folder / f"{self._name}.vectors").open("ab") as file:
                 for key, value in new.items():
                     record = safetensors.torch.save(value)
                     file.write(_HEAD.pack(key, len(record), zlib.crc32(record)) + record)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kdhub.api import atomic_file
+
 
 class KeptLines:
     """Objects by the value of one key, in a file whose first line says what they are about.
@@ -33,7 +35,9 @@ class KeptLines:
         whole = content[: content.rfind(b"\n") + 1]
         if not whole.startswith(first.encode()):
             whole = first.encode()
-        path.write_bytes(whole)
+        if whole != content:  # a line that a stop cut off goes
+            with atomic_file(path) as file:
+                file.write(whole)
         for line in whole[len(first) :].splitlines():
             self._keep(json.loads(line))
 

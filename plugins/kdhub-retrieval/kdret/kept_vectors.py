@@ -60,7 +60,9 @@ class KeptVectors:
         return self.whole()
 
     def add(self, rows: Any) -> None:
-        """Keep the next chunk."""
+        """Keep the next chunk; the first one takes the place of whatever is in the folder."""
+        if not self.done:
+            self.discard()
         self.folder.mkdir(parents=True, exist_ok=True)
         if sparse.issparse(rows):
             with atomic_file(self._piece(self.done)) as stream:

@@ -96,8 +96,9 @@ def mine(
         "teacher": own,
         "rules": asdict(rules),
         "max_length": max_length,
+        "index": str(Path(index).resolve()) if index else None,
     }
-    found = load_index(index, about=about_of(searcher, data.corpus)) if index and searcher else None
+    found = load_index(index, mmap=True, about=about_of(searcher, data.corpus)) if index and searcher else None
     lists = mine_lists(
         scorer,
         data,

@@ -91,7 +91,7 @@ def open_saved(
     about = read_description(folder)["about"]
     corpus = load_corpus(data or about["data"])
     vectors = TextVectors(model or about["model_name"])
-    return load_index(folder, about=about_of(vectors, corpus)), vectors, corpus
+    return load_index(folder, mmap=True, about=about_of(vectors, corpus)), vectors, corpus
 
 
 def corpus_of(work_dir: Path) -> str:

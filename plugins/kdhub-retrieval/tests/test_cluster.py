@@ -41,13 +41,18 @@ def test_the_commands_without_ray_and_what_is_kept(tiny_encoder, tiny_data, tmp_
     assert main(words) == 0
     assert "sharded" in capsys.readouterr().out
     before = content(output)
-    (output / "shard-00001/index.json").unlink()
+    stopped = output.rename(tmp_path / ".index.shards")  # where they are until all of them stand
+    (stopped / "shard-00001/index.json").unlink()
     built = []
     make = cluster._Shard.__call__
     monkeypatch.setattr(cluster._Shard, "__call__", lambda self, number: built.append(number) or make(self, number))
     assert main(words) == 0
     assert built == [1]
     assert content(output) == before
+    assert not stopped.exists()
+    assert main(words) == 0
+    assert "there already" in capsys.readouterr().out
+    assert built == [1]
     assert main(["index", "search", str(output), "read write open", "--top", "1"]) == 0
     assert "d0" in capsys.readouterr().out
 

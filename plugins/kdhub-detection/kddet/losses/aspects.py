@@ -57,7 +57,9 @@ class MultiAspectLoss(nn.Module):
         self.aspect_weight = aspect_weight
         self.class_weight = class_weight
 
-    def forward(self, student_logits: Tensor, labels: Tensor | None, teacher_aspects: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, student_logits: Tensor, teacher_aspects: Tensor, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Compute both terms, weighted; see the class for the inputs."""
         logits, aspects = to_float32(student_logits), to_float32(teacher_aspects).detach()
         if logits.ndim != 2 or aspects.ndim != 2 or len(aspects) != len(logits) or aspects.shape[1] >= logits.shape[1]:

@@ -52,10 +52,12 @@ def crop_classification(logits: Sequence[Tensor], labels: Sequence[Tensor], kind
         Scalar; exactly 0, with the graph kept, without any crop.
 
     Raises:
-        UsageError: For another kind.
+        UsageError: For another kind, or no image at all.
     """
     if kind not in ("bce", "ce"):
         raise UsageError("bad kind", expected="'bce' or 'ce'", got=repr(kind))
+    if not len(logits):
+        raise UsageError("no image of the batch has a box", fix="leave images without boxes out")
     rows, targets = torch.cat(list(logits)).float(), torch.cat(list(labels))
     if not len(rows):
         return rows.sum()

@@ -18,7 +18,7 @@ ASPECTS = torch.tensor([[0.880797, 0.25]])
 def test_the_cards_numbers():
     """Another reduction over questions, or a softmax over all outputs, gives other numbers for the published weights."""
     logits = LOGITS.clone().requires_grad_()
-    terms = MultiAspectLoss(aspect_weight=4.0)(logits, LABEL, ASPECTS)
+    terms = MultiAspectLoss(aspect_weight=4.0)(logits, ASPECTS, LABEL)
     assert terms["classes"].item() == pytest.approx(0.551445, abs=1e-6)
     assert terms["aspects"].item() / 4 == pytest.approx(1.160038, abs=1e-6)
     total = sum(terms.values())
@@ -53,16 +53,16 @@ def test_properties_of_the_card(seed):
     logits = torch.randn(4, 7, generator=generator).requires_grad_()
     labels = torch.randint(0, 4, (4,), generator=generator)
     aspects = torch.rand(4, 3, generator=generator)
-    terms = MultiAspectLoss()(logits, labels, aspects)
+    terms = MultiAspectLoss()(logits, aspects, labels)
     of_classes, of_aspects = (torch.autograd.grad(terms[name], logits)[0] for name in ("classes", "aspects"))
     assert not of_classes[:, 4:].any()
     assert not of_aspects[:, :4].any()
     order = torch.tensor([2, 0, 1])
     columns = torch.cat((torch.arange(4), 4 + order))
-    other = MultiAspectLoss()(logits[:, columns], labels, aspects[:, order])
+    other = MultiAspectLoss()(logits[:, columns], aspects[:, order], labels)
     torch.testing.assert_close(other, terms)
     at_rest = torch.cat((logits[:, :4], aspects.logit()), 1).detach().requires_grad_()
-    term = MultiAspectLoss(1.0)(at_rest, labels, aspects)["aspects"]
+    term = MultiAspectLoss(1.0)(at_rest, aspects, labels)["aspects"]
     torch.testing.assert_close(term.detach(), answer_entropy(aspects))
     assert torch.autograd.grad(term, at_rest)[0].abs().max() < 1e-6
 
@@ -71,7 +71,7 @@ def test_missing_answers_are_left_out():
     """An image that is not in the answers must not be taught 'no' to everything."""
     aspects = torch.tensor([[0.25, torch.nan], [torch.nan, torch.nan]])
     logits = torch.zeros(2, 4, requires_grad=True)
-    term = MultiAspectLoss(1.0)(logits, torch.tensor([0, 1]), aspects)["aspects"]
+    term = MultiAspectLoss(1.0)(logits, aspects, torch.tensor([0, 1]))["aspects"]
     term.backward()
     assert term.item() == pytest.approx(0.693147, abs=1e-6)
     torch.testing.assert_close(logits.grad[:, 2:], torch.tensor([[0.25, 0.0], [0.0, 0.0]]))
@@ -79,7 +79,7 @@ def test_missing_answers_are_left_out():
 
 def test_saturated_answers_are_finite():
     """Logits in bfloat16 saturate to 0 and 1, of which a logarithm is infinite."""
-    term = MultiAspectLoss(1.0)(torch.zeros(1, 4), LABEL, torch.tensor([[0.0, 1.0]]))["aspects"]
+    term = MultiAspectLoss(1.0)(torch.zeros(1, 4), torch.tensor([[0.0, 1.0]]), LABEL)["aspects"]
     assert term.item() == pytest.approx(0.693147, abs=1e-6)
 
 
@@ -87,7 +87,7 @@ def test_no_questions_is_plain_training():
     """The control run of every table."""
     logits = torch.randn(3, 4)
     labels = torch.tensor([0, 3, 1])
-    terms = MultiAspectLoss()(logits, labels, torch.zeros(3, 0))
+    terms = MultiAspectLoss()(logits, torch.zeros(3, 0), labels)
     torch.testing.assert_close(sum(terms.values()), torch.nn.functional.cross_entropy(logits, labels))
 
 
@@ -117,7 +117,7 @@ def test_contract(class_weight):
 def test_answers_that_do_not_fit(aspects, match):
     """Without class outputs, or with logits for probabilities, it would train nonsense."""
     with pytest.raises(UsageError, match=match):
-        MultiAspectLoss()(LOGITS, LABEL, aspects)
+        MultiAspectLoss()(LOGITS, aspects, LABEL)
 
 
 def test_wrong_arguments():
@@ -125,4 +125,4 @@ def test_wrong_arguments():
     with pytest.raises(UsageError, match="MultiAspectLoss: bad aspect_weight"):
         MultiAspectLoss(-1.0)
     with pytest.raises(UsageError, match="no labels.*class_weight=0"):
-        MultiAspectLoss()(LOGITS, None, ASPECTS)
+        MultiAspectLoss()(LOGITS, ASPECTS, None)

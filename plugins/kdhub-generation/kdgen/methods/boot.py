@@ -50,7 +50,8 @@ class BOOT(GeneratorDistiller):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(student, teacher, student_init, 1, data_preprocessor, init_cfg)
-        require("model", number(above=0), step=step, max_weight=max_weight)
+        require("model", number(above=0, at_most=1), step=step)
+        require("model", number(above=0), max_weight=max_weight)
         require("model", number(at_least=0), boundary_weight=boundary_weight)
         self.teacher.require_guidable(guidance_scale, "model.guidance_scale")
         if self.student.pred_type != "x0":
@@ -85,12 +86,12 @@ class BOOT(GeneratorDistiller):
             goal = self.bootstrap_target(self.clean_part(eps, t, draw.labels), eps, t, kappa, draw.labels)
         said = self.clean_part(eps, s, draw.labels)
         weight = kappa.square().reciprocal().clamp(max=self.max_weight)
-        terms = {"loss_bootstrap": (over(weight, said) * (said - goal).square()).mean()}
+        terms = {"loss_bootstrap": (over(weight, said) * self.finite(said - goal, t).square()).mean()}
         if self.boundary_weight:
             end = torch.full_like(t, noise.t_max)
             with torch.no_grad():
                 first = self._teacher_says(eps * noise.prior_std, end, draw.labels)
-            boundary = (self.clean_part(eps, end, draw.labels) - first).square().mean()
+            boundary = self.finite(self.clean_part(eps, end, draw.labels) - first, end).square().mean()
             terms["loss_boundary"] = self.boundary_weight * boundary
         return terms
 
@@ -104,4 +105,4 @@ class BOOT(GeneratorDistiller):
         return y + over(kappa, y) * (self._teacher_says(x_t, t, labels) - y)
 
     def _teacher_says(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        return self.finite(self.teacher.predict(x_t, t, labels, to="x0", guidance_scale=self.guidance_scale), t)
+        return self.teacher.predict(x_t, t, labels, to="x0", guidance_scale=self.guidance_scale)

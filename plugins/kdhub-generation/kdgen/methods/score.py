@@ -135,7 +135,7 @@ class SwiftBrush(SDS):
         )
         require("model", choice(("sigma2", "dmd")), weighting=weighting)
         require("model", choice(("alpha2", "none")), fake_weighting=fake_weighting)
-        require("model", number(at_least=0), null_probability=null_probability)
+        require("model", number(at_least=0, at_most=1), null_probability=null_probability)
         self.fake_score = _fake_score(fake_score, self.teacher)
         if lora is not None:
             add_lora(self.fake_score.net, **lora)
@@ -187,4 +187,6 @@ def _fake_score(spec: Any, teacher: Denoiser) -> Denoiser:
                 fix="give a network: fake_score=dict(type='kdgen.Denoiser', ...)",
             )
         return made
-    return denoiser(build("model", spec, where="model.fake_score"), "model.fake_score")
+    made = denoiser(build("model", spec, where="model.fake_score"), "model.fake_score")
+    teacher.noise.require_same(made.noise, "model.fake_score")
+    return made

@@ -65,6 +65,13 @@ class TBCM(GeneratorDistiller):
                     expected="dict(type='kdgen.TrigFlowSchedule'), with data of unit standard deviation",
                     got=type(model.noise).__name__,
                 )
+        if self.teacher.pred_type == "eps":
+            raise UsageError(
+                "TBCM begins at pure noise, where a prediction of the noise says nothing of the sample",
+                where="model.teacher.pred_type",
+                expected="'x0', 'v' or 'flow'",
+                got="'eps'",
+            )
         if self.student.pred_type != "v":
             raise UsageError(
                 "TBCM's student says a velocity",

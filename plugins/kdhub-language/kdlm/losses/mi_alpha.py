@@ -22,6 +22,7 @@ class _MutualInformation(nn.Module):
     """
 
     learned_baseline: ClassVar[bool]
+    depends_on_split = "samples"
 
     def __init__(
         self,
@@ -78,8 +79,18 @@ class _MutualInformation(nn.Module):
 
     def _pooled(self, state: Tensor, mask: Tensor | None) -> Tensor:
         state = to_float32(state)
+        if mask is not None and mask.shape != state.shape[:2]:
+            raise UsageError(
+                f"{type(self).__name__}: the mask is of other tokens than the hidden states",
+                expected=f"({len(state)}, {state.shape[1]})",
+                got=str(tuple(mask.shape)),
+                fix="let both sides read the same tokens",
+            )
         if self.pooling == "first":
-            return state[:, 0]
+            if mask is None:
+                return state[:, 0]
+            # where texts are padded on the left
+            return state[torch.arange(len(state), device=state.device), (mask != 0).int().argmax(1)]
         real = torch.ones_like(state[..., :1], dtype=torch.bool) if mask is None else (mask != 0).unsqueeze(2)
         return torch.where(real, state, 0.0).sum(1) / real.sum(1).clamp(min=1)
 
@@ -116,14 +127,15 @@ class MIAlpha(_MutualInformation):
 
     Inputs:
         student: All hidden states, a tuple of N_S + 1 tensors (B, L, H_S), as the tap `kdlm.HiddenStates` reads them.
-        teacher: A tuple of N_T + 1 tensors (B, L', H_T); takes no gradient. The tokens may be others, as states are pooled.
-        mask: Optional (B, L), not zero at real tokens, for ``pooling='mean'``; in a run it is the batch's ``inputs.attention_mask``.
+        teacher: A tuple of N_T + 1 tensors (B, L', H_T); takes no gradient. Without a mask L' may be another length, as states are pooled.
+        mask: Optional (B, L), not zero at real tokens, the same of both sides; in a run it is the batch's ``inputs.attention_mask``.
 
     References:
         - He et al., "Distiller: A Systematic Study of Model Distillation Methods in Natural Language Processing", arXiv 2109.11105.
         - Poole et al., "On Variational Bounds of Mutual Information", arXiv 1905.06922, the interpolated bound.
 
     Requirements:
+        The first position of a decoder has read one token only: take ``pooling='mean'`` there.
         2 samples a batch, rather 16 or more; a batch of one gives 0. Equal samples in a batch are false negatives.
 
     Relations:

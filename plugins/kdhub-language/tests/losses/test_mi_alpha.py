@@ -167,3 +167,18 @@ def test_arguments_that_make_no_sense():
         MIAlpha(**SIZES)(states(1, 4, 2), states(2, 6, 3))
     with pytest.raises(UsageError, match="pooling"):
         InfoNCE(**SIZES, pooling="max")
+
+
+def test_the_first_position_is_that_of_the_text():
+    """Padded on the left, position 0 of a short text is padding, and all short texts would look alike."""
+    loss = MIAlpha(**SIZES)
+    ours, theirs = states(0, 4, 2), states(1, 6, 4)
+    mask = torch.ones(5, 3, dtype=torch.long)
+    mask[2, :2] = 0
+    moved_ours, moved_theirs = ([one.clone() for one in side] for side in (ours, theirs))
+    for one in (*moved_ours, *moved_theirs):
+        one[2, 0] = one[2, 2]
+    found, expected = loss(ours, theirs, mask), loss(moved_ours, moved_theirs)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+    with pytest.raises(UsageError, match="mask is of other tokens"):
+        loss(ours, theirs, torch.ones(5, 4))

@@ -164,20 +164,38 @@ def _build(argv: list[str]) -> int:
 
 
 def _build_shards(options: argparse.Namespace, vectors: Any, data: str) -> int:
+    from kdhub.api import say
     from kdret.cluster import build_shards
-    from kdret.index.base import DESCRIPTION, read_description
+    from kdret.corpus_index import about_of
+    from kdret.data.corpus import load_corpus
+    from kdret.index.base import DESCRIPTION, read_description, require_about
 
-    chosen = {key: value for key, value in {**choice_of(options), **options.options}.items() if value is not None}
+    if vectors.kind == "late" and options.index is None:
+        raise UsageError(
+            "vectors of tokens are not indexed in shards", fix="leave --workers out: one process builds a MaxSimIndex"
+        )
+    given = {**choice_of(options), "seed": options.seed, **options.options}
+    chosen = {key: value for key, value in given.items() if value is not None}
     chosen["type"] = options.index or ("kdret.SparseIndex" if vectors.kind == "sparse" else "kdret.FaissIndex")
     output = Path(options.output).absolute()
-    if options.rebuild:
+    if (output / DESCRIPTION).is_file() and not options.rebuild:
+        description = read_description(output)
+        if description["kind"] != "sharded":
+            raise UsageError(
+                "an index of another kind is there",
+                where=options.output,
+                expected="sharded",
+                got=description["kind"],
+                fix="add --rebuild to replace it",
+            )
+        require_about(description["about"], about_of(vectors, load_corpus(data)), output)
+        say("this index is there already, of the same model and corpus")
+    else:
+        # beside it: what is there stays until the new one stands, and shards that are done outlive a stop
+        building = output.with_name(f".{output.name}.shards")
+        build_shards(building, vectors.model, data, options.shard_rows, options.workers, chosen, options.batch_size)
         shutil.rmtree(output, ignore_errors=True)
-    elif (output / DESCRIPTION).is_file() and (kind := read_description(output)["kind"]) != "sharded":
-        fix = "add --rebuild to replace it"
-        raise UsageError(
-            "an index of another kind is there", where=options.output, expected="sharded", got=kind, fix=fix
-        )
-    build_shards(output, vectors.model, data, options.shard_rows, options.workers, chosen, options.batch_size)
+        building.rename(output)
     _show(Path(options.output), options.json)
     return 0
 
@@ -212,8 +230,7 @@ def _search(argv: list[str]) -> int:
 
 
 def _require_usable(folder: Path, description: str) -> None:
-    # a build in shards that was stopped has left some of them
-    others = folder.is_dir() and any(not path.name.lstrip(".").startswith("shard-") for path in folder.iterdir())
+    others = folder.is_dir() and any(folder.iterdir())
     if folder.is_file() or (others and not (folder / description).is_file()):
         raise UsageError(
             "the folder for the index is in use",

@@ -17,7 +17,7 @@ _LARGE = 1 << 26
 """From 64 MiB on a file's checksum is remembered: below, hashing takes a tenth of a second."""
 _SETTLED = 2.0
 """Seconds a file must be old to be remembered: one that is still written may change within the clock's resolution."""
-_NAMES = ("corpus.jsonl*", "collection.tsv", "queries*.jsonl*", "queries*.tsv", "qrels*.jsonl*", "qrels/*.tsv")
+_NAMES = ("corpus.jsonl*", "collection.tsv*", "queries*.jsonl*", "queries*.tsv*", "qrels*.jsonl*", "qrels/*.tsv")
 
 
 def data_fingerprint(root: str | Path, *more: str | Path) -> str:

@@ -74,8 +74,16 @@ def named_splits(name: str, words: Sequence[str]) -> dict[str, str]:
     Args:
         name: The corpus's data set.
         words: ``SPLIT=DATASET``, or ``SPLIT`` for ``name/SPLIT``; none takes the data set itself as ``test``.
+
+    Raises:
+        UsageError: For a split whose name cannot be part of a file's.
     """
     pairs = [word.partition("=") for word in words]
+    for split, _, of in pairs:
+        if "/" in split or not split:
+            raise UsageError(
+                "not the name of a split", got=repr(split), fix=f"--splits NAME={of or f'{name}/{split}'} names it"
+            )
     return {split: of or f"{name}/{split}" for split, _, of in pairs} or {"test": name}
 
 

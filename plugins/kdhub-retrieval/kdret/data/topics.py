@@ -99,7 +99,7 @@ class TopicBatches(Sampler[list[int]]):
             )
         self.sampler = sampler
         self.batch_size = batch_size
-        self.seed = int(getattr(sampler, "seed", 0) or 0) if seed is None else seed
+        self.seed = seed
         self.epoch = 0
         self._topics = _samples_by_topic(_found(clusters, dataset.data_root), names)
         self._size = len(names)
@@ -113,7 +113,9 @@ class TopicBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the batches of one pass."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        # a resumed run gives its sampler the seed of the run that it goes on with
+        seed = int(getattr(self.sampler, "seed", 0) or 0) if self.seed is None else self.seed
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + self.epoch)
         sizes = torch.tensor([len(topic) for topic in self._topics], dtype=torch.float64)
         for _ in range(len(self)):
             topic = self._topics[int(torch.multinomial(sizes, 1, generator=generator))]

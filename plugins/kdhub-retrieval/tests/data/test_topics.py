@@ -45,6 +45,13 @@ def test_batches_depend_on_seed_and_pass_alone(lists):
     assert batches(lists, epoch=3, seed=1) != first
 
 
+def test_a_resumed_run_draws_with_the_seed_of_the_run(lists):
+    """A seed that is copied before a resume restores it gives other batches, and nobody notices."""
+    sampler = TopicBatches(InfiniteSampler(lists, seed=5), 2, "clusters.tsv")
+    sampler.sampler.seed = 1  # as a resume does
+    assert list(sampler) == batches(lists, seed=1)
+
+
 def test_a_batch_larger_than_its_topic(lists):
     """A topic of 3 queries fills a batch of 7 with each at least twice, rather than with another topic."""
     for batch in batches(lists, size=7):

@@ -51,8 +51,10 @@ def nearest_elsewhere(tokens: Tensor, k: int) -> Neighbours:
     for rows in torch.arange(len(units), device=units.device).split(_ROWS):
         cosine = units[rows] @ units.T
         cosine[image_of[rows].unsqueeze(1) == image_of] = -torch.inf
-        found.append(cosine.sort(dim=1, descending=True, stable=True))
-    return Neighbours(torch.cat([one.indices[:, :k] for one in found]), torch.cat([one.values[:, :k] for one in found]))
+        ordered = cosine.sort(dim=1, descending=True, stable=True)
+        found.append((ordered.indices[:, :k].clone(), ordered.values[:, :k].clone()))  # a slice would keep all of it
+    indices, values = zip(*found, strict=True)
+    return Neighbours(torch.cat(indices), torch.cat(values))
 
 
 def grid_of(tokens: int, height: int, width: int) -> tuple[int, int]:
