@@ -51,7 +51,7 @@ def test_the_commands_without_ray_and_what_is_kept(tiny_encoder, tiny_data, tmp_
     assert content(output) == before
     assert not stopped.exists()
     assert main(words) == 0
-    assert "there already" in capsys.readouterr().out
+    assert "there already" in capsys.readouterr().err
     assert built == [1]
     assert main(["index", "search", str(output), "read write open", "--top", "1"]) == 0
     assert "d0" in capsys.readouterr().out

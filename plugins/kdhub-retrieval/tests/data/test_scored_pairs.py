@@ -219,8 +219,8 @@ def test_texts_of_a_large_corpus_are_fingerprinted_once(tiny_data, tmp_path, mon
     monkeypatch.setattr(digests, "_LARGE", 4)
     monkeypatch.setattr(digests, "_SETTLED", -1.0)
     read = []
-    real = corpus_index.corpus_fingerprint
-    monkeypatch.setattr(corpus_index, "corpus_fingerprint", lambda pairs: read.append(1) or real(pairs))
+    real = digests.texts_fingerprint
+    monkeypatch.setattr(digests, "texts_fingerprint", lambda texts: read.append(1) or real(texts))
     vectors = SimpleNamespace(fingerprint=lambda: "m")
     first = corpus_index.about_of(vectors, load_corpus(tiny_data))
     assert corpus_index.about_of(vectors, load_corpus(tiny_data)) == first
