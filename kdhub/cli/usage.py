@@ -21,7 +21,7 @@ _IN_CONFIG = {
     "runner_hook": "custom_hooks = [{component}]",
     "transform": "train_dataloader = dict(..., dataset=dict(..., pipeline=[{component}]))",
     "sampler": "train_dataloader = dict(..., sampler={component})",
-    "constructor": "optim_wrapper = dict(constructor='{type}', ...)",
+    "constructor": "optim_wrapper = dict(..., constructor='{type}')",
     "job": "job = {component}",
 }
 _PASSED_BY_BUILDER = {

@@ -63,8 +63,8 @@ def test_known_plugin_that_is_not_installed_gives_the_line_to_type(toy, monkeypa
 
 def test_a_plugin_that_nobody_wrote_is_not_advised(toy):
     """A name that is not in the tree sends the user to whatever a stranger publishes under it."""
-    assert not toy.owns("kddet.Loss")
-    assert "pip install" not in message(toy, "kddet.Loss")
+    assert not toy.owns("kdnobody.Loss")
+    assert "pip install" not in message(toy, "kdnobody.Loss")
 
 
 def test_the_scope_of_a_plugin_with_a_dash_is_not_suggested(install_plugin, load_fakes):
