@@ -81,7 +81,7 @@ def test_a_switch_that_names_no_plugin_is_told(kdhub, monkeypatch):
     monkeypatch.setenv("KDHUB_PLUGINS", "kdrett")
     outcome = kdhub("plugins", "list")
     assert outcome.code == 0
-    assert "'kdrett', which is not installed; did you mean 'kdret'?" in outcome.err
+    assert "'kdrett', which is not installed; did you mean 'kdret'" in outcome.err
 
 
 def test_train_alone_compares_the_two(kdhub, toy_config):
