@@ -99,6 +99,7 @@ def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
     assert [one.name for one in path_of(str(tmp_path))] == ["iter_60.pth", "iter_120.pth", "iter_1000.pth"]
 
 
+@pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 def test_the_three_stages_run_by_one_command_and_resume(tmp_path):
     """A stage that finds nothing of the one before it, or a target that is another one after a power cut, spoils the run."""
     few = [

@@ -98,6 +98,7 @@ def test_a_run_logs_each_role_and_leaves_the_student_alone(tmp_path):
     assert set(weights) == set(SDS(student(), learned_teacher()).student.net.state_dict())
 
 
+@pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 def test_kill_and_resume(tmp_path):
     """Two optimizers, accumulation in one, an interval, a late average: each has a state that a checkpoint may forget."""
     cfg = swiftbrush(**{"model.student_update_freq": 2, "optim_wrapper.fake_score.accumulative_counts": 2})

@@ -40,6 +40,7 @@ def few_texts(tiny_data):
     }
 
 
+@pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 @pytest.mark.parametrize("recipe", [recipe.name for recipe in kdhub_recipes()])
 def test_a_recipe_resumes_exactly(recipe, request, tmp_path):
     """A recipe that is almost the same after a power cut gives numbers that nobody can reproduce."""

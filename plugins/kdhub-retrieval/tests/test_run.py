@@ -125,6 +125,7 @@ def test_export_leaves_other_models_to_others(tmp_path):
     assert export_student(nn.Linear(2, 2), tmp_path) is None
 
 
+@pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 def test_two_processes_measure_as_one(finished, tiny_encoder, tmp_path):
     """A parameter without gradient (BERT's pooler) would hang the first step; lost padding would move the metric.
 
@@ -147,6 +148,7 @@ def test_two_processes_measure_as_one(finished, tiny_encoder, tmp_path):
     assert two["student"] == one["student"]
 
 
+@pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 def test_the_report_shows_queries_with_passages_as_text(tiny_encoder, make_collection, tmp_path):
     """A corpus of web pages holds scripts; in a report that somebody opens they would run."""
     data = make_collection(tmp_path / "tiny")

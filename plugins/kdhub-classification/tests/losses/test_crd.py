@@ -169,6 +169,7 @@ def test_samples_say_their_place():
         Indexed(data)[0]
 
 
+@pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 def test_the_recipe_resumes_exactly(tmp_path):
     """A bank, its constants or its number of steps that a checkpoint left out would begin anew in silence."""
     report = check_config(load_config("kdcls:digits-crd"), init())
