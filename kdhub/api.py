@@ -25,7 +25,7 @@ _MODULES = {
     "kdhub.distill.teachers": "AfterStudent EMATeacher ModelTeacher Replay Teacher",
     "kdhub.distill.distiller": "Distiller",
     "kdhub.distill.position": "Position",
-    "kdhub.engine.library_student": "write_library_student",
+    "kdhub.engine.native_student": "write_library_student",
     "kdhub.engine.models": "Distilling student_of teachers_of",
     "kdhub.inner": "unwrapped",
     # adapters, losses and schedules
@@ -130,8 +130,8 @@ if TYPE_CHECKING:
         Teacher as Teacher,
     )
     from kdhub.engine.alone import train_with_alone as train_with_alone
-    from kdhub.engine.library_student import write_library_student as write_library_student
     from kdhub.engine.models import Distilling as Distilling, student_of as student_of, teachers_of as teachers_of
+    from kdhub.engine.native_student import write_library_student as write_library_student
     from kdhub.engine.panels import ModelPanels as ModelPanels, Panel as Panel, alone_beside as alone_beside
     from kdhub.engine.report.charts import COLOURS as COLOURS, svg_figure as svg_figure
     from kdhub.engine.report.console import duration as duration, say as say

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from kdhub.api import UsageError, choice, integer, number, require
 
 
-class NoiseSchedule(nn.Module):
+class NoiseSchedule(nn.Module, ABC):
     """What all methods ask of a schedule; training and samplers take every time from the same object.
 
     Attributes:
@@ -25,13 +26,13 @@ class NoiseSchedule(nn.Module):
     t_max: float
     prior_std: float = 1.0
 
+    @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
         """Return the factor of the signal at times (B,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
         """Return the factor of the noise at times (B,)."""
-        raise NotImplementedError
 
     def at(self, fraction: Tensor) -> Tensor:
         """Return the time that lies a fraction, from 0 (clean) to 1 (noise), along the schedule's own grid."""

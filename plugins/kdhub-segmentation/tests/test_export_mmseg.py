@@ -16,7 +16,7 @@ from mmseg.models import EncoderDecoder, TIMMBackbone
 from torch import nn
 
 from kdhub.checkpoint import load_weights
-from kdhub.engine.library_student import _for_inference
+from kdhub.engine.native_student import _for_inference
 from kdhub.engine.train import train
 from kdseg.export import export_student
 

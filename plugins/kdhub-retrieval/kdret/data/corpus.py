@@ -7,6 +7,7 @@ collection.tsv       id <TAB> text, as MS MARCO publishes it
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,9 @@ class Document:
 class _Streamed(Mapping[str, Value], Generic[Value]):
     """A mapping whose entries are read one after the other where all are wanted, and not looked up one by one."""
 
+    @abstractmethod
     def entries(self) -> Iterator[tuple[str, Value]]:
         """Yield id and value in file order."""
-        raise NotImplementedError
 
     def __iter__(self) -> Iterator[str]:
         return (key for key, _ in self.entries())
