@@ -5,16 +5,18 @@ value. ``step``: ResNet-34 teaches ResNet-18 by temperature KL, both of timm, ag
 losses must agree. Variants take turns, and the median of the ratios round by round is quoted with its quartiles. ``diswot``:
 candidates that `kdcls.student_search.Scorer` builds and scores in a second at 32 px, a batch of 16.
 
-Usage: python benchmarks/classification.py [losses step diswot] [--rounds 10] [--batch 16] [--side 64]
+Usage: python benchmarks/classification.py [losses step diswot] [--rounds 10] [--batch 16] [--side 64] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 warnings.filterwarnings("ignore")
 
@@ -37,6 +39,9 @@ from kdhub.registry import init  # noqa: E402
 
 CLASSES = 1000
 WARM_UP = 2
+PARTS = ["losses", "step", "diswot"]
+Found = dict[str, dict[str, Any]]
+"""What was measured, by the name of the thing."""
 
 
 def looped_pld(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
@@ -60,8 +65,8 @@ def looped_sinkd(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     return (plan * cost).sum()
 
 
-def in_turns(where: str, steps: dict[str, Callable[[], float]], rounds: int, tolerance: float) -> None:
-    """Run the variants in turns; print how much time the first takes of the second."""
+def in_turns(where: str, steps: dict[str, Callable[[], float]], rounds: int, tolerance: float) -> dict[str, Any]:
+    """Run the variants in turns; return how much time the first takes of the second."""
     ours, theirs = steps
     ratios, seconds = [], {name: [] for name in steps}
     for index in range(rounds + WARM_UP):
@@ -77,11 +82,11 @@ def in_turns(where: str, steps: dict[str, Callable[[], float]], rounds: int, tol
         for name in steps:
             seconds[name].append(took[name])
     low, middle, high = statistics.quantiles(ratios, n=4)
-    told = ", ".join(f"{name} {1e3 * statistics.median(own):.1f} ms" for name, own in seconds.items())
-    print(f"{where}: {middle:.3f}x ({low:.3f} to {high:.3f}), 1/{1 / middle:.1f}; {told}", flush=True)
+    told = {name: 1e3 * statistics.median(own) for name, own in seconds.items()}
+    return {"ratio": middle, "quartiles": [low, high], "milliseconds": told}
 
 
-def losses(rounds: int, batch: int) -> None:
+def losses(rounds: int, batch: int) -> Found:
     generator = torch.Generator().manual_seed(0)
     student, teacher = (2 * torch.randn(batch, CLASSES, generator=generator) for _ in range(2))
     labels = torch.randint(0, CLASSES, (batch,), generator=generator)
@@ -96,11 +101,15 @@ def losses(rounds: int, batch: int) -> None:
 
         return run
 
-    in_turns("PLD", {"kdhub": step(PLD(), labels), "loops": step(looped_pld, labels)}, min(rounds, 3), 1e-4)
-    in_turns("SinKD", {"kdhub": step(SinKD()), "loops": step(looped_sinkd, labels)}, rounds, 1e-4)
+    pld = {"kdhub": step(PLD(), labels), "loops": step(looped_pld, labels)}
+    sinkd = {"kdhub": step(SinKD()), "loops": step(looped_sinkd, labels)}
+    return {
+        "PLD": in_turns("PLD", pld, min(rounds, 3), 1e-4),
+        "SinKD": in_turns("SinKD", sinkd, rounds, 1e-4),
+    }
 
 
-def plain_step(rounds: int, batch: int, side: int) -> None:
+def plain_step(rounds: int, batch: int, side: int) -> Found:
     def net(name: str, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         return timm.create_model(name, num_classes=100)
@@ -142,13 +151,13 @@ def plain_step(rounds: int, batch: int, side: int) -> None:
         return loss.item()
 
     ours = {"kdhub": lambda: model.train_step(next(places["kdhub"]), wrapper)["loss"].item(), "timm": theirs}
-    in_turns("step", ours, rounds, TOLERANCE)
+    return {"step": in_turns("step", ours, rounds, TOLERANCE)}
 
 
-def diswot(rounds: int, batch: int) -> None:
+def diswot(rounds: int, batch: int) -> Found:
     images, labels = torch.randn(batch, 3, 32, 32), torch.randint(0, 100, (batch,))
-
     widths = (16, 16, 32, 64)
+    found: Found = {}
     for depth in (8, 20, 56):
         scorer = Scorer(
             lambda _candidate, d=depth: CifarResNet(d, widths), lambda: CifarResNet(56, widths), images, labels
@@ -157,31 +166,47 @@ def diswot(rounds: int, batch: int) -> None:
         seconds = []
         for _ in range(rounds):
             begin = time.perf_counter()
-            found = scorer.entry(candidate, Cost(0, 0, None))
+            entry = scorer.entry(candidate, Cost(0, 0, None))
             seconds.append(time.perf_counter() - begin)
-        print(
-            f"diswot: {1 / statistics.median(seconds):.1f} a second, ResNet-{depth}; score {found.total:.4f}",
-            flush=True,
-        )
+        found[f"DisWOT, ResNet-{depth}"] = {"per_second": 1 / statistics.median(seconds), "score": entry.total}
+    return found
+
+
+def in_words(measured: dict[str, Any]) -> str:
+    if "per_second" in measured:
+        return f"{measured['per_second']:.1f} a second; score {measured['score']:.4f}"
+    low, high = measured["quartiles"]
+    told = ", ".join(f"{name} {milliseconds:.1f} ms" for name, milliseconds in measured["milliseconds"].items())
+    return f"{measured['ratio']:.3f}x ({low:.3f} to {high:.3f}); {told}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["losses", "step", "diswot"], help="default all")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {PARTS}; default all")
     parser.add_argument("--rounds", type=int, default=10, help="timed rounds (default 10)")
     parser.add_argument("--batch", type=int, default=16, help="images in a batch (default 16)")
     parser.add_argument("--side", type=int, default=64, help="side of an image of the step (default 64)")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
+    if unknown := [part for part in args.parts if part not in PARTS]:
+        parser.error(f"no such part: {unknown}; there are {PARTS}")
     torch.set_num_threads(args.threads)
     MMLogger.get_instance("mmengine", log_level="ERROR")
     init()
-    if "losses" in args.parts:
-        losses(args.rounds, args.batch)
-    if "step" in args.parts:
-        plain_step(args.rounds, args.batch, args.side)
-    if "diswot" in args.parts:
-        diswot(args.rounds, args.batch)
+    measures = {
+        "losses": lambda: losses(args.rounds, args.batch),
+        "step": lambda: plain_step(args.rounds, args.batch, args.side),
+        "diswot": lambda: diswot(args.rounds, args.batch),
+    }
+    found: Found = {}
+    for part in args.parts or PARTS:
+        for where, measured in measures[part]().items():
+            found[where] = measured
+            if not args.json:
+                print(f"{where}: {in_words(measured)}", flush=True)
+    if args.json:
+        print(json.dumps({"threads": args.threads, "rounds": args.rounds, "measured": found}))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import math
 import os
 import re
 import statistics
@@ -422,9 +423,15 @@ def _wide_table(summary: dict[str, Any], against: list[str]) -> str:
     for name in first["variants"]:
         cells = [found["variants"][name] for found in metrics.values()]
         cells += [first["gains"].get(f"{name} - {other}") for other in against]
-        texts = (f"{cell['mean']:.4g} ± {cell['half_width_95']:.2g}" if cell else "" for cell in cells)
+        texts = (_with_interval(cell["mean"], cell["half_width_95"]) if cell else "" for cell in cells)
         lines.append(f"| {name} | {' | '.join(texts)} |")
     return "\n".join(lines)
+
+
+def _with_interval(mean: float, half_width: float) -> str:
+    """Write two significant digits of the half width, and as many decimals of the mean."""
+    decimals = max(0, 1 - math.floor(math.log10(half_width))) if half_width > 0 else 4
+    return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
 
 
 def _table(summary: dict[str, Any]) -> str:

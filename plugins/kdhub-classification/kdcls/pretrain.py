@@ -53,5 +53,5 @@ def mmpretrain_net(model: str, pretrained: bool | str = False, **changes: Any) -
     net: nn.Module = get_model(model, pretrained=pretrained, **changes)
     if pretrained:
         # TorchModel initialises nets of mmengine's kind, and these weights would be lost
-        net._is_init = True  # type: ignore[assignment]
+        net.is_init = True  # type: ignore[assignment]
     return net
