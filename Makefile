@@ -224,7 +224,7 @@ caltech24-stores: | $(VENV)/dev.stamp data/caltech24-split
 	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END) --cfg-options $(call tail,.data) $(call tail_store,-mixed)
 
 CALTECH_METHODS := kd dkd at rkd pld sinkd dhkd ofa trg
-CALTECH_EVIDENCE = $(EVIDENCE) --bare --test --against alone,kd
+CALTECH_EVIDENCE = $(EVIDENCE) --bare $(CALTECH_DRAWS) --test --against alone,kd
 # $(call balanced,STUDENT,METHODS) and $(call longtail,STUDENT,METHODS) name the variants
 balanced = alone=$(CALTECH)/$(1)_120it_caltech24-64.py $(foreach method,$(2) mixkd,$(method)=$(CALTECH)/$(method)_$(1)_$(CALTECH_END))
 longtail = alone=$(CALTECH)/$(1)_120it_caltech24-64.py,$(call joined,$(call tail,)) \
@@ -256,7 +256,7 @@ DISWOT_DEPTHS := 8 14 20
 DISWOT_WIDTHS := [4,4,8,16] [8,8,16,32] [16,16,32,64] [24,24,48,96]
 diswot = $(foreach depth,$(DISWOT_DEPTHS),$(foreach width,$(DISWOT_WIDTHS),$(depth)x$(word 2,$(subst $(comma), ,$(width)))=$(CALTECH)/kd_resnet8_$(CALTECH_END),model.student.net.depth=$(depth),model.student.net.widths=$(width)))
 evidence-diswot: $(call needs,caltech24-stores)
-	$(EVIDENCE) --bare --test --metric top1 --work-dir work_dirs/evidence/diswot $(diswot)
+	$(EVIDENCE) --bare $(CALTECH_DRAWS) --test --metric top1 --work-dir work_dirs/evidence/diswot $(diswot)
 	$(if $(DRY_RUN),,$(BIN)/python tools/diswot_evidence.py $(CALTECH)/kd_resnet8_$(CALTECH_END) work_dirs/evidence/diswot \
 	  --teacher $(CALTECH_TEACHER) --teacher-options model.net.frozen=False)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,10 +20,8 @@ from mmengine.runner import set_random_seed
 from torch import Tensor
 
 from kdhub.engine.resume.sampling import KeyedDataset, SampleKey
+from kdhub.errors import UsageError
 from kdhub.store import StoreReader
-
-DRAWS = 3
-"""Augmentations of each image where no store says how many."""
 
 
 class Images:
@@ -55,22 +53,51 @@ def _loaded(dataset: Any, seed: int, draws: int) -> Images:
 _LOADED: dict[str, Images] = {}
 
 
-def measured(cfg: Any, test: bool) -> dict[str, float]:
+def measured(cfg: Any, test: bool, draws: int) -> dict[str, float]:
     """Train a config and evaluate it.
 
     Args:
         cfg: The config with its seed; iterations, not epochs.
         test: Whether the test data are evaluated, and not the validation data.
+        draws: Augmentations of each image that are loaded and shown in turn.
 
     Returns:
         The metrics.
+
+    Raises:
+        UsageError: If the config has what such a loop would leave out, or the store holds another number of augmentations: the figures would
+            be another experiment's.
     """
+    _require_plain(cfg)
     MMLogger.get_current_instance().setLevel("ERROR")
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
         set_random_seed(cfg.randomness.seed)
         model = MODELS.build(_without_live_teacher(cfg.model))
-        _train(model, cfg)
+        _train(model, cfg, draws)
         return _evaluate(model, cfg, "test" if test else "val")
+
+
+def _require_plain(cfg: Any) -> None:
+    left_out = []
+    if cfg.train_cfg.get("by_epoch"):
+        left_out.append("train_cfg.by_epoch")
+    left_out += [f"param_scheduler.{place}.by_epoch" for place, one in _schedules(cfg) if one.get("by_epoch", True)]
+    sampler = cfg.train_dataloader.get("sampler") or {}
+    if sampler.get("type") != "DefaultSampler" or not sampler.get("shuffle", True):
+        left_out.append("train_dataloader.sampler")
+    if cfg.get("custom_hooks"):
+        left_out.append("custom_hooks")
+    if left_out:
+        raise UsageError(
+            "a bare run shuffles, counts iterations and calls no hook",
+            where=", ".join(left_out),
+            fix="leave out --bare, or these keys",
+        )
+
+
+def _schedules(cfg: Any) -> Iterator[tuple[int, Any]]:
+    schedules = cfg.get("param_scheduler") or ()
+    return enumerate([schedules] if isinstance(schedules, Mapping) else schedules)
 
 
 def _without_live_teacher(model: Any) -> Any:
@@ -80,14 +107,22 @@ def _without_live_teacher(model: Any) -> Any:
     return model
 
 
-def _train(model: Any, cfg: Any) -> None:
+def _train(model: Any, cfg: Any, draws: int) -> None:
     teacher = cfg.model.get("teacher")
-    manifest = StoreReader(teacher.store).manifest if teacher else None
-    data = _loaded(
-        cfg.train_dataloader.dataset, *((manifest.seed or 0, manifest.draws) if manifest is not None else (0, DRAWS))
-    )
+    seed = 0
+    if teacher:
+        manifest = StoreReader(teacher.store).manifest
+        seed = manifest.seed or 0
+        if manifest.draws != draws:
+            raise UsageError(
+                "the store holds another number of augmentations",
+                where=teacher.store,
+                expected=f"{draws}, as --bare says",
+                got=str(manifest.draws),
+            )
+    data = _loaded(cfg.train_dataloader.dataset, seed, draws)
     wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
-    schedules = [PARAM_SCHEDULERS.build({**one, "optimizer": wrapper}) for one in cfg.get("param_scheduler") or ()]
+    schedules = [PARAM_SCHEDULERS.build({**one, "optimizer": wrapper}) for _, one in _schedules(cfg)]
     order = torch.Generator().manual_seed(cfg.randomness.seed)
     size, step, turn = cfg.train_dataloader.batch_size, 0, 0
     model.train()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from kdcls.diswot import draw_weights, knowledge, score
 from kdhub.config import load_config
-from kdhub.errors import KdhubError
+from kdhub.errors import KdhubError, UsageError, near_matches
 from kdhub.inner import inner_of
 from kdhub.registry import init
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _report(args: argparse.Namespace) -> str:
     init()
-    found = json.loads((args.runs / "evidence.json").read_text(encoding="utf-8"))["metrics"][args.metric]["variants"]
+    found = _distilled(args.runs / "evidence.json", args.metric)
     nets = {name: _saved(args.runs / name).model.student for name in found}
     images, labels = _batch(load_config(args.config))
     teacher = load_config(args.teacher, args.teacher_options).model
@@ -81,9 +81,25 @@ def _report(args: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def _distilled(path: Path, metric: str) -> dict[str, Any]:
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    except OSError as error:
+        raise UsageError("no evidence here", where=str(path), fix="run tools/evidence.py --bare first") from error
+    if metric not in metrics:
+        raise UsageError(
+            f"no metric {metric!r}", where=str(path), got=", ".join(metrics), near=near_matches(metric, metrics)
+        )
+    found: dict[str, Any] = metrics[metric]["variants"]
+    return found
+
+
 def _saved(folder: Path) -> Config:
     """Return the config that a run of the variant has left, overrides and all."""
-    return Config.fromfile(next(iter(sorted(folder.glob("seed*/config.json")))))
+    configs = sorted(folder.glob("seed*/config.json"))
+    if not configs:
+        raise UsageError("no run of this variant is left", where=str(folder), expected="seed*/config.json")
+    return Config.fromfile(configs[0])
 
 
 def _batch(cfg: Any) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,8 @@
 Each variant is a config, with overrides after commas; the seed sets initial weights and data order, so variants are compared pair by pair. Where a draw of labels or of a subset has a seed of its own, an override says {seed}. Runs are
 `kdhub train` processes. A finished run of the same experiment is not repeated: the same command goes on where it stopped. A folder that holds another
 experiment is refused before anything is trained.
-With --bare each run is a bare loop in this process, without checkpoints and reports: for students that train in seconds.
+With --bare DRAWS each run is a bare loop in this process over DRAWS augmentations of each image, without checkpoints and reports: for students
+that train in seconds. A student without a teacher sees as many augmentations as one whose store holds them.
 Choose hyperparameters on validation data before this; with --test the test data is evaluated once a run, at the end.
 With --paired the table has p-values over queries too: for metrics that keep the measures of each query (kdret.IRMetric). Each query's
 value is its mean over the seeds; the test flips the signs of the differences (a paired randomisation test, two-sided, not corrected for
@@ -169,8 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bare",
-        action="store_true",
-        help="train in this process and keep the metrics alone: for many short runs, on CPU",
+        type=int,
+        metavar="DRAWS",
+        help="train in this process on this many augmentations of each image, and keep the metrics alone: for many short runs, on CPU",
     )
     parser.add_argument("--test", action="store_true", help="report the test data, evaluated once a run")
     parser.add_argument(
@@ -280,7 +282,7 @@ def _run_all(runs: list[Run], args: argparse.Namespace) -> dict[str, list[dict[s
 
 def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     if args.bare:
-        return {"metrics": _bare(run, args.test), "baselines": {}}
+        return {"metrics": _bare(run, args.test, args.bare), "baselines": {}}
     state = run.state()
     if state != "reuse":
         resume = ["--resume"] if state == "resume" else []
@@ -298,19 +300,20 @@ def _run(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _bare(run: Run, test: bool) -> dict[str, Any]:
+def _bare(run: Run, test: bool, draws: int) -> dict[str, Any]:
     """Train and measure in this process, unless that was done."""
     found = run.work_dir / f"bare-{'test' if test else 'val'}.json"
+    experiment = {**run.experiment, "draws": draws}
     if found.is_file():
         content = json.loads(found.read_text(encoding="utf-8"))
-        if content["experiment"] != run.experiment:
+        if content["experiment"] != experiment:
             raise UsageError(
                 f"the folder of {run.name!r} holds another experiment", where=str(found), fix="move it away"
             )
     else:
         from bare_run import measured  # torch, which a dry run does not need
 
-        content = {"experiment": run.experiment, "metrics": measured(run.cfg, test)}
+        content = {"experiment": experiment, "metrics": measured(run.cfg, test, draws)}
         run.work_dir.mkdir(parents=True, exist_ok=True)
         run.cfg.dump(str(run.work_dir / "config.json"))
         found.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     collection = command("collection", _collection, "splits of a collection")
     collection.add_argument("name", help="such as cranfield, found as data/cranfield or in KDHUB_DATA")
-    collection.add_argument("--documents", type=int, help="keep judged documents and others up to this number (all)")
+    collection.add_argument(
+        "--documents", type=int, help="keep all judged documents, and others up to this number (default: all)"
+    )
     scores = command("scores", _scores, "teachers' scores of each training query's candidates")
     scores.add_argument("name")
     command("conversations", _conversations, "CAsT and MT-RAG over the passages of both, with scores of their rewrites")
@@ -108,11 +110,9 @@ def _collection(options: argparse.Namespace) -> None:
         "test": (test, list(test.queries)),
     }
     corpus = load_corpus(root)
-    keep = [corpus.at(row).id for data in (train, test) for row in data.judged()]
-    keep += sorted(corpus.keys() - set(keep), key=_hash)
-    kept = (
-        set(dict.fromkeys(keep)) if options.documents is None else set(list(dict.fromkeys(keep))[: options.documents])
-    )
+    kept = {corpus.at(row).id for data in (train, test) for row in data.judged()}
+    others = sorted(corpus.keys() - kept, key=_hash)
+    kept.update(others if options.documents is None else others[: max(options.documents - len(kept), 0)])
     with atomic_folder(EVIDENCE / options.name) as folder:
         write_jsonl(
             folder / "corpus.jsonl.gz",
@@ -138,8 +138,7 @@ def _scores(options: argparse.Namespace) -> None:
     data = load_split(root, "train")
     texts = {key: document.content for key, document in data.corpus.items() if document.content}
     place = {key: row for row, key in enumerate(texts)}
-    lists = root / "dense.jsonl.gz"
-    if not lists.is_file():
+    if not all((root / f"{kind}.jsonl.gz").is_file() for kind in ENCODERS):
         found = {kind: _all_scores(kind, list(data.queries.values()), list(texts.values())) for kind in ENCODERS}
         names = list(texts)
         candidates: dict[str, list[str]] = {}

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from kdhub.engine.train import train
+from kdhub.errors import UsageError
 from kdhub.sealed import write_sealed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -296,16 +298,37 @@ def test_a_bare_run_is_kept_and_never_taken_for_another(tool, config, commands, 
     """A table of thirty runs that starts anew after a stop is never finished; one of two experiments is no table."""
     ran = []
 
-    def measured(cfg, test):
-        ran.append((cfg.randomness.seed, test))
+    def measured(cfg, test, draws):
+        ran.append((cfg.randomness.seed, test, draws))
         return {"tiny/accuracy": 50.0 + cfg.randomness.seed}
 
     monkeypatch.setattr(importlib.import_module("bare_run"), "measured", measured)
-    arguments = ["--bare", "--test", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path)]
+    arguments = ["--bare", "8", "--test", "--metric", "tiny/accuracy", "--work-dir", str(tmp_path)]
     for _ in range(2):
         assert tool.main([f"a={config}", *arguments]) == 0
-    assert ran == [(0, True), (1, True), (2, True)]
+    assert ran == [(0, True, 8), (1, True, 8), (2, True, 8)]
     assert "| a | 51.0000 | ± 2.4841 | 1.0000 |" in capsys.readouterr().out
     assert tool.main([f"a={config},train_cfg.max_iters=9", *arguments]) == 2
     assert "holds another experiment" in capsys.readouterr().err
+    assert tool.main([f"a={config}", "--bare", "3", *arguments[2:]]) == 2
+    assert "holds another experiment" in capsys.readouterr().err
     assert commands == []
+
+
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ({"train_cfg": {"by_epoch": True, "max_epochs": 2}}, "train_cfg.by_epoch"),
+        ({"param_scheduler": [{"type": "CosineAnnealingLR", "T_max": 2}]}, "param_scheduler.0.by_epoch"),
+        ({"train_dataloader": {"sampler": {"type": "kdhub.Other"}}}, "train_dataloader.sampler"),
+        ({"custom_hooks": [{"type": "EMAHook"}]}, "custom_hooks"),
+    ],
+)
+def test_a_bare_run_leaves_nothing_out_in_silence(tool, override, what):
+    """Figures of a student without its schedule or its EMA would stand under the config's name."""
+    plain = {
+        "train_cfg": {"by_epoch": False, "max_iters": 2},
+        "train_dataloader": {"sampler": {"type": "DefaultSampler", "shuffle": True}},
+    }
+    with pytest.raises(UsageError, match=f"^{re.escape(what)}: a bare run shuffles"):
+        importlib.import_module("bare_run").measured(Config({**plain, **override}), False, 1)

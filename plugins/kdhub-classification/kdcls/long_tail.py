@@ -81,8 +81,13 @@ class LongTail(Dataset[Any]):
 
     def fingerprint(self) -> str:
         """Identify what is kept, and of what."""
-        whole = self.data.fingerprint() if hasattr(self.data, "fingerprint") else type(self.data).__name__
-        return hashlib.sha256(f"{whole} {self.indices.tolist()}".encode()).hexdigest()[:16]
+        return fingerprint_of(self.data, self.indices.tolist())
+
+
+def fingerprint_of(data: Any, *made_of: object) -> str:
+    """Identify what a data set makes of another one: 16 hexadecimal digits over the other's fingerprint and these words."""
+    whole = data.fingerprint() if hasattr(data, "fingerprint") else type(data).__name__
+    return hashlib.sha256(" ".join(map(str, (whole, *made_of))).encode()).hexdigest()[:16]
 
 
 def labels_of(data: Any, owner: str) -> np.ndarray[Any, Any]:

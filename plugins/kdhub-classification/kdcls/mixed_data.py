@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from kdcls.long_tail import class_names, labels_of
+from kdcls.long_tail import class_names, fingerprint_of, labels_of
 from kdhub.api import UsageError, describe, number, require
 
 
@@ -68,8 +67,7 @@ class MixedData(Dataset[tuple[Tensor, Tensor]]):
 
     def fingerprint(self) -> str:
         """Identify the samples; how they are mixed is in the config."""
-        whole = self.data.fingerprint() if hasattr(self.data, "fingerprint") else type(self.data).__name__
-        return hashlib.sha256(f"mixed {whole} {self.targets.tolist()}".encode()).hexdigest()[:16]
+        return fingerprint_of(self.data, "mixed", self.targets.tolist())
 
     def _sample(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.data[index][0]

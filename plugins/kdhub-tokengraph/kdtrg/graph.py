@@ -72,11 +72,6 @@ class Graph(NamedTuple):
         return values.new_zeros(len(values)).index_add(0, self.neighbours.flatten(), values.flatten())
 
 
-def nearest(tokens: Tensor, k: int, chunk: int | None = None) -> Tensor:
-    """Find the k nearest other tokens of each token, exactly; see `neighbourhood`."""
-    return neighbourhood(tokens, k, chunk)[0]
-
-
 def neighbourhood(tokens: Tensor, k: int, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """Find the k nearest other tokens of each token, exactly; among equally distant ones those of lower index.
 

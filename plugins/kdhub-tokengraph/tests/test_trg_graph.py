@@ -6,13 +6,17 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from kdhub.testing import assert_schedule_contract
-from kdtrg.graph import Graph, nearest
+from kdtrg.graph import Graph, neighbourhood
 from kdtrg.losses.local_graph import LocalGraph
 from kdtrg.sampling import drawn
 from kdtrg.schedule import StepNumber
 
 few = settings(deadline=None, max_examples=50)
 seeds = st.integers(0, 10_000)
+
+
+def nearest(tokens, k, chunk=None):
+    return neighbourhood(tokens, k, chunk)[0]
 
 
 def integers(seed, count, width=3, spread=3):
