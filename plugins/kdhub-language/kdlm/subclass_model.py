@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch.nn.functional import cross_entropy
@@ -24,6 +25,7 @@ class SubclassModel(TorchModel):
         output: As for `kdhub.TorchModel`.
         data_preprocessor: As for `kdhub.TorchModel`.
         init_cfg: Refused, as for `kdhub.TorchModel`.
+        fields: As for `kdhub.TorchModel`.
     """
 
     def __init__(
@@ -35,9 +37,10 @@ class SubclassModel(TorchModel):
         output: int | str | None = None,
         data_preprocessor: Any = None,
         init_cfg: Any = None,
+        fields: Sequence[str] = (),
     ) -> None:
         require("SubclassModel", integer(1), subclasses=subclasses)
-        super().__init__(net, None, inputs, labels, output, data_preprocessor, init_cfg)
+        super().__init__(net, None, inputs, labels, output, data_preprocessor, init_cfg, fields)
         self.subclasses = subclasses
 
     def forward(self, inputs: Any, labels: Any = None, mode: str = "tensor", **fields: Any) -> Any:

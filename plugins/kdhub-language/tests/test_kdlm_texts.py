@@ -54,6 +54,16 @@ def test_long_texts_are_cut_or_left_out_and_counted(text_file, tokenizer, too_lo
     assert data[length - 1]["input_ids"][-1] == 0
 
 
+@pytest.mark.parametrize("too_long", ["cut", "drop", "error"])
+def test_a_text_that_fills_the_length_is_whole(text_file, tokenizer, too_long):
+    """With `uncut`, a text of exactly the length needs no room for its end: it was counted as cut, left out, or an error."""
+    text = "Return the number of samples."
+    length = len(load_tokenizer(tokenizer)(text)["input_ids"])
+    data = TextLines(text_file([text]), tokenizer, max_length=length, too_long=too_long, end_of_text="uncut")
+    assert data.counts == {"texts": 1, "empty": 0, "short": 0, "cut": 0, "dropped": 0}
+    assert decoded(data, 0) == text
+
+
 def test_long_texts_can_be_an_error(text_file, tokenizer):
     """Who cannot afford to lose a word must hear which text is too long."""
     with pytest.raises(UsageError, match=r"text 2.*up to 8"):

@@ -112,6 +112,35 @@ def test_a_table_of_others_is_read(runs_csv, capsys):
         command.main([*arguments, "--new", "sise=1"])
 
 
+def test_a_data_set_that_nobody_described_is_not_taken_for_an_empty_one(runs_csv, capsys):
+    """Without --new, features of 0 once stood for the new data set, and the advice was that for the smallest ones."""
+    arguments = [
+        str(runs_csv),
+        "--score",
+        "accuracy",
+        "--data-set",
+        "task",
+        "--features",
+        "size",
+        "--leave-out",
+        "date",
+    ]
+    assert command.main([*arguments, "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert command.main([str(runs_csv), *arguments[1:5], "--leave-out", "date", "size", "--json"]) == 0
+    without = json.loads(capsys.readouterr().out)
+    assert described["recommended"] == without["recommended"]
+
+
+def test_a_figure_that_cannot_be_told_is_null(tmp_path, capsys):
+    """NaN in a line of JSON stops every other reader."""
+    path = tmp_path / "runs.csv"
+    path.write_text("task,score,loss\na,1,x\na,1,y\nb,1,z\nb,2,w\n")
+    assert command.main([str(path), "--score", "score", "--data-set", "task", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(word))
+    assert found["left_out"][0]["rank"] is None
+
+
 def test_lines_that_cannot_be_read_are_named(tmp_path, runs_csv):
     """A word in a column of numbers is a slip of the hand, somewhere in a thousand lines."""
     with pytest.raises(UsageError, match="no column 'acuracy'.*accuracy"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kdhub.api import Parser, UsageError
 
@@ -28,7 +30,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data-set", default="data_set", help="column with the data set's name (default data_set)")
     parser.add_argument("--features", nargs="+", default=[], help="columns that describe the data set, numbers")
     parser.add_argument("--leave-out", nargs="+", default=[], help="columns that are no choices")
-    parser.add_argument("--new", nargs="+", default=[], help="features of the new data set, NAME=NUMBER")
+    parser.add_argument(
+        "--new",
+        nargs="+",
+        default=[],
+        help="features of the new data set, NAME=NUMBER; without them pipelines are recommended for any data set",
+    )
     parser.add_argument("--top", type=int, default=5, help="how many pipelines to recommend (default 5)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the forest (default 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -48,9 +55,13 @@ def main(argv: list[str]) -> int:
         runs = [run._replace(score=-run.score) for run in runs]
     runs = varying(runs)
     trust = leave_one_out(runs, options.seed)
-    best = Recommender(runs, options.seed).best(_features(options.new, runs[0].features), options.top)
+    features = _features(options.new, runs[0].features)
+    if not features:  # of an unknown data set the choices alone can be told apart
+        runs = [run._replace(features={}) for run in runs]
+    best = Recommender(runs, options.seed).best(features, options.top)
     if options.json:
-        print(json.dumps({"left_out": [one._asdict() for one in trust], "recommended": best}))
+        left_out = [{name: _or_none(value) for name, value in one._asdict().items()} for one in trust]
+        print(json.dumps({"left_out": left_out, "recommended": best}))
         return 0
     print("left out        runs  error   rank  regret  best on average  by chance")
     for one in trust:
@@ -67,6 +78,11 @@ def main(argv: list[str]) -> int:
         )
         print(f"{place}. {standing:+.2f}  {chosen}")
     return 0
+
+
+def _or_none(value: Any) -> Any:
+    """Return None for NaN, which JSON does not know."""
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _features(given: list[str], known: Mapping[str, float]) -> dict[str, float]:

@@ -129,7 +129,8 @@ class Texts(Dataset[dict[str, Any]]):
         kept = []
         for place, index in enumerate(filled):
             row = {name: values[place] for name, values in encoded.items()}
-            if len(row["input_ids"]) > self.max_length:
+            # a text that fits without its end of text is whole where there need be none
+            if len(row["input_ids"]) > self.max_length + (self.end_of_text == "uncut"):
                 if too_long == "error":
                     raise UsageError(
                         f"a text of {len(row['input_ids'])} tokens",
@@ -140,6 +141,8 @@ class Texts(Dataset[dict[str, Any]]):
                 self.counts["dropped" if too_long == "drop" else "cut"] += 1
                 if too_long == "drop":
                     continue
+                row = self._cut(texts[index])
+            elif len(row["input_ids"]) > self.max_length:
                 row = self._cut(texts[index])
             if self.language_model and len(row["input_ids"]) < 2:
                 self.counts["short"] += 1
