@@ -1,6 +1,7 @@
 """Conventions that a reviewer would otherwise have to look for."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def test_test_files_have_names_of_their_own():
     """Two test files of one name hide each other in reports, and in import modes other than ours."""
     names = [path.name for path in TESTS]
     assert len(names) == len(set(names))
+
+
+def test_changes_can_be_collected():
+    """A fragment of another name is left out of the changelog, and nobody notices."""
+    kinds = re.findall(r"^\| `(\w+)` \|", (ROOT / "changes/README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    fragments = [path for path in ROOT.glob("changes/*") if path.name != "README.md"]
+    assert not [path.name for path in fragments if not re.fullmatch(rf"[a-z0-9-]+\.({'|'.join(kinds)})\.md", path.name)]
+    assert all(path.read_text(encoding="utf-8").strip().endswith(".") for path in fragments)

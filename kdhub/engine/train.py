@@ -23,6 +23,7 @@ from kdhub.engine.report.console import say
 from kdhub.engine.report.report import FILE_NAME as REPORT, write_report
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.stages import after_predecessors
+from kdhub.engine.workdir.facts import peak_memory
 from kdhub.engine.workdir.identity import differences, experiment
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.run_card import RunCard, now
@@ -206,6 +207,10 @@ def _close(runner: KdhubRunner, status: str, error: BaseException | None = None)
     if not is_main_process() or not content:
         return
     content["status"], content["ended"] = status, now()
+    for session in content.get("sessions", [])[-1:]:
+        session["ended"] = content["ended"]
+    former = content.get("cost") or {}
+    content["cost"] = {name: max(value, former.get(name, 0)) for name, value in peak_memory().items()}
     content.pop("error", None)
     if error is not None:
         content["error"] = f"{type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,12 @@ LIGHT = {
     "good": "#1a7f43",
     "bad": "#b3261e",
     "code": "#f1f2f4",
+    "series1": "#2563b8",
+    "series2": "#b4540a",
+    "series3": "#1a7f43",
+    "series4": "#8a3fa0",
+    "series5": "#7a5c00",
+    "series6": "#4b5563",
 }
 """Colours of the page by name."""
 DARK = {
@@ -45,6 +51,12 @@ DARK = {
     "good": "#5ccb86",
     "bad": "#ff8a80",
     "code": "#242a32",
+    "series1": "#6ea8fe",
+    "series2": "#f0a35e",
+    "series3": "#5ccb86",
+    "series4": "#d59bea",
+    "series5": "#d9c04a",
+    "series6": "#c3cad4",
 }
 """The same where the reader's system is dark."""
 
@@ -71,8 +83,15 @@ class Colours(NamedTuple):
 
 COLOURS = Colours()
 _INK, _LINE, _REFERENCE, _OTHER = COLOURS[:4]
+_SERIES = {f"series{number}": f"#01020{letter}" for number, letter in zip(range(1, 7), "9abcde", strict=True)}
+"""Colours for runs side by side, exchanged in the same way."""
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 2, 1, 2)), (0, (9, 3)), (0, (3, 1, 1, 1, 1, 1)))
+"""One for each colour, so that nobody has to tell colours apart."""
+_LEGEND = 26
+"""Characters of a label that a legend has room for."""
 _SETTINGS: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "font.size": 9,
@@ -107,9 +126,8 @@ def chart(
     Returns:
         An ``<svg>`` element.
     """
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
-        figure = Figure(figsize=(3.6, 2.1), layout="constrained")
-        axes = figure.add_subplot()
+
+    def draw(axes: Axes) -> None:
         for label, other in (others or {}).items():
             _plot(axes, other, _OTHER)
             axes.annotate(
@@ -135,13 +153,54 @@ def chart(
                 ha="right",
                 fontsize=8,
             )
+
+    ends = [f"ends at {curve[-1][1]:.4g}", *(f"{label} {value:.4g}" for label, value in (references or {}).items())]
+    ends += [f"{label} ends at {other[-1][1]:.4g}" for label, other in (others or {}).items()]
+    return _page_picture(name, ", ".join(ends), draw)
+
+
+def overlay(name: str, groups: Mapping[str, Sequence[Curve]]) -> str:
+    """Draw the curves of several runs over each other.
+
+    Args:
+        name: As in `chart`.
+        groups: Label to the curves that share it, such as one for each seed. Each label has a colour and a dash.
+
+    Returns:
+        An ``<svg>`` element with a legend below the axes.
+    """
+
+    def draw(axes: Axes) -> None:
+        for number, (label, curves) in enumerate(groups.items()):
+            colour, dash = list(_SERIES.values())[number % len(_SERIES)], _DASHES[number % len(_DASHES)]
+            for index, curve in enumerate(curves):
+                _plot(axes, curve, colour, dash, label=_shortened(label) if index == 0 else None)
+        axes.figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=2, handlelength=2.8)
+
+    ends = "; ".join(
+        f"{label} ends at {' and '.join(f'{curve[-1][1]:.4g}' for curve in curves)}" for label, curves in groups.items()
+    )
+    rows = (len(groups) + 1) // 2
+    return _page_picture(name, ends, draw, height=2.2 + 0.18 * rows)
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LEGEND else f"{label[: _LEGEND - 1]}…"
+
+
+def _page_picture(name: str, says: str, draw: Callable[[Axes], None], height: float = 2.1) -> str:
+    """Draw axes for the page; who cannot see the picture hears its name and what it says."""
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+        figure = Figure(figsize=(3.6, height), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
         axes.margins(y=0.16)
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         picture = io.StringIO()
         FigureCanvasSVG(figure).print_svg(picture, metadata={"Date": None, "Creator": None})
-    return _for_page(picture.getvalue(), name)
+    return _for_page(picture.getvalue(), name, f"{name}: {says}")
 
 
 @contextmanager
@@ -156,7 +215,7 @@ def svg_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     Yields:
         An empty figure of matplotlib, laid out by itself. Use `COLOURS`: they follow the page.
     """
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": path.name, "text.parse_math": False}):
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": path.name}):
         figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
         yield figure
         drawn = io.StringIO()
@@ -180,22 +239,22 @@ def variables(colours: Mapping[str, str]) -> str:
 
 
 def _coloured(svg: str) -> str:
-    for name, drawn in COLOURS._asdict().items():
+    for name, drawn in (COLOURS._asdict() | _SERIES).items():
         svg = svg.replace(drawn, "currentColor" if name == "ink" else f"var(--{name})")
     return svg
 
 
-def _plot(axes: Axes, curve: Curve, colour: str) -> None:
+def _plot(axes: Axes, curve: Curve, colour: str, dash: Any = "-", label: str | None = None) -> None:
     steps, values = zip(*curve, strict=True)
-    axes.plot(steps, values, color=colour, linewidth=1.6, marker="o" if len(curve) <= 20 else "", markersize=3.5)
+    marker = "o" if len(curve) <= 20 else ""
+    axes.plot(steps, values, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=3.5, label=label)
 
 
-def _for_page(svg: str, name: str) -> str:
+def _for_page(svg: str, name: str, label: str) -> str:
     """Let the page colour a picture inside it, and keep its names apart from its neighbours'."""
     svg = _coloured(_element(svg))
     prefix = re.sub(r"\W", "-", name)
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{prefix}-", svg)
-    return re.sub(
-        r'width="[\d.]+pt" height="[\d.]+pt"', f'role="img" aria-label="{html.escape(name, quote=True)}"', svg, count=1
-    )
+    said = html.escape(label, quote=True)
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', lambda _: f'role="img" aria-label="{said}"', svg, count=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import re
 import shlex
@@ -11,20 +10,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from kdhub.engine.report.charts import DARK, LIGHT, chart, variables
+from kdhub.engine.report.charts import chart
 from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import duration
 from kdhub.engine.report.curves import metric_curves, read_curves
-from kdhub.engine.workdir.run_card import PICTURES, RunCard
+from kdhub.engine.report.page import NEXT, is_number, number, pictures, plugin_facts, rendered, text
+from kdhub.engine.report.runs import card_to_report
 from kdhub.engine.workdir.work_dir import latest_checkpoint
-from kdhub.errors import UsageError
 from kdhub.files import write_text
 
 FILE_NAME = "report.html"
-NEXT = "next"
-"""Key of a plugin's lines in the run card that holds commands to suggest: what for, to what to type."""
 _CHARTS = 24
 """Curves shown at most; a metric for each of 150 classes is read in the table."""
 
@@ -41,55 +36,27 @@ def write_report(work_dir: Path) -> Path:
     Raises:
         UsageError: If the folder holds no run, or cannot be written.
     """
-    card = RunCard.read(work_dir)
-    if card is None:
-        raise UsageError("there is no run to report", where=str(work_dir), expected="run.json", fix="train first")
-    run = card.content
-    if "job" in run:
-        raise UsageError(
-            "the folder holds a job, which has no report",
-            where=str(work_dir),
-            got=f"{run['job']}, {run['status']}",
-            fix=f"see its results in {card.path}, or report the run that used them",
-        )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kdhub.engine"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = number
+    run = card_to_report(work_dir)
     file = work_dir / "config.py"
     config = file.read_text(encoding="utf-8") if file.is_file() else ""
-    text = environment.get_template("report.html.j2").render(
+    page = rendered(
+        "report.html.j2",
         run=run,
-        light=variables(LIGHT),
-        dark=variables(DARK),
         work_dir=str(work_dir),
         columns=_columns(run),
         metrics=_metric_rows(run),
         alone=_alone(run),
-        pictures=list(_pictures(work_dir, run)),
+        pictures=list(pictures(work_dir, run)),
         results=list(islice(_metric_charts(run), _CHARTS)),
         curves=list(islice(_training_charts(work_dir, run), _CHARTS)),
         facts=list(_facts(run)),
-        plugins=_plugin_facts(run),
+        plugins=plugin_facts(run),
         config=config,
         next_commands=list(_next_commands(work_dir, run, config)),
     )
     path = work_dir / FILE_NAME
-    write_text(path, text)
+    write_text(path, page)
     return path
-
-
-def number(value: Any) -> str:
-    """Write a number for a table: four significant digits, thousands apart."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "–" if value is None else str(value)
-    if isinstance(value, int) or abs(value) >= 10_000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
 
 
 def _alone(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,7 +96,7 @@ def _metric_rows(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for name in names:
         values = [column["metrics"].get(name) for column in columns.values()]
         one, other = (columns.get(column, {"metrics": {}})["metrics"].get(name) for column in (first, last))
-        rows[name] = {"values": values, "change": other - one if _is_number(one) and _is_number(other) else None}
+        rows[name] = {"values": values, "change": other - one if is_number(one) and is_number(other) else None}
     return rows
 
 
@@ -137,7 +104,7 @@ def _metric_charts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     teachers = (run.get("baselines") or {}).get("teachers") or {}
     alone = metric_curves({"baselines": run.get("baselines"), **_alone(run)}) if _alone(run) else {}
     for name, curve in metric_curves(run).items():
-        references = {teacher: metrics[name] for teacher, metrics in teachers.items() if _is_number(metrics.get(name))}
+        references = {teacher: metrics[name] for teacher, metrics in teachers.items() if is_number(metrics.get(name))}
         yield name, chart(f"metric {name}", curve, references, {"alone": alone[name]} if name in alone else {})
 
 
@@ -145,16 +112,6 @@ def _training_charts(work_dir: Path, run: Mapping[str, Any]) -> Iterator[tuple[s
     curves = read_curves(work_dir, [session["log"] for session in run.get("sessions", [])])
     for name in sorted(curves, key=lambda name: ("loss" not in name, name != "loss")):
         yield name, chart(f"training {name}", curves[name])
-
-
-def _pictures(work_dir: Path, run: Mapping[str, Any]) -> Iterator[dict[str, str | None]]:
-    """Give each picture with its bytes as a ``data:`` URL, or ``None`` for a file that is not there any more."""
-    for picture in run.get("pictures") or []:
-        file = work_dir / picture["path"]
-        source = None
-        if file.is_file():
-            source = f"data:{PICTURES[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
-        yield {**picture, "source": source}
 
 
 def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -172,18 +129,10 @@ def _facts(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Source", source["commit"] + (" with local changes" if source["modified"] else "")
     yield "Versions", ", ".join(f"{name} {version}" for name, version in (run.get("versions") or {}).items())
     machine = run.get("machine") or {}
-    yield "Machine", ", ".join(f"{key} {_text(value)}" for key, value in machine.items())
+    yield "Machine", ", ".join(f"{key} {text(value)}" for key, value in machine.items())
     for session in run.get("sessions", []):
         start = session["from_iteration"]
         yield f"Resumed at {start}" if start else "Command", session["command"]
-
-
-def _plugin_facts(run: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    return {
-        plugin: {key: _text(value) for key, value in lines.items() if key != NEXT}
-        for plugin, lines in (run.get("plugins") or {}).items()
-        if set(lines) - {NEXT}
-    }
 
 
 def _next_commands(work_dir: Path, run: Mapping[str, Any], config: str) -> Iterator[tuple[str, str]]:
@@ -198,13 +147,3 @@ def _next_commands(work_dir: Path, run: Mapping[str, Any], config: str) -> Itera
     for lines in (run.get("plugins") or {}).values():
         yield from lines.get(NEXT, {}).items()
     yield "run it again elsewhere", shlex.join(["kdhub", "train", f"{work_dir}/config.py", "--work-dir", "ANOTHER"])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(entry)}" for name, entry in value.items())
-    return number(value) if not isinstance(value, list) else ", ".join(map(_text, value))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,19 @@ def machine() -> dict[str, Any]:
         facts["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         facts["cuda"] = torch.version.cuda
     return facts
+
+
+def peak_memory() -> dict[str, int]:
+    """Return the most bytes that this process has held since it began, and that torch has held on its GPU, where known."""
+    found = {}
+    with suppress(ImportError):  # Windows has no such module
+        import resource
+
+        # macOS counts bytes, others kibibytes
+        found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if torch.cuda.is_available():
+        found["gpu_memory"] = torch.cuda.max_memory_allocated()
+    return found
 
 
 def command_line() -> str:

@@ -44,6 +44,11 @@ def experiment(cfg: Mapping[str, Any]) -> dict[str, str]:
     return {part: config_fingerprint(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
 
 
+def decisive(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a config that `experiment` fingerprints, as plain dicts and lists."""
+    return {part: _canonical(cfg[part]) for part in _PARTS if cfg.get(part) is not None}
+
+
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
     """Name the parts in which two experiments differ."""
     return tuple(part for part in _PARTS if one.get(part) != other.get(part))

@@ -24,7 +24,7 @@ class RunCard:
 
     Attributes:
         content: ``status`` (running, finished, interrupted, failed), ``experiment`` (part of the config to fingerprint),
-            ``sessions`` (one for each start), ``seed``, ``versions``, ``machine``, ``teachers``, ``data``, ``models``,
+            ``sessions`` (one for each start), ``cost`` (most memory held, in bytes), ``seed``, ``versions``, ``machine``, ``teachers``, ``data``, ``models``,
             ``baselines``, ``evaluations``, ``alone`` (what the student reached without its teachers, see
             `kdhub.engine.alone`), ``pictures``, ``tables``, ``student`` and each plugin's own lines under ``plugins``.
     """
