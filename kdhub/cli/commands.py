@@ -27,7 +27,8 @@ COMMANDS = {
     "cache": BuiltIn("store a teacher's answers on disk, for training without running it", "cache"),
     "train": BuiltIn("train from a config or a plugin's recipe", "train"),
     "test": BuiltIn("evaluate a checkpoint", "test"),
-    "report": BuiltIn("write report.html of a run again", "report"),
+    "report": BuiltIn("write report.html of a run again, or lay several runs side by side", "report"),
+    "tune": BuiltIn("search weights, temperatures and learning rates on validation data", "tune"),
     "new": BuiltIn("write a new plugin, with a loss, a recipe and tests", "new"),
     "doctor": BuiltIn("look at the installation", "doctor"),
 }

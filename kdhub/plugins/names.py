@@ -32,7 +32,7 @@ RESERVED_SCOPES = frozenset(
 """Scopes of other people's packages: a plugin of that name would answer for them in every config."""
 
 BUILTIN_COMMANDS = frozenset(
-    ("list", "info", "plugins", "check", "probe", "cache", "train", "test", "report", "new", "doctor")
+    ("list", "info", "plugins", "check", "probe", "cache", "train", "test", "report", "tune", "new", "doctor")
 )
 """Sub-commands of the core, which a plugin cannot replace."""
 
