@@ -25,6 +25,57 @@ def broken(subject: str, what: str, mend: str) -> NoReturn:
     raise AssertionError(f"{subject}: {what} -> {mend}")
 
 
+class Breaches:
+    """The broken promises of one subject, each a line with what to mend."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, subject: str, what: str, mend: str) -> None:
+        """Note one, and go on."""
+        self._lines[f"{subject}: {what} -> {mend}"] = None
+
+    def hold(self, check: Callable[..., None], *subject: Any) -> None:
+        """Run a check, and note what it finds broken."""
+        try:
+            check(*subject)
+        except AssertionError as error:
+            self._lines[str(error)] = None
+
+    def told(self) -> AssertionError:
+        """Return the error that tells all of them."""
+        return AssertionError("\n".join(self._lines))
+
+
+@contextmanager
+def all_breaches() -> Iterator[Breaches]:
+    """Tell every broken promise of the block at once, so that an author mends them in one go.
+
+    What fails in another way once a promise is broken follows from that, and is left out.
+
+    Raises:
+        AssertionError: With one line for each.
+    """
+    breaches = Breaches()
+    try:
+        yield breaches
+    except Exception as error:
+        if not breaches:
+            raise
+        if isinstance(error, AssertionError):
+            breaches.hold(_raise, error)
+        raise breaches.told() from error
+    if breaches:
+        raise breaches.told()
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw random numbers from a fixed seed, and leave the caller's generator as it was."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdhub.testing._promise import broken, gradients, maker, reload, seeded
+from kdhub.testing._promise import Breaches, all_breaches, broken, gradients, maker, reload, seeded
 
 _SHAPE_ONLY = "use nothing of `like` but its shape"
 
@@ -36,7 +36,7 @@ def assert_adapter_contract(
         result: Shape expected; ``None`` means the teacher's. Another one for an adapter that is one of a chain.
 
     Raises:
-        AssertionError: At the first broken promise, with what to mend.
+        AssertionError: With every broken promise and what to mend, one a line.
     """
     make = maker(adapter, arguments)
     with seeded(0):
@@ -49,24 +49,34 @@ def assert_adapter_contract(
     if taken != ["value", "like"]:
         broken(name, f"forward takes {', '.join(taken)}", "write forward(self, value, like)")
 
-    adapted = module(ours, theirs)
-    wanted = like if result is None else result
-    if tuple(adapted.shape) != wanted:
-        broken(name, f"turns {value} into {tuple(adapted.shape)}, wanted {wanted}", "mend it, or say result=...")
-    if not adapted.isfinite().all():
-        broken(name, "gives values that are not finite", "look for a division by 0")
-    _runs_in_half(module, ours, theirs)
-    _pulls(module, ours, theirs)
-    if not torch.equal(module(ours, torch.full(like, torch.nan)), adapted):
-        broken(name, "depends on the teacher's numbers, or is random", _SHAPE_ONLY)
+    with all_breaches() as breaches:
+        _promises(module, ours, theirs, like if result is None else result, breaches)
+        with seeded(3):
+            fresh = make()
+        reload(module, fresh)
+        if not torch.equal(fresh(ours, theirs), module(ours, theirs)):
+            breaches.add(
+                name,
+                "gives another value after a checkpoint",
+                "keep what it learns in nn.Parameter, the rest in buffers",
+            )
 
-    with seeded(3):
-        fresh = make()
-    reload(module, fresh)
-    if not torch.equal(fresh(ours, theirs), adapted):
-        broken(
-            name, "gives another value after a checkpoint", "keep what it learns in nn.Parameter, the rest in buffers"
+
+def _promises(module: nn.Module, ours: Tensor, theirs: Tensor, wanted: tuple[int, ...], breaches: Breaches) -> None:
+    name = type(module).__name__
+    adapted = module(ours, theirs)
+    if tuple(adapted.shape) != wanted:
+        breaches.add(
+            name,
+            f"turns {tuple(ours.shape)} into {tuple(adapted.shape)}, wanted {wanted}",
+            "mend it, or say result=...",
         )
+    if not adapted.isfinite().all():
+        breaches.add(name, "gives values that are not finite", "look for a division by 0")
+    breaches.hold(_runs_in_half, module, ours, theirs)
+    breaches.hold(_pulls, module, ours, theirs)
+    if not torch.equal(module(ours, torch.full_like(theirs, torch.nan)), adapted):
+        breaches.add(name, "depends on the teacher's numbers, or is random", _SHAPE_ONLY)
 
 
 def _runs_in_half(module: nn.Module, ours: Tensor, theirs: Tensor) -> None:

@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from kdhub.records import LossSpec
-from kdhub.testing._promise import Example, broken, example, gradients, maker, reload, require_attributes, seeded
+from kdhub.testing._promise import (
+    Example,
+    all_breaches,
+    broken,
+    example,
+    gradients,
+    maker,
+    reload,
+    require_attributes,
+    seeded,
+)
 
 _HALF = (torch.float16, torch.bfloat16)
 _UPCAST = "raise the inputs with .float() at the top of forward"
@@ -47,33 +57,37 @@ def assert_loss_contract(
             inputs with a bounded meaning.
 
     Raises:
-        AssertionError: At the first broken promise, with what to mend.
+        AssertionError: With every broken promise and what to mend, one a line.
     """
     make = maker(loss, arguments)
-    with seeded(0):
-        module = make()
-        name = type(module).__name__
-        if not isinstance(module, nn.Module):
-            broken(name, "is no torch.nn.Module", "derive it from torch.nn.Module")
-        require_attributes(module, (arguments or {}) if isinstance(loss, type) else None)
-        _signature(module, inputs, spec)
-        values = {key: example(value) for key, value in inputs.items()}
-    case = _Case(module, values)
-    case.compares()
-    case.repeats()
-    case.pulls()
+    with all_breaches() as breaches:
+        with seeded(0):
+            module = make()
+            if not isinstance(module, nn.Module):
+                broken(type(module).__name__, "is no torch.nn.Module", "derive it from torch.nn.Module")
+            breaches.hold(require_attributes, module, (arguments or {}) if isinstance(loss, type) else None)
+            _signature(module, inputs, spec)  # without it the loss cannot be called
+            values = {key: example(value) for key, value in inputs.items()}
+        case = _Case(module, values)
+        for promise in (case.compares, case.repeats, case.pulls):
+            breaches.hold(promise)
+        breaches.hold(_in_every_precision, case, [key for key in inputs if isinstance(inputs[key], tuple)], magnitude)
+        if spec is not None and spec.zero_at_equality:
+            breaches.hold(case.rests_at_equality)
+        if batch_order:
+            breaches.hold(case.ignores_order)
+        breaches.hold(case.survives_checkpoint, make)
+
+
+def _in_every_precision(case: _Case, shaped: Iterable[str], magnitude: float | None) -> None:
+    """See that a loss stays finite in half precision and for large values; one remedy serves all, so the first breach counts."""
     for dtype in _HALF:
-        case.with_values(_cast(values, dtype)).stays_finite(f"for {dtype} inputs")
+        case.with_values(_cast(case.values, dtype)).stays_finite(f"for {dtype} inputs")
     if magnitude is not None:
-        large = values | {key: _scaled(values[key], magnitude) for key in inputs if isinstance(inputs[key], tuple)}
+        large = {**case.values, **{key: _scaled(case.values[key], magnitude) for key in shaped}}
         for dtype in (torch.float32, *_HALF):
             case.with_values(_cast(large, dtype)).stays_finite(f"for {dtype} values up to {magnitude:g}")
         case.with_values(large).gradient()
-    if spec is not None and spec.zero_at_equality:
-        case.rests_at_equality()
-    if batch_order:
-        case.ignores_order()
-    case.survives_checkpoint(make)
 
 
 @dataclass(frozen=True)

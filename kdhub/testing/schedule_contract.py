@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kdhub.testing._promise import broken, maker
+from kdhub.testing._promise import all_breaches, broken, maker
 
 _FAR = 10**9
 
@@ -25,17 +25,22 @@ def assert_schedule_contract(
         steps: How many first steps to look at.
 
     Raises:
-        AssertionError: At the first broken promise, with what to mend.
+        AssertionError: With every broken promise and what to mend, one a line.
     """
     built = maker(schedule, arguments)()
     name = getattr(built, "__name__", type(built).__name__)
     if not callable(built):
         broken(name, "cannot be called with a step", "write __call__(self, step)")
     values = {step: built(step) for step in (*range(steps), _FAR)}
-    for step, value in values.items():
-        if type(value) is not float:
-            broken(name, f"gives {value!r} of type {type(value).__name__} at step {step}", "return float(...)")
-        if not math.isfinite(value):
-            broken(name, f"is {value} at step {step}", "bound the step, or the exponent")
-    if {step: built(step) for step in reversed(values)} != values:
-        broken(name, "remembers what it was asked before", "compute the value from `step` alone")
+    with all_breaches() as breaches:
+        other = next((step for step, value in values.items() if type(value) is not float), None)
+        if other is not None:
+            what = f"gives {values[other]!r} of type {type(values[other]).__name__} at step {other}"
+            breaches.add(name, what, "return float(...)")
+        endless = next(
+            (step for step, value in values.items() if type(value) is float and not math.isfinite(value)), None
+        )
+        if endless is not None:
+            breaches.add(name, f"is {values[endless]} at step {endless}", "bound the step, or the exponent")
+        if {step: built(step) for step in reversed(values)} != values:
+            breaches.add(name, "remembers what it was asked before", "compute the value from `step` alone")

@@ -12,7 +12,7 @@ from torch import nn
 
 from kdhub.distill.taps import ModuleOutput, Tap
 from kdhub.distill.teachers import AfterStudent, Teacher
-from kdhub.testing._promise import broken
+from kdhub.testing._promise import Breaches, all_breaches, broken
 from kdhub.values import describe, map_tensors, tensors_in
 
 _BATCHES = ("raw", "student", "after_student", "keys")
@@ -40,7 +40,7 @@ def assert_teacher_contract(
         student_values: Path to value, for a teacher that is asked after the student.
 
     Raises:
-        AssertionError: At the first broken promise, with what to mend.
+        AssertionError: With every broken promise and what to mend, one a line.
     """
     student = nn.Linear(1, 1) if student is None else student
     teacher, name = make(), type(make()).__name__
@@ -48,29 +48,44 @@ def assert_teacher_contract(
         broken(name, "is no kdhub.Teacher", "derive its class from kdhub.Teacher")
     if teacher.batch not in _BATCHES:
         broken(name, f"batch = {teacher.batch!r}", f"choose one of {', '.join(_BATCHES)}")
+    with all_breaches() as breaches:
+        _promises(teacher, make, lambda one: _answers(one, batch, taps, student_values), (batch, student), breaches)
+
+
+def _promises(
+    teacher: Teacher,
+    make: Callable[[], Teacher],
+    ask: Callable[[Teacher], dict[str, Any]],
+    given: tuple[Any, nn.Module],
+    breaches: Breaches,
+) -> None:
+    name, (batch, student) = type(teacher).__name__, given
     fingerprint = teacher.fingerprint()
     if not isinstance(fingerprint, str) or fingerprint != make().fingerprint():
-        broken(name, "two of one config have different fingerprints", "derive it from arguments and weights alone")
+        breaches.add(
+            name, "two of one config have different fingerprints", "derive it from arguments and weights alone"
+        )
     before = copy.deepcopy((batch, list(student.parameters())))
     teacher.begin(student)
-    first = _answers(teacher, batch, taps, student_values)
-    again = _answers(teacher, batch, taps, student_values)
+    first, again = ask(teacher), ask(teacher)
     if not _equal(first, again):
-        broken(name, "answers the same batch differently", "put its model into eval mode, and draw no random numbers")
+        breaches.add(
+            name, "answers the same batch differently", "put its model into eval mode, and draw no random numbers"
+        )
     if not _equal(before, (batch, list(student.parameters()))):
-        broken(name, "changes the batch or the student", "copy what you change")
+        breaches.add(name, "changes the batch or the student", "copy what you change")
     if teacher.fingerprint() != fingerprint:
-        broken(name, "has another fingerprint once it has answered", "derive it from arguments and weights alone")
+        breaches.add(name, "has another fingerprint once it has answered", "derive it from arguments and weights alone")
     teacher.after_step(student, 1)
-    if teacher.frozen and not _equal(first, _answers(teacher, batch, taps, student_values)):
-        broken(
+    if teacher.frozen and not _equal(first, ask(teacher)):
+        breaches.add(
             name, "changes after a step", "set frozen = False, so that kdhub neither stores nor evaluates it beforehand"
         )
     resumed = make()
     resumed.load_state(_saved(name, teacher.state()))
     resumed.begin(student)
-    if not _equal(*(_answers(one, batch, taps, student_values) for one in (teacher, resumed))):
-        broken(
+    if not _equal(ask(teacher), ask(resumed)):
+        breaches.add(
             name,
             "answers otherwise in a resumed run",
             "return what changes from state(), and take it over in load_state()",

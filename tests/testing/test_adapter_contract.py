@@ -98,3 +98,22 @@ def test_a_bad_adapter_is_told_what_to_mend(adapter, message):
     """An adapter that peeks at the teacher makes the loss fall without the student learning anything."""
     with pytest.raises(AssertionError, match=rf"^{adapter.__name__}: .*{message}"):
         assert_adapter_contract(adapter, value=(4, 6), like=(4, 9))
+
+
+def test_every_breach_of_an_adapter_is_told_at_once():
+    """One breach a run makes five runs; what follows from a breach is none of its own."""
+
+    class Twice(nn.Module):
+        def forward(self, value, like):
+            return value.detach() + like.mean()
+
+    with pytest.raises(AssertionError) as caught:
+        assert_adapter_contract(Twice, value=(2, 3), like=(2, 4))
+    told = str(caught.value).splitlines()
+    assert len(told) == 3
+    for words in (
+        "turns (2, 3) into (2, 3)",
+        "no gradient reaches the student's value",
+        "depends on the teacher's numbers",
+    ):
+        assert words in str(caught.value)

@@ -240,3 +240,25 @@ def test_arguments_belong_to_a_class():
     """Arguments beside an instance would be ignored in silence."""
     with pytest.raises(AssertionError, match="give the class"):
         assert_loss_contract(GoodLoss(), arguments={"power": 3.0}, inputs=SHAPES)
+
+
+class ThreeFaults(nn.Module):
+    """Keeps an argument under another name, lets the teacher learn, and computes in half precision."""
+
+    def __init__(self, power=2.0):
+        super().__init__()
+        self.exponent = power
+
+    def forward(self, student, teacher):
+        return (student - teacher).abs().pow(self.exponent).mean()
+
+
+def test_every_breach_of_a_loss_is_told_at_once():
+    """An author who mends one breach a run, and starts the tests five times, thinks of the contract as an enemy."""
+    with pytest.raises(AssertionError) as caught:
+        assert_loss_contract(ThreeFaults, inputs={"student": (4, 3), "teacher": (4, 3)})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    for words in ("argument 'power' is not kept", "a gradient reaches 'teacher'", "computes in torch.float16"):
+        assert words in str(caught.value)
+    assert all(line.startswith("ThreeFaults: ") and " -> " in line for line in lines)

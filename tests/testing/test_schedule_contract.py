@@ -38,3 +38,16 @@ def test_a_bad_schedule_is_told_what_to_mend(schedule, message):
     """A schedule that counts its own calls goes on from 0 after a resume."""
     with pytest.raises(AssertionError, match=message):
         assert_schedule_contract(schedule)
+
+
+def test_every_breach_of_a_schedule_is_told_at_once():
+    """One breach a run makes three runs."""
+
+    def growing(step):
+        return step if step < 2 else float("inf")
+
+    with pytest.raises(AssertionError) as caught:
+        assert_schedule_contract(growing)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("growing: gives 0 of type int at step 0 -> ")
+    assert second.startswith("growing: is inf at step 2 -> ")
