@@ -1,5 +1,6 @@
 """Documentation that is held to the code."""
 
+import importlib
 import inspect
 import re
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from kdhub import hookspec
+from kdhub.cli.commands import COMMANDS
+from kdhub.cli.parser import Parser
 from kdhub.config import check_config, load_config
 from kdhub.config.types.signature import signature
 from kdhub.plugins import Switches
@@ -59,8 +62,10 @@ model = dict(
 }
 
 
-# tests/test_model_pages.py trains with the configs of the others, which inherit each other
-@pytest.mark.parametrize("page", [page for page in PAGES if not re.search("/(distil-a|write-a-teacher)", page)])
+# tests/test_model_pages.py and tests/test_tutorials.py train with the configs of the others, which inherit each other
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if not re.search(r"/(distil-a-\w+-model\.|write-a-teacher|tutorials/)", page)]
+)
 def test_every_config_of_a_page_passes_the_check(page, page_blocks, tmp_path, monkeypatch):
     """What a user copies must be right: each config, and each part of one in a config around it."""
     monkeypatch.chdir(tmp_path)
@@ -133,3 +138,26 @@ def test_every_script_of_a_plugin_s_page_runs(page, page_blocks):
 def test_no_page_holds_a_placeholder(page):
     """A number that was to be measured and was not must not be published as a word in capitals."""
     assert not re.search(r"RESULTS_|DEMO_TABLE|BENCHMARKS|TODO", (ROOT / page).read_text(encoding="utf-8"))
+
+
+def test_every_message_of_the_troubleshooting_page_exists():
+    """A page of messages that nobody prints any more helps nobody; a reader searches for the exact words."""
+    sources = " ".join(path.read_text(encoding="utf-8") for path in ROOT.joinpath("kdhub").rglob("*.py"))
+    said = re.sub(r"\s+", " ", re.sub(r'"\s*\n\s*f?"', "", sources))
+    page = (ROOT / "docs/how-to/troubleshoot.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    parts = [part.strip() for row in rows for part in row.split("…") if part.strip()]
+    assert len(rows) > 20
+    assert not [part for part in parts if part not in said]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_option_that_a_page_types_exists(page):
+    """An option that was renamed would live on in the pages, and end the reader's first try in an error."""
+    for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
+        words = line.strip().removeprefix("torchrun --nproc-per-node 4 -m ").partition(" #")[0].split()
+        if words[:1] == ["kdhub"] and len(words) > 1 and words[1] in COMMANDS:
+            parser = Parser(words[1], "")
+            importlib.import_module(f"kdhub.cli.{COMMANDS[words[1]].module}").add_arguments(parser)
+            known = {option for action in parser._actions for option in action.option_strings} | {"-p", "--no-plugins"}
+            assert not {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)} - known, line

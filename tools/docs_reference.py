@@ -1,4 +1,4 @@
-"""The pages of the reference that are written from the code: commands, recipes, components, records.
+"""The pages of the reference that are written from the code: commands, config keys, recipes, components, records, licences.
 
 `tools/docs_site.py` puts them into the documentation site. They are not kept in the repository, as they would fall behind it.
 """
@@ -13,11 +13,15 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from itertools import groupby
 
+from docs_keys import KEYS
+from docs_licences import licences
+
 from kdhub import records
 from kdhub.cli.commands import COMMANDS
 from kdhub.cli.list import plural
 from kdhub.cli.main import main
 from kdhub.cli.usage import usage
+from kdhub.config.types.places import DISTILLER, TOP_LEVEL, Place
 from kdhub.config.types.signature import signature
 from kdhub.plugins import Entry, PluginManager
 
@@ -35,8 +39,10 @@ def pages(manager: PluginManager) -> Iterator[tuple[str, str]]:
         Path below ``docs/reference``, and the text in Markdown.
     """
     yield "commands.md", commands(manager)
+    yield "config-keys.md", config_keys()
     yield "recipes.md", recipes(manager)
     yield "records.md", record_fields()
+    yield "licences.md", licences()
     for scope in sorted({entry.source.plugin for entry in _entries(manager)}):
         yield f"components/{scope}.md", components(manager, scope)
 
@@ -48,6 +54,43 @@ def commands(manager: PluginManager) -> str:
     for name in names:
         parts += [f"## kdhub {name}", "", "```text", _help(name), "```", ""]
     return "\n".join(parts)
+
+
+def config_keys() -> str:
+    """Return the page of the keys that the check of a config knows."""
+    parts = [
+        "# Config keys",
+        "",
+        "Every key that somebody reads at the top of a config, from the tables by which `kdhub check` judges one. `train_`, `val_` and `test_` keys come",
+        "in threes: all of a kind, or none. Any other key at the top is a helper variable.",
+        "",
+    ]
+    for title, table in (("At the top", TOP_LEVEL), ("In a `kdhub.Distiller`", DISTILLER)):
+        parts += [f"## {title}", "", "| key | what it is | what may stand there |", "|---|---|---|"]
+        parts += [
+            f"| `{key}` | {KEYS[key]} | {_may_stand(place)} |" for key, place in table.items() if not _is_variant(key)
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _is_variant(key: str) -> bool:
+    """Whether a row of a table repeats another: each item of a dict of taps, validation data beside training data."""
+    return key.startswith(("val_dataloader.", "test_dataloader.")) or key.endswith(
+        (".student.*", ".teacher.*", ".adapter.*")
+    )
+
+
+def _may_stand(place: Place) -> str:
+    """Write one place of a config in words."""
+    said = [f"a {kind.replace('_', ' ')} of a plugin" for kind in place.kinds]
+    said += [f"a `type` of mmengine's {', '.join(place.roots)}"] if place.roots else []
+    said += [f"without `type`: `{place.implicit.replace(':', '.')}`"] if place.implicit else []
+    said += [f"`dict` of {', '.join(f'`{key}`' for key in place.keys)}"] if place.keys else []
+    said += [f"`{place.plain}`".replace("|", "or")] if place.plain else []
+    said += ["a number"] if place.scalar and "schedule" in place.kinds else ["a path as text"] if place.scalar else []
+    said += ["or a list of them"] if place.many else []
+    return "; ".join(said) or "see the text beside it"
 
 
 def recipes(manager: PluginManager) -> str:

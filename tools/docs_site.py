@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = {
+    "Tutorials": "docs/tutorials",
     "How to": "docs/how-to",
     "Methods": "docs/methods",
     "Explanation": "docs/explanation",
@@ -57,6 +58,8 @@ def stage(folder: Path) -> None:
         target = folder / page.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    for picture in ROOT.glob("docs/**/*.svg"):
+        shutil.copy(picture, folder / picture.relative_to(ROOT))
     for name, text in pages(load_plugins(Switches())):
         target = folder / "docs" / "reference" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +70,7 @@ def stage(folder: Path) -> None:
 
 def written_pages() -> Iterator[Path]:
     """Yield the pages of the repository."""
-    yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md")
+    yield from (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "changes/README.md")
     for place in ("docs/**/*.md", "plugins/*/README.md", "configs/*/README.md"):
         yield from sorted(ROOT.glob(place))
 
@@ -93,7 +96,7 @@ def config(folder: Path) -> str:
         [
             "[project]",
             'site_name = "kdhub"',
-            'site_description = "One registry of knowledge-distillation methods for vision and retrieval"',
+            'site_description = "One registry of knowledge-distillation methods for images, text and retrieval"',
             'docs_dir = "pages"',
             'site_dir = "html"',
             f"nav = {_toml(nav)}",

@@ -1,14 +1,19 @@
 """The documentation site: it builds without a broken link, and shows all that there is."""
 
 import importlib
+import inspect
 import re
 import runpy
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
 
+from kdhub import records
 from kdhub.cli.commands import COMMANDS
+from kdhub.cli.parser import Parser
+from kdhub.config.types.places import DISTILLER, TOP_LEVEL_KEYS
 from kdhub.plugins import Switches, load_plugins
 from kdhub.records import KINDS
 
@@ -24,7 +29,7 @@ def site(tmp_path_factory):
         patch.syspath_prepend(ROOT / "tools")
         patch.setattr(sys, "argv", ["docs_site.py", "--into", str(folder)])
         runpy.run_path(str(ROOT / "tools" / "docs_site.py"), run_name="__main__")
-        for name in ("docs_reference",):
+        for name in ("docs_reference", "docs_keys", "docs_licences"):
             sys.modules.pop(name, None)
     return folder
 
@@ -51,6 +56,37 @@ def test_every_component_and_command_is_in_the_reference(site):
     recipes = (reference / "recipes.md").read_text(encoding="utf-8")
     for source, recipe in manager.recipes():
         assert f"| `{source.plugin}:{recipe.name}` |" in recipes
+
+
+def test_every_config_key_is_in_the_reference(site):
+    """A key that the check knows and no page names is found in the source alone."""
+    page = (site / "pages" / "docs" / "reference" / "config-keys.md").read_text(encoding="utf-8")
+    for key in (*TOP_LEVEL_KEYS, *(key for key in DISTILLER if "*" not in key)):
+        assert f"| `{key}` |" in page
+    assert "see the text beside it |" not in page.split("`predecessors`")[1].split("\n")[0]
+
+
+def test_every_dependency_has_its_licence(site):
+    """Who ships kdhub must know what comes with it."""
+    page = (site / "pages" / "docs" / "reference" / "licences.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| torch \| .*BSD.* \| kdhub", page, re.MULTILINE)
+    assert re.search(r"^\| pluggy \| MIT", page, re.MULTILINE)
+
+
+def test_every_option_has_its_help():
+    """The reference is what `--help` says, and an option without a word there is a riddle."""
+    for name, command in COMMANDS.items():
+        parser = Parser(name, "")
+        importlib.import_module(f"kdhub.cli.{command.module}").add_arguments(parser)
+        silent = [one.dest for one in parser._actions if not one.help and one.option_strings]
+        assert not silent, f"kdhub {name}: {silent}"
+
+
+def test_every_field_of_a_record_is_documented():
+    """An author fills in records by their docstrings, which are the reference."""
+    for record in (one for one in vars(records).values() if inspect.isclass(one) and is_dataclass(one)):
+        for name in inspect.get_annotations(record):  # those of its base stand in the base's own
+            assert f"{name}:" in inspect.getdoc(record), f"{record.__name__}.{name}"
 
 
 def test_every_environment_variable_is_documented():

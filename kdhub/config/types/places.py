@@ -115,7 +115,7 @@ def _loop(implicit: str, *demands: str) -> Place:
     return Place(roots=("LOOPS",), implicit=implicit, provided=provided, demands=demands)
 
 
-_TOP_LEVEL = {
+TOP_LEVEL = {
     "model": Place(kinds=("model", "distiller"), roots=("MODELS",), typed=True),
     **{f"{split}_dataloader{rest}": place for split in ("train", "val", "test") for rest, place in _DATALOADER.items()},
     "train_cfg": _loop("mmengine.runner:EpochBasedTrainLoop", "by_epoch"),
@@ -168,10 +168,10 @@ _TOP_LEVEL = {
     "job": Place(kinds=("job",), roots=("FUNCTIONS",), typed=True, provided=("folder",)),
 }
 
-TOP_LEVEL_KEYS = tuple(key for key in _TOP_LEVEL if "." not in key)
+TOP_LEVEL_KEYS = tuple(key for key in TOP_LEVEL if "." not in key)
 """Keys of a config that somebody reads; any other is a helper variable, or a mistake."""
 
-_DISTILLER = {
+DISTILLER = {
     "student": _MODEL,
     "teacher": _TEACHER,
     "teachers": ANYWHERE,
@@ -191,8 +191,8 @@ _DISTILLER = {
 }
 
 _TABLES: Mapping[str, Mapping[str, Place]] = {
-    "config": _TOP_LEVEL,
-    "distiller": _DISTILLER,
+    "config": TOP_LEVEL,
+    "distiller": DISTILLER,
     "teacher": {"model": replace(_MODEL, scalar=True), "teacher": _TEACHER},
     "optim_wrapper": {"optimizer": Place(roots=("OPTIMIZERS",), provided=("params",), typed=True)},
     "dataset": {
