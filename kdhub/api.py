@@ -63,7 +63,7 @@ _MODULES = {
     "kdhub.rng": "preserved_randomness",
     # the console and commands of a plugin's own
     "kdhub.cli.parser": "Parser add_json",
-    "kdhub.engine.report.console": "duration say",
+    "kdhub.engine.report.console": "data_size duration say",
     "kdhub.engine.report.progress": "Progress",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -134,7 +134,7 @@ if TYPE_CHECKING:
     from kdhub.engine.native_student import write_library_student as write_library_student
     from kdhub.engine.panels import ModelPanels as ModelPanels, Panel as Panel, alone_beside as alone_beside
     from kdhub.engine.report.charts import COLOURS as COLOURS, svg_figure as svg_figure
-    from kdhub.engine.report.console import duration as duration, say as say
+    from kdhub.engine.report.console import data_size as data_size, duration as duration, say as say
     from kdhub.engine.report.progress import Progress as Progress
     from kdhub.engine.resume.averaging import as_evaluated as as_evaluated
     from kdhub.engine.train import RunResult as RunResult, train as train

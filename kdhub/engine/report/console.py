@@ -55,7 +55,7 @@ def data_size(number: float) -> str:
         if number < 1024:
             return f"{number:.3g} {unit}" if unit != "bytes" else f"{number:.0f} bytes"
         number /= 1024
-    return f"{number:.3g} GiB"
+    return f"{number:,.2f} GiB"
 
 
 def metrics_line(metrics: Mapping[str, Any], at_most: int = 6) -> str:

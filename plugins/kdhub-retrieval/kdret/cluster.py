@@ -5,14 +5,13 @@ A second call of the same command skips the shards that are done.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kdhub.api import Progress, UsageError, atomic_folder, build, integer, read_sealed, require
-from kdret.corpus_index import about_of, require_different
+from kdret.corpus_index import about_of, require_different, texts_of
 from kdret.data.corpus import load_corpus
 from kdret.index.base import DESCRIPTION, batches
 from kdret.index.sharded import ShardedIndex, shard_folder
@@ -44,10 +43,7 @@ def build_shards(
     corpus = load_corpus(data)
     vectors = TextVectors(model, batch_size)
     about = {**about_of(vectors, corpus), "model_name": model, "data": data}
-    total = len(corpus.contents())
-    if not total:
-        raise UsageError("all documents of the corpus are empty", expected="at least one text")
-    parts = list(batches(total, rows))
+    parts = list(batches(len(texts_of(corpus)), rows))
     made = {**about, "shard_rows": rows, "shard_index": dict(index)}
     shards = [number for number in range(len(parts)) if not _stands(shard_folder(folder, number), made)]
     given = {"folder": folder, "about": made, "batch_size": batch_size}
@@ -55,10 +51,6 @@ def build_shards(
     with Progress("indexing", len(parts), done=len(parts) - len(shards), unit="shards") as progress:
         for number, _ in enumerate(each(_Shard, shards, workers, **given), start=len(parts) - len(shards) + 1):
             progress.reach(number)
-    number = len(parts)
-    while shard_folder(folder, number).is_dir():  # of a former call with smaller shards
-        shutil.rmtree(shard_folder(folder, number))
-        number += 1
     whole = ShardedIndex.of_folder(folder, len(parts), vectors.similarity)
     whole.about = about
     whole.save(folder)

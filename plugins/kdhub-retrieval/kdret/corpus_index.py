@@ -31,7 +31,8 @@ def texts_of(corpus: Corpus) -> Contents:
     """
     documents = corpus.contents()
     if not documents:
-        raise UsageError("all documents of the corpus are empty", expected="at least one text")
+        where = str(corpus.path)
+        raise UsageError("all documents of the corpus are empty", where=where, expected="at least one text")
     if len(documents) < len(corpus):
         say(f"left out {len(corpus) - len(documents)} documents without text")
     return documents

@@ -32,10 +32,12 @@ class KeptVectors:
 
     Attributes:
         done: How many documents are there.
+        chunk: How many are encoded and added at once.
     """
 
     def __init__(self, folder: Path, total: int, about: Mapping[str, Any]) -> None:
         self.folder, self.total = folder, total
+        self.chunk = _CHUNK
         self._about = {key: about[key] for key in FINGERPRINTS} | {"total": total, "chunk": _CHUNK}
         self.done = self._found()
 
@@ -78,14 +80,7 @@ class KeptVectors:
 
     def whole(self) -> Any:
         """Return all vectors; all must be there."""
-        if (self.folder / "dense.npy").is_file():
-            return np.load(self.folder / "dense.npy", mmap_mode="r", allow_pickle=False)
-        if (self.folder / "lengths.npy").is_file():
-            starts = np.append(0, np.cumsum(np.load(self.folder / "lengths.npy", allow_pickle=False)))
-            tokens = np.memmap(self.folder / "tokens.f32", np.float32, mode="r")
-            return TokenLists(tokens.reshape(starts[-1], -1), starts)
-        pieces = [sparse.load_npz(self._piece(start)) for start in range(0, self.total, _CHUNK)]
-        return sparse.vstack(pieces, format="csr")
+        return whole_of(self.folder, self.total, self.chunk)
 
     def discard(self) -> None:
         """Remove them, if there are any."""
@@ -115,4 +110,26 @@ class KeptVectors:
         return np.lib.format.open_memmap(self.folder / name, mode="w+", dtype=dtype, shape=(self.total, *width))
 
     def _piece(self, start: int) -> Path:
-        return self.folder / f"sparse{start}.npz"
+        return _piece(self.folder, start)
+
+
+def whole_of(folder: Path, total: int, chunk: int) -> Any:
+    """Return the vectors of a folder that has all of them.
+
+    Args:
+        folder: The folder.
+        total: Documents.
+        chunk: How many were added at once.
+    """
+    if (folder / "dense.npy").is_file():
+        return np.load(folder / "dense.npy", mmap_mode="r", allow_pickle=False)
+    if (folder / "lengths.npy").is_file():
+        starts = np.append(0, np.cumsum(np.load(folder / "lengths.npy", allow_pickle=False)))
+        tokens = np.memmap(folder / "tokens.f32", np.float32, mode="r")
+        return TokenLists(tokens.reshape(starts[-1], -1), starts)
+    pieces = [sparse.load_npz(_piece(folder, start)) for start in range(0, total, chunk)]
+    return sparse.vstack(pieces, format="csr")
+
+
+def _piece(folder: Path, start: int) -> Path:
+    return folder / f"sparse{start}.npz"

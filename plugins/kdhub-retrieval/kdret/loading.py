@@ -77,6 +77,12 @@ def load_text_model(model: str, library: type[Library]) -> Library:
         ) from error
 
 
+def absolute_model(model: str) -> str:
+    """Return a model's name as it holds in any folder; see `model_folder`."""
+    folder = None if model.startswith(_PACKAGE) else model_folder(model)
+    return model if folder is None else str(folder.absolute())
+
+
 def model_folder(model: str) -> Path | None:
     """Return the folder that a model name means, or ``None`` for a name on the hub.
 

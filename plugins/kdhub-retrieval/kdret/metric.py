@@ -134,8 +134,11 @@ class IRMetric(BaseMetric):
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self.measures.values())
         own = _own_documents(queries, documents, meta)
         started = time.perf_counter()
-        rankings = index.search(asked, depth + bool(own))
-        searching = time.perf_counter() - started
+        try:
+            rankings = index.search(asked, depth + bool(own))
+            searching = time.perf_counter() - started
+        finally:
+            index.discard()
         require_spread(asked, rows, "IRMetric", all_scores)
         run = {
             query: _ranks([key for key, _ in ranking if key != query or key not in own][:depth])

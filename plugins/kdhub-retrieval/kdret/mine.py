@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mmengine.logging import print_log
 from sentence_transformers import CrossEncoder
 
 from kdhub.api import Progress, UsageError, integer, require, say, write_jsonl, write_sealed
-from kdret.corpus_index import require_different
+from kdret.corpus_index import require_different, texts_of
 from kdret.data.beir import RetrievalData
 from kdret.data.corpus import Contents
 from kdret.data.own_document import own_documents, squeezed
@@ -25,8 +25,21 @@ from kdret.text_vectors import TextVectors
 
 _OVER = 16
 """Documents that are fetched besides those that are needed at least."""
-_AT_ONCE = 256
+AT_ONCE = 256
 """Queries that are searched, scored and kept together."""
+
+
+class Shares(Protocol):
+    """Who does the two long parts of mining in other processes; see `kdret.mining_shares`."""
+
+    def encode(self, kept: KeptVectors) -> None:
+        """Encode the corpus."""
+
+    def mine(self, kept: KeptLines, index: Index | None, queries: Sequence[str]) -> None:
+        """Mine for these queries, with an index of what was encoded, or ``None`` for the one on the disk."""
+
+    def discard(self) -> None:
+        """Remove what was kept."""
 
 
 def mine_lists(
@@ -41,6 +54,7 @@ def mine_lists(
     finder: TextVectors | None = None,
     about: Mapping[str, Any] | None = None,
     again: str = "",
+    shares: Shares | None = None,
 ) -> int:
     """Write one line of candidates and scores for each query, for `kdret.ScoredLists`.
 
@@ -62,6 +76,7 @@ def mine_lists(
         about: What tells this call from others, with the fingerprints ``model`` (of who finds) and ``corpus``. Vectors and lines
             are then kept beside ``path`` until it stands, and a call about the same goes on after a stop. ``None`` keeps nothing.
         again: What to type to go on after Ctrl-C, for the error; without it Ctrl-C stays what it is.
+        shares: Who encodes and mines; ``None`` does it here. Needs ``about``.
 
     Returns:
         Number of lines.
@@ -75,11 +90,7 @@ def mine_lists(
     path = Path(path)
     if not path.parent.is_dir():
         raise UsageError(f"mine: no folder {str(path.parent)!r} to write into", fix="make it first")
-    documents = data.corpus.contents()
-    if not documents:
-        raise UsageError("mine: all documents are empty", where=str(data.root), expected="at least one text")
-    if len(documents) < len(data.corpus):
-        print_log(f"{data.root}: left out {len(data.corpus) - len(documents)} documents without text", logger="current")
+    documents = texts_of(data.corpus)
     own = None if isinstance(teacher, CrossEncoder) else TextVectors("", batch_size, teacher, similarity="dot")
     searcher = finder or own
     if searcher is None:
@@ -91,24 +102,26 @@ def mine_lists(
     kept = KeptLines(_beside(path, "lines") if about is not None else None, "query_id", about or {})
     vectors = None if about is None else KeptVectors(_beside(path, "vectors"), len(documents), about)
     try:
-        whole = None
+        whole, built = None, None
         if index is None:
-            whole = (
-                searcher.documents(list(documents.values()), progress=True)
-                if vectors is None
-                else vectors.complete(searcher, documents)
-            )
+            if shares is not None and vectors is not None:
+                shares.encode(vectors)
+            if vectors is None:
+                names, texts = zip(*documents.items(), strict=True)
+                whole = searcher.documents(list(texts), progress=True)
+                del texts
+            else:
+                names, whole = tuple(documents), vectors.complete(searcher, documents)
             require_different(whole, "mine")
             # the teacher's own best are the true ones, whatever the size of the corpus
             settings = {"factory": "Flat"} if finder is None and searcher.kind == "dense" else {}
-            index = searcher.new_index(**settings).build(whole, list(documents))
-        scorer = (
-            PairScorer(teacher, documents, batch_size)
-            if own is None
-            else VectorScorer(own, documents, whole if finder is None else None)
-        )
-        miner = _Miner(data, documents, rules, scorer, index, finder)
-        miner.complete(kept)
+            index = built = searcher.new_index(**settings).build(whole, names)
+        scorer = scorer_of(teacher, own, documents, batch_size, index, whole if finder is None else None)
+        miner = Miner(data, documents, rules, scorer, index, finder)
+        if shares is None:
+            miner.complete(kept)
+        else:
+            shares.mine(kept, built, list(data.queries))
     except KeyboardInterrupt:
         if not again:
             raise
@@ -122,13 +135,39 @@ def mine_lists(
     facts = {"rules": asdict(rules), "data": str(data.root), "split": data.split, "index": index.facts(), **index.about}
     write_sealed(path.with_name(f"{path.name}.mined.json"), {**facts, **known, "queries": count, "short": short})
     kept.discard()
-    if vectors is not None:
-        vectors.discard()
+    for other in (vectors, shares):
+        if other is not None:
+            other.discard()
     return count
 
 
-class _Miner:
-    """Searches deeper for the queries whose negatives do not suffice yet."""
+def scorer_of(
+    teacher: Any, own: TextVectors | None, documents: Contents, batch_size: int, index: Index, whole: Any
+) -> Scorer:
+    """Return what scores documents as the teacher does.
+
+    Args:
+        teacher: As for `mine_lists`.
+        own: Its vectors; ``None`` for a cross-encoder.
+        documents: Id to text.
+        batch_size: Pairs read at once.
+        index: What is searched.
+        whole: Vectors of the teacher for all documents, in the order of the index; ``None`` encodes those that are met.
+    """
+    return PairScorer(teacher, documents, batch_size) if own is None else VectorScorer(own, documents, whole, index.ids)
+
+
+class Miner:
+    """Searches deeper for the queries whose negatives do not suffice yet.
+
+    Args:
+        data: One split.
+        documents: Id to text.
+        rules: Which documents are negatives.
+        scorer: Scores as the teacher does.
+        index: What is searched.
+        finder: Who encodes the queries for it; ``None`` takes the teacher.
+    """
 
     def __init__(
         self,
@@ -162,27 +201,50 @@ class _Miner:
         if kept.found:
             say(f"going on after {len(kept.found)} of {len(self._data.queries)} queries")
         with Progress("mining", len(self._data.queries), done=len(kept.found), unit="queries") as progress:
-            for start in range(0, len(names), _AT_ONCE):
-                some = names[start : start + _AT_ONCE]
-                texts = [self._data.queries[query] for query in some]
-                queries = self._scorer.queries(texts)
-                lines = list(self._lines(some, queries, texts))
-                if not start:
-                    self._scorer.require_spread(queries)
-                kept.add(lines)
+            for start in range(0, len(names), AT_ONCE):
+                kept.add(self.lines(names[start : start + AT_ONCE], compare=not start))
                 progress.reach(len(kept.found))
+
+    def lines(self, names: list[str], compare: bool) -> list[dict[str, Any]]:
+        """Mine for some queries.
+
+        Args:
+            names: Their ids.
+            compare: Whether to see that the teacher tells documents apart.
+
+        Returns:
+            Their lines.
+
+        Raises:
+            UsageError: If it does not.
+        """
+        texts = [self._data.queries[query] for query in names]
+        queries = self._scorer.queries(texts)
+        lines = self._lines(names, queries, texts)
+        if compare:
+            self._scorer.require_spread(queries)
+        return lines
 
     def lacks(self, line: Mapping[str, Any]) -> bool:
         """Whether a query has fewer negatives than asked for."""
         return len(line["doc_ids"]) - len(self._relevant[line["query_id"]]) < self._rules.count
 
-    def _lines(self, names: list[str], queries: Sequence[Any], texts: list[str]) -> Iterator[dict[str, Any]]:
+    def _lines(self, names: list[str], queries: Sequence[Any], texts: list[str]) -> list[dict[str, Any]]:
         asked = joined(queries) if self._finder is None else self._finder.queries(texts)
         self._scorer.prepare(key for query in names for key in self._relevant[query])
+        of_relevant = [
+            self._scorer.scores(vector, self._relevant[query]) for query, vector in zip(names, queries, strict=True)
+        ]
         rules = self._rules
+        # what a deeper search finds again has its score already: a cross-encoder takes longer over it than any search
+        scores: list[dict[str, float]] = [{} for _ in names]
         lines: dict[str, dict[str, Any]] = {}
         waiting = list(range(len(names)))
-        depth = (rules.last or rules.first + rules.count) + max(map(len, self._never.values())) + _OVER
+        wanted = rules.last or rules.first + rules.count
+        deepest = min(len(self._index), self._index.most or len(self._index))
+        depth = wanted + max(map(len, self._never.values())) + _OVER
+        if wanted <= deepest:  # more is the index's to refuse
+            depth = min(depth, deepest)
         while waiting:
             found = self._index.search(_rows(asked, waiting), depth)
             allowed = [
@@ -191,22 +253,25 @@ class _Miner:
             ]
             self._scorer.prepare(key for keys in allowed for key in self._scored(keys))
             for row, keys in zip(waiting, allowed, strict=True):
-                lines[names[row]] = self._line(names[row], queries[row], keys)
+                new = [key for key in self._scored(keys) if key not in scores[row]]
+                scores[row].update(zip(new, self._scorer.scores(queries[row], new), strict=True))
+                lines[names[row]] = self._line(names[row], keys, scores[row], of_relevant[row])
             waiting = [
                 row
                 for row, ranking, keys in zip(waiting, found, allowed, strict=True)
                 if self.lacks(lines[names[row]])
-                and len(ranking) == depth < len(self._index)
+                and len(ranking) == depth < deepest
                 and (rules.last is None or len(keys) < rules.last)
             ]
-            depth = min(4 * depth, len(self._index))
-        return (lines[query] for query in names)
+            depth = min(4 * depth, deepest)
+        return [lines[query] for query in names]
 
-    def _line(self, query: str, vector: Any, ranked: list[str]) -> dict[str, Any]:
+    def _line(
+        self, query: str, ranked: list[str], known: Mapping[str, float], of_relevant: list[float]
+    ) -> dict[str, Any]:
         relevant = self._relevant[query]
-        of_relevant = self._scorer.scores(vector, relevant)
         scored = self._scored(ranked)
-        scores = dict(zip(scored, self._scorer.scores(vector, scored), strict=True))
+        scores = {key: known[key] for key in scored}
         if self._finder is None:
             ranked = self._ordered(ranked, scores)
         else:

@@ -7,18 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers.base.modules import Transformer
-
 from kdhub.api import UsageError, integer, optional, require
 from kdret.corpus_index import about_of
-from kdret.data.beir import load_split
 from kdret.data.digests import corpus_fingerprint, texts_fingerprint
 from kdret.index import load_index
-from kdret.layers import set_max_length
-from kdret.loading import load_teacher
 from kdret.mine import mine_lists
+from kdret.mining_shares import RayShares
+from kdret.mining_task import MiningTask
 from kdret.negatives import NegativeRules
-from kdret.text_vectors import TextVectors, model_fingerprint
+from kdret.text_vectors import model_fingerprint
 
 
 def mine(
@@ -39,6 +36,7 @@ def mine(
     batch_size: int = 32,
     name: str = "lists.jsonl.gz",
     again: str = "",
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Score the relevant documents and the negatives of each query of a split; see `kdret.mine.mine_lists`.
 
@@ -65,6 +63,8 @@ def mine(
         batch_size: Texts, or pairs, read at once.
         name: Of the file, ``.jsonl`` or ``.jsonl.gz``.
         again: What to type to go on after Ctrl-C, for the error.
+        workers: How many processes encode and mine on Ray, on this machine or the cluster that ``RAY_ADDRESS`` names; 0 works in
+            the same shares in this process, ``None`` without shares. The lists are the same for any number.
 
     Returns:
         ``lists``: how many were written.
@@ -75,17 +75,13 @@ def mine(
     first, last = ranks or (0, None)
     rules = NegativeRules(depth, first, last, margin, relative_margin, max_score, draw, seed)
     require("mine", optional(integer(1)), max_length=max_length)
+    require("mine", optional(integer(0)), workers=workers)
     if index and max_length and not finder:
         raise UsageError(
             "an index holds texts as long as they were when it was built", fix="leave --max-length out, or --index"
         )
-    data = load_split(data_root, split, judged=False)
-    scorer = load_teacher(teacher)
-    if max_length is not None:
-        for module in scorer.modules():
-            if isinstance(module, Transformer):
-                set_max_length(module, max_length)
-    searcher = TextVectors(finder or teacher, batch_size) if finder or index else None
+    task = MiningTask(data_root, split, teacher, rules, finder, index, max_length, batch_size)
+    data, scorer, searcher = task.data(), task.model(), task.searcher()
     own = model_fingerprint(teacher, scorer)
     about = {
         # the teacher's vectors are cut by max_length, and not scaled as a finder's may be
@@ -99,15 +95,17 @@ def mine(
         "index": str(Path(index).resolve()) if index else None,
     }
     found = load_index(index, mmap=True, about=about_of(searcher, data.corpus)) if index and searcher else None
+    path = Path(folder, name)
     lists = mine_lists(
         scorer,
         data,
-        Path(folder, name),
+        path,
         batch_size=batch_size,
         rules=rules,
         index=found,
         finder=searcher,
         about=about,
         again=again,
+        shares=None if workers is None else RayShares(task, workers, path.with_name(f".{path.name}.shares"), about),
     )
     return {"lists": lists}

@@ -48,14 +48,19 @@ class VectorScorer(Scorer):
     Args:
         vectors: The encoder.
         documents: Id to text.
-        whole: The vectors of all documents, in their order, if somebody has them.
+        whole: The vectors of all documents, if somebody has them.
+        ids: Whose they are, row by row.
     """
 
-    def __init__(self, vectors: TextVectors, documents: Mapping[str, str], whole: Any = None) -> None:
+    def __init__(
+        self, vectors: TextVectors, documents: Mapping[str, str], whole: Any = None, ids: Sequence[str] = ()
+    ) -> None:
         self.vectors = vectors
         self._documents = documents
         self._score = {"dense": _dots, "sparse": _sparse_dots, "late": _maxsims}[vectors.kind]
-        self._rows: dict[str, Any] = {} if whole is None else dict(zip(documents, singles(whole), strict=True))
+        self._whole = whole
+        self._places = {} if whole is None else {key: place for place, key in enumerate(ids)}
+        self._rows: dict[str, Any] = {}
 
     def queries(self, texts: list[str]) -> Sequence[Any]:
         """Encode queries into vectors ``(D,)``, sparse rows ``(1, V)``, or arrays of token vectors."""
@@ -63,21 +68,27 @@ class VectorScorer(Scorer):
 
     def prepare(self, keys: Iterable[str]) -> None:
         """Encode what is missing."""
-        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._places and key not in self._rows]
         if missing:
             rows = self.vectors.documents([self._documents[key] for key in missing])
             self._rows.update(zip(missing, singles(rows), strict=True))
 
     def scores(self, query: Any, keys: Sequence[str]) -> list[float]:
         """Score documents that were prepared."""
-        return self._score(query, [self._rows[key] for key in keys]) if keys else []
+        return self._score(query, self._of(keys)) if keys else []
 
     def require_spread(self, queries: Sequence[Any]) -> None:
         """See that the vectors tell documents apart; some of them tell."""
-        keys = list(self._rows)
+        keys = list(self._places or self._rows)
         keys = [keys[row] for row in np.linspace(0, len(keys) - 1, min(len(keys), _COMPARED)).astype(int)]
-        rows = [self._rows[key] for key in keys]
-        require_spread(joined(queries[:_COMPARED]), joined(rows), "mine", all_scores)
+        require_spread(joined(queries[:_COMPARED]), self._of(keys), "mine", all_scores)
+
+    def _of(self, keys: Sequence[str]) -> Any:
+        """Return vectors ``(N, D)``, a sparse ``(N, V)``, or N arrays of token vectors."""
+        if self._whole is None:
+            return joined([self._rows[key] for key in keys])
+        places = [self._places[key] for key in keys]
+        return [self._whole[place] for place in places] if self.vectors.kind == "late" else self._whole[places]
 
 
 class PairScorer(Scorer):
@@ -137,14 +148,15 @@ def singles(rows: Any) -> list[Any]:
     return [rows[[row]] for row in range(rows.shape[0])] if sparse.issparse(rows) else list(rows)
 
 
-def _dots(query: NDArray[np.float32], rows: list[NDArray[np.float32]]) -> list[float]:
+def _dots(query: NDArray[np.float32], rows: NDArray[np.float32]) -> list[float]:
     # not a matrix product: there the last bits of a row would depend on how many there are
-    return np.einsum("nd,d->n", np.stack(rows), query).tolist()
+    found: list[float] = np.einsum("nd,d->n", rows, query).tolist()
+    return found
 
 
-def _sparse_dots(query: Any, rows: list[Any]) -> list[float]:
-    dense = query.toarray()[0]
-    return [float(dense[row.indices] @ row.data) for row in rows]
+def _sparse_dots(query: Any, rows: Any) -> list[float]:
+    found: list[float] = (rows @ query.toarray()[0]).tolist()
+    return found
 
 
 def _maxsims(query: NDArray[np.float32], rows: list[NDArray[np.float32]]) -> list[float]:

@@ -8,6 +8,7 @@ that has died again and repeats the share it was at.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -38,11 +39,27 @@ def each(worker: type, items: Sequence[int], workers: int, **given: Any) -> Iter
         return
     ray = _started(workers)
     shares = ray.data.from_items([{"item": item} for item in items], override_num_blocks=max(len(items), 1))
-    done = shares.map(_Worker, fn_constructor_kwargs={"worker": worker, "given": given}, concurrency=workers)
+    done = shares.map(
+        _Worker,
+        fn_constructor_kwargs={"worker": worker, "given": given},
+        concurrency=workers,
+        # without its word Ray hides every GPU from a worker
+        num_gpus=gpus_of_worker(ray.cluster_resources().get("GPU", 0), workers),
+    )
     for row in done.iter_rows():
         if row["error"]:
             raise UsageError(row["error"])
         yield json.loads(row["found"])
+
+
+def gpus_of_worker(gpus: float, workers: int) -> float:
+    """Return the part of a GPU that each worker gets: a whole one, or where there are fewer, an equal part with others.
+
+    Args:
+        gpus: Of the machine or cluster.
+        workers: How many at once.
+    """
+    return 1 / math.ceil(workers / int(gpus)) if gpus >= 1 else 0.0
 
 
 class _Worker:

@@ -1,5 +1,6 @@
 """Shares on Ray: the same results as in one process, and what a worker that dies costs."""
 
+import json
 import os
 import time
 
@@ -13,6 +14,7 @@ from kdret.cluster import build_shards
 from kdret.index import load_index
 from kdret.index.dense import FaissIndex
 from kdret.index.sharded import ShardedIndex
+from kdret.mining_job import mine
 from kdret.shares import each
 
 
@@ -27,6 +29,32 @@ def test_shards_answer_as_one_index(tmp_path):
     index.save(tmp_path)
     assert load_index(tmp_path, mmap=True).search(vectors[:9], 7) == whole.search(vectors[:9], 7)
     assert index.facts() | {"kind": "x"} == load_index(tmp_path).facts() | {"kind": "x"}
+
+
+def test_an_index_in_shards_replaces_a_former_one(tmp_path):
+    """Shards of another corpus stayed, and the checksums of the new index were those of the old shards."""
+    chance = np.random.default_rng(0)
+    for rows, seed in ((50, 1), (30, 2)):
+        vectors = np.random.default_rng(seed).normal(size=(rows, 4)).astype(np.float32)
+        index = ShardedIndex("dot", {"type": "kdret.FaissIndex", "factory": "Flat"}, rows=20)
+        index.build(vectors, [f"d{row}" for row in range(rows)]).save(tmp_path)
+    queries = chance.normal(size=(5, 4)).astype(np.float32)
+    assert load_index(tmp_path).search(queries, 7) == index.search(queries, 7)
+    assert len(list(tmp_path.glob("shard-*"))) == 2
+    read = ShardedIndex.load(tmp_path, mmap=True)
+    read.save(tmp_path)  # what is read from there stays there
+    assert load_index(tmp_path).search(queries, 7) == index.search(queries, 7)
+
+
+def test_workers_get_the_gpus_there_are():
+    """Ray hides every GPU from workers that ask for none, and eight of them encoded a corpus on CPUs."""
+    assert [shares.gpus_of_worker(gpus, workers) for gpus, workers in ((0, 3), (8, 8), (8, 2), (1, 4), (4, 6))] == [
+        0.0,
+        1.0,
+        1.0,
+        0.25,
+        0.5,
+    ]
 
 
 def content(folder):
@@ -53,6 +81,8 @@ def test_the_commands_without_ray_and_what_is_kept(tiny_encoder, tiny_data, tmp_
     assert main(words) == 0
     assert "there already" in capsys.readouterr().err
     assert built == [1]
+    assert main(["index", "info", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == sum(map(len, content(output).values()))
     assert main(["index", "search", str(output), "read write open", "--top", "1"]) == 0
     assert "d0" in capsys.readouterr().out
 
@@ -135,3 +165,15 @@ def test_two_workers_give_what_one_process_gives(local_ray, tiny_encoder, tiny_d
         folder = tmp_path / f"index{workers}"
         build_shards(folder, tiny_encoder, str(tiny_data), 5, workers, {"type": "kdret.FaissIndex"})
     assert content(tmp_path / "index0") == content(tmp_path / "index2")
+
+
+@with_ray
+def test_two_workers_mine_what_one_process_mines(local_ray, tiny_encoder, tiny_data, tmp_path, monkeypatch):
+    """The mined lists are what a student learns from: they must not depend on who was busy."""
+    monkeypatch.setattr("kdret.kept_vectors._CHUNK", 5)
+    for module in ("mine", "mining_shares"):
+        monkeypatch.setattr(f"kdret.{module}.AT_ONCE", 3)
+    for name, workers in (("one", None), ("two", 2)):
+        (tmp_path / name).mkdir()
+        mine(tmp_path / name, str(tiny_data), tiny_encoder, depth=4, workers=workers)
+    assert content(tmp_path / "one") == content(tmp_path / "two")

@@ -228,3 +228,11 @@ def test_an_impossible_index_is_refused_before_encoding(index, message):
     """Encoding a corpus takes minutes; a typing error must not cost them."""
     with pytest.raises(UsageError, match=message):
         IRMetric(index=index)
+
+
+def test_the_index_of_an_evaluation_is_given_back(monkeypatch):
+    """A server kept the documents of every evaluation of every run."""
+    discarded = []
+    monkeypatch.setattr("kdret.index.dense.FaissIndex.discard", lambda self: discarded.append(len(self)))
+    evaluate(IRMetric(["RR@10"]))
+    assert discarded == [4]

@@ -156,6 +156,24 @@ def test_a_margin_is_met_by_searching_deeper(tmp_path):
     assert all(max(row["scores"][1:]) <= -1.0 for row in lists)
 
 
+def test_an_index_with_a_limit_is_searched_as_deep_as_it_goes(tmp_path, logged):
+    """Milvus gives 16,384 answers; mining asked for more, and lost the lists of all other queries with that one."""
+
+    class Limited(FaissIndex):
+        most = 40
+
+        def search(self, vectors, k):
+            assert k <= self.most
+            return super().search(vectors, k)
+
+    teacher, data = made()
+    rows = teacher.encode_document([document.content for document in data.corpus.values()])
+    index = Limited("dot", factory="Flat").build(rows, list(data.corpus))
+    rules = NegativeRules(5, max_score=-9.0)
+    assert all(len(row["doc_ids"]) == 1 for row in mined(tmp_path / "a.jsonl", teacher, data, rules=rules, index=index))
+    assert any("12 of 12 queries have fewer than 5 negatives" in line for line in logged)
+
+
 def test_the_same_seed_draws_the_same_whatever_the_order(tmp_path):
     """Shuffled queries, other threads and another index must not move a single negative."""
     import faiss

@@ -55,6 +55,75 @@ def test_a_cross_encoder_denoises_what_another_model_found(tiny_cross, tiny_enco
         assert row["scores"] == pytest.approx([scores[row["query_id"]][key] for key in row["doc_ids"]], rel=1e-4)
 
 
+def test_a_deeper_search_scores_no_pair_twice(tiny_cross, tiny_encoder, tiny_data, tmp_path, monkeypatch):
+    """A cross-encoder takes longer over a pair than the search over all documents; four in ten pairs were read again."""
+    monkeypatch.setattr(mining, "_OVER", 0)
+    predict, pairs = sentence_transformers.CrossEncoder.predict, []
+    monkeypatch.setattr(
+        sentence_transformers.CrossEncoder,
+        "predict",
+        lambda self, some, **options: pairs.extend(some) or predict(self, some, **options),
+    )
+    mine(tmp_path, str(tiny_data), tiny_cross, depth=2, finder=tiny_encoder, max_score=-9.0)
+    assert len(pairs) == len(set(pairs)) == 8 * 12  # no score is so low, so the search goes to the end
+
+
+@pytest.mark.parametrize("kind", ["tiny_encoder", "tiny_sparse", "tiny_multi"])
+def test_shares_mine_what_one_process_mines(kind, request, tiny_data, tmp_path, monkeypatch):
+    """Lists that depend on how many workers there were cannot be mined again; what a share did is not done twice."""
+    from kdret import mining_shares
+
+    monkeypatch.setattr(kept_vectors, "_CHUNK", 5)
+    for module in (mining, mining_shares):
+        monkeypatch.setattr(module, "AT_ONCE", 3)
+    teacher = request.getfixturevalue(kind)
+    for name in ("one", "shares"):
+        (tmp_path / name).mkdir()
+    options = {"depth": 3, "ranks": (1, 9), "draw": "random", "seed": 2}
+    mine(tmp_path / "one", str(tiny_data), teacher, **options)
+    done = []
+    for worker in (mining_shares._Encoding, mining_shares._Mining):
+
+        def stopped(self, number, call=worker.__call__, name=worker.__name__):
+            done.append((name, number))
+            if len(done) in (2, 6):
+                raise KeyboardInterrupt
+            return call(self, number)
+
+        monkeypatch.setattr(worker, "__call__", stopped)
+    for mined in (0, 3):
+        with pytest.raises(UsageError, match=f"stopped; {mined} of 8"):
+            mine(tmp_path / "shares", str(tiny_data), teacher, **options, workers=0, again="kdhub mine ...")
+    mine(tmp_path / "shares", str(tiny_data), teacher, **options, workers=0)
+    assert done == [("_Encoding", number) for number in (0, 1, 1, 2)] + [("_Mining", number) for number in (0, 1, 1, 2)]
+    assert {path.name for path in (tmp_path / "shares").iterdir()} == {
+        path.name for path in (tmp_path / "one").iterdir()
+    }
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "shares" / path.name).read_bytes()
+
+
+def test_shares_of_a_cross_encoder_with_a_saved_index(tiny_cross, tiny_encoder, tiny_data, tmp_path):
+    """The index of a large corpus is on the disk already, and each worker reads it there."""
+    place = str(tmp_path / "index")
+    assert main(["index", "build", str(tiny_data), "--model", tiny_encoder, "--output", place]) == 0
+    words = [
+        "mine",
+        str(tiny_data),
+        "--teacher",
+        tiny_cross,
+        "--finder",
+        tiny_encoder,
+        "--index",
+        place,
+        "--depth",
+        "4",
+    ]
+    assert main([*words, "--output", str(tmp_path / "one.jsonl")]) == 0
+    assert main([*words, "--output", str(tmp_path / "two.jsonl"), "--workers", "0"]) == 0
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
 def test_a_cross_encoder_finds_nothing_by_itself(tiny_cross, tiny_data, tmp_path, capsys):
     """It has no vectors; the mean of its tokens, which the library would take, was never trained to search."""
     assert main(["mine", str(tiny_data), "--teacher", tiny_cross, "--output", str(tmp_path / "x.jsonl")]) == 2
@@ -76,7 +145,7 @@ def test_a_constant_cross_encoder_is_named(tiny_cross, tiny_encoder, tiny_data, 
 def test_a_job_that_was_stopped_goes_on_and_ends_the_same(stop, tiny_encoder, tiny_data, tmp_path, monkeypatch, capsys):
     """Encoding and scoring take hours; what was done before a stop must neither be lost nor differ."""
     monkeypatch.setattr(kept_vectors, "_CHUNK", 5)
-    monkeypatch.setattr(mining, "_AT_ONCE", 3)
+    monkeypatch.setattr(mining, "AT_ONCE", 3)
     (tmp_path / "whole").mkdir()
     options = {"depth": 3, "ranks": (1, 9), "draw": "random", "seed": 2}
     mine(tmp_path / "whole", str(tiny_data), tiny_encoder, **options)

@@ -121,7 +121,7 @@ def _build(argv: list[str]) -> int:
     from kdret.data.paths import find_data
     from kdret.index.base import DESCRIPTION, read_description, require_about
     from kdret.kept_vectors import FINGERPRINTS
-    from kdret.loading import model_folder
+    from kdret.loading import absolute_model
     from kdret.text_vectors import TextVectors
 
     require("kdhub index build", integer(1), **{"--batch-size": options.batch_size})
@@ -129,8 +129,7 @@ def _build(argv: list[str]) -> int:
     _require_usable(output, DESCRIPTION)
     root = find_data(options.data)
     corpus = load_corpus(root)
-    local = model_folder(options.model) if "://" not in options.model else None
-    vectors = TextVectors(str(local.absolute()) if local else options.model, options.batch_size)
+    vectors = TextVectors(absolute_model(options.model), options.batch_size)
     seed = options.seed if vectors.kind == "dense" or options.index else None
     if options.workers is not None:
         return _build_shards(options, vectors, str(root.absolute()))
@@ -242,13 +241,14 @@ def _require_usable(folder: Path, description: str) -> None:
 
 
 def _show(folder: Path, as_json: bool) -> None:
-    from kdhub.api import printable
+    from kdhub.api import data_size, printable
     from kdret.index.base import read_description
 
     description = read_description(folder)
     settings, about = description["settings"], description["about"]
     recall = settings.get("recall")
-    size = sum(size for size, _ in description["files"].values())
+    # an index in shards lists only what describes each of them
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     facts = {
         "folder": str(folder),
         "kind": description["kind"],
@@ -268,9 +268,7 @@ def _show(folder: Path, as_json: bool) -> None:
         if recall is None
         else f"{recall['value']:.3f} @{recall['k']} on {recall['queries']} {recall['kind']}"
     )
-    from kdret.index.planning import in_words
-
-    shown = {**facts, "recall": exact, "bytes": in_words(size)}
+    shown = {**facts, "recall": exact, "bytes": data_size(size)}
     for key, value in shown.items():
         if value not in (None, 0, False):
             print(f"{key:<11} {printable(str(value))}")

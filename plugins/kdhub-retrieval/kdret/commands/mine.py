@@ -22,12 +22,16 @@ Which negatives:
   --finder MODEL          those that another model ranks high, such as the student; the scores stay the teacher's
   --index DIR             search an index of `kdhub index build` instead of encoding the corpus
 
+--workers 8 encodes and mines in shares on Ray, on this machine or the cluster that RAY_ADDRESS names; all its machines must see the data,
+the models and --output. The lists are the same for any number of workers.
+
 Examples:
   kdhub mine data/cranfield --teacher models/teacher --output data/cranfield/lists.jsonl.gz
   kdhub mine data/cranfield --teacher models/teacher --output lists.jsonl --depth 20 --max-length 256
   kdhub mine data/cranfield --teacher models/teacher --finder work_dirs/demo/student --output lists.jsonl
   kdhub mine data/cranfield --teacher models/teacher --output lists.jsonl --ranks 5 100 --draw random --max-score 0.9
-  kdhub mine data/cranfield --teacher models/reranker --finder models/dense --output lists.jsonl --margin 1"""
+  kdhub mine data/cranfield --teacher models/reranker --finder models/dense --output lists.jsonl --margin 1
+  kdhub mine data/msmarco --teacher models/teacher --index indexes/msmarco --output lists.jsonl.gz --workers 8"""
 
 
 def main(argv: list[str]) -> int:
@@ -56,6 +60,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--index", metavar="DIR", help="saved index of the finder or, without one, of the teacher")
     parser.add_argument("--batch-size", type=int, default=32, help="texts, or pairs, read at once (default 32)")
+    parser.add_argument(
+        "--workers", type=int, help="mine in shares, so many at once, on Ray; RAY_ADDRESS names a cluster"
+    )
     options = parser.parse(argv)
 
     from kdret.mining_job import mine

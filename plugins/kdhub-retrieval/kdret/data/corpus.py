@@ -93,6 +93,7 @@ class Corpus(_Streamed[Document]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines = Lines(path)
+        self._tabs = ".tsv" in path.suffixes
         total = len(self._lines)
         # 4 bytes are enough for any file that is worth reading from one disk
         hashes, numbers = np.zeros(total, np.uint64), np.zeros(total, np.min_scalar_type(total))
@@ -156,8 +157,13 @@ class Corpus(_Streamed[Document]):
         return ((number, self._parsed(number, line)) for number, line in enumerate(self._lines) if line.strip())
 
     def _parsed(self, number: int, line: str) -> Document:
-        where = self._lines.where(number)
-        return _from_tabs(line, where) if ".tsv" in self.path.suffixes else _from_json(line, where)
+        if not self._tabs:
+            return _from_json(line, self._lines.where(number))
+        key, tab, text = line.partition("\t")
+        if not tab or not key:
+            where = self._lines.where(number)
+            raise UsageError("unreadable line", where=where, expected="an id, a tab and a text", got=repr(line)[:80])
+        return Document(key, "", text)
 
     def _require_different(self, hashed: int) -> None:
         seen: set[str] = set()
@@ -211,13 +217,6 @@ def load_corpus(root: str | Path) -> Corpus:
 
 def _hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
-
-
-def _from_tabs(line: str, where: str) -> Document:
-    key, tab, text = line.partition("\t")
-    if not tab or not key:
-        raise UsageError("unreadable line", where=where, expected="an id, a tab and a text", got=repr(line)[:80])
-    return Document(key, "", text)
 
 
 def _from_json(line: str, where: str) -> Document:

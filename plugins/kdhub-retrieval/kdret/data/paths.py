@@ -54,6 +54,23 @@ def find_file(folder: Path, *groups: tuple[str, ...]) -> Path:
     raise UsageError("missing file", where=str(folder), expected=" or ".join(wanted), near=near)
 
 
+def find_beside(folder: str | Path, name: str | Path) -> Path | None:
+    """Return the file that a config names beside a data folder: as the name stands, or else relative to that folder.
+
+    Args:
+        folder: The data folder.
+        name: The file.
+
+    Returns:
+        The file; ``None`` if there is none.
+
+    Raises:
+        UsageError: If there are both, and they differ.
+    """
+    found = {path.resolve(): path for path in (Path(name), Path(folder, name)) if path.is_file()}
+    return one_content(list(found.values())) if found else None
+
+
 def one_content(paths: list[Path]) -> Path:
     """Return the first of some files that must all hold the same lines.
 

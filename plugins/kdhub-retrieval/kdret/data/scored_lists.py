@@ -20,7 +20,7 @@ from kdret.data.beir import RetrievalData, load_split
 from kdret.data.digests import corpus_fingerprint, data_fingerprint
 from kdret.data.fusion import NORMALISATIONS, fuse, window
 from kdret.data.own_document import own_documents
-from kdret.data.paths import one_content
+from kdret.data.paths import find_beside
 from kdret.data.score_files import read_lists
 
 
@@ -199,10 +199,9 @@ def normalised_weights(owner: str, weights: Sequence[float] | None, count: int) 
 
 
 def _found(data: RetrievalData, name: str, split: str) -> Path:
+    if found := find_beside(data.root, name):
+        return found
     path = data.root / name
-    found = {one.resolve(): one for one in (path, Path(name)) if one.is_file()}
-    if found:
-        return one_content(list(found.values()))
     raise UsageError(
         "ScoredLists: no file of scores",
         expected=str(path),

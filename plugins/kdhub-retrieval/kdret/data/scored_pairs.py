@@ -21,7 +21,7 @@ from kdret.columns import DOCUMENT, QUERY
 from kdret.data.corpus import Corpus, load_corpus
 from kdret.data.digests import data_fingerprint
 from kdret.data.lines import Lines
-from kdret.data.paths import find_data, find_file
+from kdret.data.paths import find_beside, find_data, find_file
 from kdret.data.scored_lists import normalised_weights
 
 _ALIKE = 1000
@@ -184,10 +184,9 @@ def _is_number(text: str) -> bool:
 
 
 def _found(root: Path, name: str) -> Path:
-    found = next((path for path in (root / name, Path(name)) if path.is_file()), None)
-    if found is None:
-        raise UsageError("ScoredPairs: no file of scores", expected=str(root / name), got="no such file")
-    return found
+    if found := find_beside(root, name):
+        return found
+    raise UsageError("ScoredPairs: no file of scores", expected=str(root / name), got="no such file")
 
 
 def _queries(root: Path, split: str) -> Corpus:

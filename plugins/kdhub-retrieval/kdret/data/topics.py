@@ -20,7 +20,7 @@ from torch.utils.data import Sampler
 
 from kdhub.api import KdhubError, UsageError, atomic_file, integer, near_matches, read_lines, require
 from kdret.data.beir import load_split
-from kdret.data.paths import find_data
+from kdret.data.paths import find_beside, find_data
 from kdret.text_vectors import TextVectors
 
 CLUSTERS = "clusters.tsv"
@@ -127,9 +127,8 @@ class TopicBatches(Sampler[list[int]]):
 
 
 def _found(name: str, root: str) -> Path:
-    for path in (Path(name), Path(root) / name):
-        if path.is_file():
-            return path
+    if found := find_beside(root, name):
+        return found
     raise UsageError(
         "TopicBatches: no file of clusters",
         expected=str(Path(root) / name),

@@ -82,6 +82,14 @@ class Index(ABC):
             UsageError: If nothing was indexed, the queries cannot be compared with what was, or a score is not finite.
         """
 
+    @property
+    def most(self) -> int | None:
+        """How many answers `search` gives for a query at most; ``None`` gives any number."""
+        return None
+
+    def discard(self) -> None:  # noqa: B027 (most kinds hold nothing but memory)
+        """Remove what an index that is not saved holds outside this process, such as the collection of a server."""
+
     def facts(self) -> dict[str, Any]:
         """Return what ``kdhub index info`` shows: kind, size, and how it was made."""
         return {"kind": self.kind, "documents": len(self), "similarity": self.similarity, **self._settings()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kdhub.api import Progress, UsageError, choice, integer, number, optional, require
 from kdret.index import gpu, planning
 from kdret.index.base import Index, Ranking, batches
-from kdret.index.exact import by_pieces, past_ties
+from kdret.index.exact import by_pieces, ordered, past_ties
 from kdret.index.recall import Recall, sample_rows
 from kdret.index.vectors import checked, checked_ids, chunks
 from kdret.log import tell
@@ -99,6 +99,11 @@ class FaissIndex(Index):
         return None if self._searched is self._index else gpu.max_k()
 
     @property
+    def most(self) -> int | None:
+        """See `Index.most`: exact search is split, so that it gives any number."""
+        return None if self.exact else self.max_k
+
+    @property
     def _half(self) -> bool:
         return self.placement.float16 and self._searched is not self._index
 
@@ -142,17 +147,19 @@ class FaissIndex(Index):
         found: list[Ranking] = []
         for part in batches(len(queries), _QUERIES_AT_ONCE):
             scores, rows = self._answers(queries[part], k)
-            order = np.lexsort((rows, -scores), axis=1)[:, :k]
-            scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
-            for own in zip(rows.tolist(), scores.tolist(), strict=True):
-                found.append([(self.ids[row], score) for row, score in zip(*own, strict=True) if row >= 0])
+            scores, rows = ordered(scores, rows, k)
+            for own_rows, own_scores in zip(rows.tolist(), scores.tolist(), strict=True):
+                if own_rows[-1] < 0:  # what was not found comes last
+                    del own_rows[own_rows.index(-1) :]
+                # a call for each pair would take longer than searching a few lists
+                found.append(list(zip(map(self.ids.__getitem__, own_rows), own_scores, strict=False)))
         return found
 
     def _answers(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         whole = self._whole
         limit = self.max_k
         if self.exact:
-            scores, rows = past_ties(self._searched, queries, k, limit, lambda depth: self._split(queries, depth))
+            scores, rows = past_ties(self._searched, queries, k, limit, self._split)
             # FAISS answers with row -1 where it found no finite score, and numpy would take that for the last document
             if (rows < 0).any() or not np.isfinite(scores).all():
                 raise _not_finite(k)

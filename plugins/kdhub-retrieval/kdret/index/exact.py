@@ -21,26 +21,62 @@ def past_ties(
     queries: NDArray[np.float32],
     k: int,
     limit: int | None = None,
-    split: Callable[[int], Answers] | None = None,
+    split: Callable[[Any, int], Answers] | None = None,
 ) -> Answers:
-    """Search deeper until no tie straddles rank k, for FAISS cuts a tie at an arbitrary place.
+    """Search deeper where a tie straddles rank k, for FAISS cuts a tie at an arbitrary place.
+
+    Only the queries with such a tie are asked again.
 
     Args:
         index: FAISS's index.
         queries: ``(Q, D)``.
         k: From 1 to the number of documents.
         limit: Deepest search that the device allows, at least k unless ``split`` is given.
-        split: Answers for k, where a deeper search would be needed; without it a tie at the limit stays as it is.
+        split: From queries and k to their answers, where a deeper search would be needed; without it a tie at the limit stays as
+            it is.
+
+    Returns:
+        At least k answers of each query; `ordered` puts them in order.
     """
     depth = min(k + 1, index.ntotal)
-    while True:
-        if limit is not None and depth > limit:
-            return split(k) if split else index.search(queries, limit)
-        scores, rows = index.search(queries, depth)
-        # an approximate index fills up with row -1, which ties with nothing
-        if depth == index.ntotal or not ((scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] >= 0)).any():
-            return scores, rows
+    if limit is not None and depth > limit:
+        return split(queries, k) if split else index.search(queries, limit)
+    scores, rows = index.search(queries, depth)
+    width, parted = depth, np.flatnonzero(_parted(scores, rows, k))
+    while len(parted) and depth < index.ntotal:
         depth = min(2 * depth, index.ntotal)
+        asked = queries[parted]
+        if limit is not None and depth > limit:
+            found, places = split(asked, width) if split else index.search(asked, limit)
+            left = parted[:0]
+        else:
+            found, places = index.search(asked, depth)
+            left = parted[_parted(found, places, k)]
+        scores[parted], rows[parted] = ordered(found, places, width)
+        parted = left
+    return scores, rows
+
+
+def ordered(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Answers:
+    """Order answers by score, then by row, and keep the best k.
+
+    Args:
+        scores: ``(Q, ≥ k)``; changed in place where they are not in order. FAISS gives them in order but for ties.
+        rows: The same; −1 for none, whose score is −∞.
+        k: How many.
+    """
+    mixed = np.flatnonzero((scores[:, 1:] >= scores[:, :-1]).any(axis=1))
+    if len(mixed):
+        order = np.lexsort((rows[mixed], -scores[mixed]), axis=1)
+        scores[mixed] = np.take_along_axis(scores[mixed], order, 1)
+        rows[mixed] = np.take_along_axis(rows[mixed], order, 1)
+    return scores[:, :k], rows[:, :k]
+
+
+def _parted(scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Tell which queries have a tie that goes beyond the last answer; a row −1, with which an approximate index fills up, ties with nothing."""
+    found: NDArray[np.bool_] = (scores[:, k - 1] == scores[:, -1]) & (rows[:, -1] >= 0)
+    return found
 
 
 def by_pieces(
@@ -73,8 +109,7 @@ def by_pieces(
             new, found = _whole_ties(queries, piece, k, new, found)
         scores = np.concatenate([scores, new], axis=1)
         rows = np.concatenate([rows, np.where(found >= 0, found + start, -1)], axis=1)
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        scores, rows = ordered(scores, rows, k)
     return scores, rows
 
 

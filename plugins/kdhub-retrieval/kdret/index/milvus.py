@@ -20,7 +20,7 @@ from scipy import sparse
 
 from kdhub.api import Progress, UsageError, integer, number, require
 from kdret.index.base import Index, Ranking
-from kdret.index.exact import Answers, past_ties
+from kdret.index.exact import Answers, ordered, past_ties
 from kdret.index.recall import Recall, sample_rows
 from kdret.index.vectors import checked, checked_ids, checked_sparse
 from kdret.log import tell
@@ -88,6 +88,7 @@ class MilvusIndex(Index):
         self.recall: Recall | None = None
         self._width, self._sparse, self._name = 0, False, ""
         self._place = ""  # where the collection is: `uri`, or the file in the index's folder
+        self._begun = False  # whether this object made the collection, and nobody has saved it
         self._client: Any = None
         _library()
 
@@ -106,6 +107,7 @@ class MilvusIndex(Index):
         names = checked_ids(ids, rows.shape[0], "MilvusIndex")
         self._width = rows.shape[1]
         self._name = f"{self.collection}_{self._fingerprint(rows, names)}"
+        self._begun = False
         self._open(self.uri)
         self._fill(rows, names)
         self.ids, self.recall = names, None
@@ -116,18 +118,29 @@ class MilvusIndex(Index):
     def search(self, vectors: Any, k: int) -> list[Ranking]:
         """Find the best k documents of each query; see `Index.search`. Of sparse vectors, documents without a common term are not found."""
         k = self._require_built(k)
-        if k > _MOST:
+        if k > self.most:
             raise UsageError("MilvusIndex: more answers than Milvus gives", expected=f"k up to {_MOST}", got=str(k))
         queries = self._checked(vectors, "query")
         self._require_width(queries.shape[1], self._width)
         found: list[Ranking] = []
         for start in range(0, queries.shape[0], self.chunk):
-            scores, rows = past_ties(self._asked(), queries[start : start + self.chunk], k, min(_MOST, len(self.ids)))
-            order = np.lexsort((rows, -scores), axis=1)[:, :k]
-            for own, best in enumerate(order):
-                pairs = zip(rows[own, best].tolist(), scores[own, best].tolist(), strict=True)
-                found.append([(self.ids[row], score) for row, score in pairs if row >= 0])
+            part = queries[start : start + self.chunk]
+            scores, rows = ordered(*past_ties(self._asked(), part, k, min(_MOST, len(self.ids))), k)
+            for own in zip(rows.tolist(), scores.tolist(), strict=True):
+                found.append([(self.ids[row], score) for row, score in zip(*own, strict=True) if row >= 0])
         return found
+
+    @property
+    def most(self) -> int:
+        """How many answers Milvus gives for a query."""
+        return _MOST
+
+    def discard(self) -> None:
+        """Drop the collection, if this object made it and it was not saved; see `Index.discard`."""
+        if self._begun:
+            with self._told():
+                self._client.drop_collection(self._name, timeout=self.timeout)
+            self._begun, self.ids = False, ()
 
     @property
     def _kind(self) -> str:
@@ -176,6 +189,7 @@ class MilvusIndex(Index):
                 self._client.create_collection(
                     self._name, schema=schema, index_params=params, consistency_level="Strong", timeout=self.timeout
                 )
+                self._begun = True
             (counted,) = self._client.query(self._name, filter="", output_fields=["count(*)"], timeout=self.timeout)
             there = int(counted["count(*)"]) // self.chunk * self.chunk
             if there:
@@ -260,6 +274,7 @@ class MilvusIndex(Index):
         }
 
     def _write(self, folder: Path) -> list[str]:
+        self._begun = False
         if self.uri is not None:
             return []
         self._client.flush(self._name, timeout=self.timeout)

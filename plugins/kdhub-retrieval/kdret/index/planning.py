@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdhub.api import UsageError
+from kdhub.api import UsageError, data_size
 
 EXACT_UP_TO = 2_000_000
 """Vectors up to which exact search is the default; card faiss_indexing.md, section 3."""
@@ -52,11 +52,11 @@ class Plan:
 
     def line(self) -> str:
         """Write the plan as one line."""
-        size = "not known for this factory" if self.index_bytes is None else in_words(self.index_bytes)
-        allowed = f", of {in_words(self.budget)} that may be used" if self.budget is not None else ""
+        size = "not known for this factory" if self.index_bytes is None else data_size(self.index_bytes)
+        allowed = f", of {data_size(self.budget)} that may be used" if self.budget is not None else ""
         return (
             f"index {self.factory} for {self.rows} vectors of width {self.width}: {size} in memory and"
-            f" {in_words(self.working_bytes)} to build it{allowed}; {self.reason}"
+            f" {data_size(self.working_bytes)} to build it{allowed}; {self.reason}"
         )
 
     def require_fit(self) -> None:
@@ -69,8 +69,8 @@ class Plan:
             return
         raise UsageError(
             f"the index {self.factory} does not fit into memory",
-            expected=f"at most {in_words(self.budget)}",
-            got=f"{in_words(self.index_bytes or 0)} and {in_words(self.working_bytes)} to build it, for {self.rows} vectors of"
+            expected=f"at most {data_size(self.budget)}",
+            got=f"{data_size(self.index_bytes or 0)} and {data_size(self.working_bytes)} to build it, for {self.rows} vectors of"
             f" width {self.width}",
             fix="take factory='auto' or a smaller factory such as IVF1024,SQ8, or raise `memory` (GiB) if there is more",
         )
@@ -263,15 +263,6 @@ def available_memory() -> int | None:
         return min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free
-
-
-def in_words(size: float) -> str:
-    """Write a number of bytes as a person would."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:,.2f} GiB"
 
 
 def _candidates(rows: int, width: int, prefer: str, cagra: bool) -> list[tuple[str, str]]:

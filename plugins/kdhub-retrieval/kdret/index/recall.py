@@ -89,11 +89,6 @@ class Sample(NamedTuple):
         return Recall(float(np.mean(shares)), self.k, len(shares), "documents" if themselves else "queries")
 
 
-def recall_at(k: int, found: list[list[Any]], true: list[list[Any]]) -> float:
-    """Return the mean share of the true best k among the found best k."""
-    return float(np.mean([len(set(one[:k]) & set(other[:k])) / k for one, other in zip(found, true, strict=True)]))
-
-
 def sample_rows(vectors: Any, queries: Any, seed: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Draw what is asked: of the queries if there are any, else of the documents, with their rows; as dense vectors."""
     source = vectors if queries is None else queries

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import build, integer, require
+from kdhub.api import atomic_folder, build, integer, require
 from kdret.index.base import Index, Ranking, batches
 from kdret.index.vectors import checked_ids
 
@@ -40,6 +41,18 @@ class ShardedIndex(Index):
         self.index = dict(index or {"type": "kdret.FaissIndex"})
         self.rows = rows
         self._shards: list[Index] = []
+        self._folder: Path | None = None  # where the shards are read from
+
+    @property
+    def most(self) -> int | None:
+        """See `Index.most`: as many as each shard gives."""
+        limits = [shard.most for shard in self._shards if shard.most is not None]
+        return min(limits) if limits else None
+
+    def discard(self) -> None:
+        """See `Index.discard`."""
+        for shard in self._shards:
+            shard.discard()
 
     @classmethod
     def of_folder(cls, folder: Path, shards: int, similarity: str) -> ShardedIndex:
@@ -58,7 +71,7 @@ class ShardedIndex(Index):
             )
             for part in batches(len(names), self.rows)
         ]
-        self.ids = names
+        self.ids, self._folder = names, None
         return self
 
     def search(self, vectors: Any, k: int) -> list[Ranking]:
@@ -78,7 +91,7 @@ class ShardedIndex(Index):
         from kdret.index import load_index
 
         self._shards = [load_index(shard_folder(folder, number), mmap=mmap) for number in range(shards)]
-        self.rows = len(self._shards[0])
+        self.rows, self._folder = len(self._shards[0]), folder
 
     def _settings(self) -> dict[str, Any]:
         inner = self._shards[0].facts() if self._shards else {}
@@ -96,11 +109,14 @@ class ShardedIndex(Index):
         }
 
     def _write(self, folder: Path) -> list[str]:
-        for number, shard in enumerate(self._shards):
-            own = shard_folder(folder, number)
-            if not own.is_dir():
-                own.mkdir()
-                shard.save(own)
+        if self._folder is None or self._folder.resolve() != folder.resolve():
+            for number, shard in enumerate(self._shards):
+                with atomic_folder(shard_folder(folder, number)) as partial:
+                    shard.save(partial)
+        number = len(self._shards)
+        while shard_folder(folder, number).is_dir():  # of a former index with more shards
+            shutil.rmtree(shard_folder(folder, number))
+            number += 1
         # each shard's description holds the checksums of its files
         return [
             str((shard_folder(folder, number) / "index.json").relative_to(folder))

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg.blas import saxpy
 
-from kdhub.api import UsageError, number, optional, require
+from kdhub.api import UsageError, data_size, number, optional, require
 from kdret.index.base import Index, Ranking
-from kdret.index.planning import budget_of, in_words
+from kdret.index.planning import budget_of
 from kdret.index.vectors import checked_ids, checked_sparse
 from kdret.log import tell
 
@@ -164,16 +164,16 @@ class SparseIndex(Index):
     def _require_memory(self, rows: Any, columns: int, in_columns: int) -> None:
         size = 8 * rows.nnz + 8 * (rows.nnz - in_columns) + 4 * columns * rows.shape[0]
         budget = budget_of(self.memory)
-        allowed = f", of {in_words(budget)} that may be used" if budget is not None else ""
+        allowed = f", of {data_size(budget)} that may be used" if budget is not None else ""
         tell(
             f"sparse index for {rows.shape[0]} vectors with {rows.nnz / rows.shape[0]:.1f} entries each:"
-            f" {in_words(size)} in memory{allowed}; {columns} frequent terms are kept as columns",
+            f" {data_size(size)} in memory{allowed}; {columns} frequent terms are kept as columns",
         )
         if budget is not None and size > budget:
             raise UsageError(
                 "the sparse index does not fit into memory",
-                expected=f"at most {in_words(budget)}",
-                got=in_words(size),
+                expected=f"at most {data_size(budget)}",
+                got=data_size(size),
                 fix="raise `memory` (GiB) if there is more, or make the vectors sparser",
             )
 

@@ -1,6 +1,7 @@
 """Topic-aware sampling: clusters of queries, batches of one cluster, pairs balanced by margin."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from mmengine.dataset import InfiniteSampler
 
 from kdhub.errors import UsageError
 from kdret.data import topics
+from kdret.data.paths import find_beside
 from kdret.data.scored_lists import ScoredLists, balanced_pair
 from kdret.data.topics import TopicBatches, cluster
 
@@ -112,3 +114,18 @@ def test_balanced_lists_are_pairs(tiny_data, tiny_candidates):
     """A list of 4 has no one margin."""
     with pytest.raises(UsageError, match="draws pairs"):
         ScoredLists(str(tiny_data), "candidates.jsonl", candidates=4, draw="balanced")
+
+
+def test_a_file_beside_the_data_is_found_in_one_order(tmp_path, monkeypatch):
+    """Clusters, pairs and lists of scores took one of two files of the same name, each by a rule of its own."""
+    root = tmp_path / "data"
+    root.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_beside(root, "scores.tsv") is None
+    (root / "scores.tsv").write_text("1\n")
+    assert find_beside(root, "scores.tsv") == root / "scores.tsv"
+    Path("scores.tsv").write_text("1\n")
+    assert find_beside(root, "scores.tsv") == Path("scores.tsv")
+    Path("scores.tsv").write_text("2\n")
+    with pytest.raises(UsageError, match="two files for the same data, and they differ"):
+        find_beside(root, "scores.tsv")

@@ -1,5 +1,6 @@
 """`FaissIndex` with factory `Flat`: agreement with plain numpy, ties, saving, and vectors that must not be searched."""
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -7,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 from kdhub.errors import UsageError
 from kdhub.sealed import write_sealed
 from kdret.index.dense import FaissIndex
+from kdret.index.exact import ordered, past_ties
 
 few = settings(deadline=None, max_examples=25)
 
@@ -136,3 +138,29 @@ def test_an_answer_that_faiss_does_not_have_is_never_an_id():
     index = FaissIndex("dot").build(np.array([[1.0, 0.0], [-3e38, 0.0]]), names(2))
     with pytest.raises(UsageError, match="some scores are not finite"):
         index.search(np.array([[3e38, 0.0]]), 2)
+
+
+def test_only_the_queries_with_a_parted_tie_are_searched_again():
+    """One query with many copies of a document made the search of a thousand others take twice as long."""
+    chance = np.random.default_rng(0)
+    vectors = chance.normal(size=(300, 8)).astype(np.float32)
+    queries = chance.normal(size=(50, 8)).astype(np.float32)
+    vectors[:, 7], queries[:, 7] = 0, 0
+    vectors[100:140] = queries[7] = np.eye(8)[7]  # copies that no other query meets
+    index = faiss.IndexFlatIP(8)
+    index.add(vectors)
+    asked = []
+
+    class Counting:
+        ntotal = index.ntotal
+
+        def search(self, some, k):
+            asked.append((len(some), k))
+            return index.search(some, k)
+
+    scores, rows = ordered(*past_ties(Counting(), queries, 10), 10)
+    assert asked == [(50, 11), (1, 22), (1, 44)]
+    assert rows[7].tolist() == list(range(100, 110))
+    expected = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(scores, np.take_along_axis(queries @ vectors.T, expected, 1), rtol=1e-5)

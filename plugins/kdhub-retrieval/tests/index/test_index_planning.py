@@ -6,9 +6,10 @@ import faiss
 import numpy as np
 import pytest
 
+from kdhub.api import data_size
 from kdhub.errors import UsageError
 from kdret.index import planning
-from kdret.index.planning import Scale, in_words, lists_for, plan, size_of, training_rows
+from kdret.index.planning import Scale, lists_for, plan, size_of, training_rows
 
 MARCO = 8_841_823
 
@@ -128,12 +129,12 @@ def test_the_page_on_scale_says_what_the_formulas_give():
     assert (sq[1].text_bytes, sq[1].vector_bytes) == (3_500_000_000_000, 15_360_000_000_000)
     assert sq[0].hours == pytest.approx(100_000_000 / 16_000 / 3600)
     for name, found in {
-        "texts on the disk": [in_words(one.text_bytes) for one in sq],
-        "places of lines, in each worker's memory": [in_words(one.place_bytes) for one in sq],
-        "vectors in float32": [in_words(one.vector_bytes) for one in sq],
-        "ids, in the memory of whoever searches": [in_words(one.id_bytes) for one in sq],
-        "index `IVF4000,SQ8`": [in_words(one.index_bytes) for one in sq],
-        "index `IVF4000,PQ96`": [in_words(one.index_bytes) for one in pq],
+        "texts on the disk": [data_size(one.text_bytes) for one in sq],
+        "places of lines, in each worker's memory": [data_size(one.place_bytes) for one in sq],
+        "vectors in float32": [data_size(one.vector_bytes) for one in sq],
+        "ids, in the memory of whoever searches": [data_size(one.id_bytes) for one in sq],
+        "index `IVF4000,SQ8`": [data_size(one.index_bytes) for one in sq],
+        "index `IVF4000,PQ96`": [data_size(one.index_bytes) for one in pq],
         "shards": [f"{one.shards:,}" for one in sq],
         "workers that encode": [str(one.workers) for one in sq],
         "hours of encoding": [f"{one.hours:.1f}" for one in sq],

@@ -111,3 +111,19 @@ def test_a_server_that_is_gone_and_values_that_make_no_sense():
         MilvusIndex(collection="two words")
     with pytest.raises(UsageError, match="document vector 0 is not of length 1"):
         MilvusIndex().build(2 * vectors(60, 0), IDS)
+
+
+def test_an_index_that_is_not_saved_leaves_no_collection(tmp_path):
+    """Each evaluation left a whole corpus in the server, until its disk was full."""
+    place = str(tmp_path / "all.db")
+    index = MilvusIndex(uri=place).build(vectors(60, 0), IDS)
+    client, name = index._client, index.facts()["collection"]
+    same = MilvusIndex(uri=place).build(vectors(60, 0), IDS)
+    same.discard()  # it found the collection there
+    assert client.has_collection(name)
+    index.discard()
+    assert not client.has_collection(name)
+    kept = MilvusIndex(uri=place).build(vectors(60, 0), IDS)
+    kept.save(tmp_path)
+    kept.discard()
+    assert client.has_collection(name)
