@@ -19,11 +19,11 @@ RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-la
   evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
 CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-longtail evidence-trg evidence-diswot
 
-.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | clean"
+	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | evidence-generation-toy | clean"
 	@echo "make $(RETRIEVAL_EVIDENCE)"
 	@echo "make $(CALTECH_EVIDENCES)"
 
@@ -200,6 +200,11 @@ evidence-digits: $(call needs)
 	  crd=$(DIGITS)/crd_narrow_teacher-wide_30e_digits.py,train_dataloader.batch_size=64 \
 	  trg=$(TRG_DIGITS) \
 	  --cfg-options default_hooks.baseline=None --cfg-options custom_hooks=[]
+
+# one-step generators on points of the plane; SHARE=0.1 trains a tenth of the steps
+evidence-generation-toy: export OMP_NUM_THREADS = 1
+evidence-generation-toy: $(call needs)
+	$(BIN)/python tools/generation_evidence.py $(if $(SHARE),--share $(SHARE))
 
 # Caltech-24 at 64 pixels. The teacher answers four times: balanced data and a long tail, each as it is and mixed
 CALTECH := configs/classification/caltech24

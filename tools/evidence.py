@@ -372,9 +372,9 @@ def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
         per_query = _per_query(runs, metric)
         table["metrics"][metric] = {
             "fixed": fixed,
-            "variants": {name: {"values": own, **_interval(own)} for name, own in values.items()},
+            "variants": {name: {"values": own, **interval(own)} for name, own in values.items()},
             "gains": {
-                f"{method} - {name}": _interval([a - b for a, b in zip(values[method], values[name], strict=True)])
+                f"{method} - {name}": interval([a - b for a, b in zip(values[method], values[name], strict=True)])
                 | ({"p": _p_value(per_query[method], per_query[name])} if per_query else {})
                 for method in of
                 for name in over
@@ -384,7 +384,7 @@ def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
     return table
 
 
-def _interval(values: list[float]) -> dict[str, float]:
+def interval(values: list[float]) -> dict[str, float]:
     """Mean and the half-width of its 95 % interval (Student's t over seeds)."""
     spread = statistics.stdev(values) if len(values) > 1 else float("nan")
     half = float(student_t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5 if len(values) > 1 else spread
@@ -426,12 +426,12 @@ def _wide_table(summary: dict[str, Any], against: list[str]) -> str:
     for name in first["variants"]:
         cells = [found["variants"][name] for found in metrics.values()]
         cells += [first["gains"].get(f"{name} - {other}") for other in against]
-        texts = (_with_interval(cell["mean"], cell["half_width_95"]) if cell else "" for cell in cells)
+        texts = (with_interval(cell["mean"], cell["half_width_95"]) if cell else "" for cell in cells)
         lines.append(f"| {name} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
-def _with_interval(mean: float, half_width: float) -> str:
+def with_interval(mean: float, half_width: float) -> str:
     """Write two significant digits of the half width, and as many decimals of the mean."""
     decimals = max(0, 1 - math.floor(math.log10(half_width))) if half_width > 0 else 4
     return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kdhub.api import integer, optional, require
+from kdhub.api import FLAG, UsageError, build, integer, optional, require
 
 
 class NoiseDataset(Dataset[dict[str, Tensor]]):
@@ -24,10 +28,18 @@ class NoiseDataset(Dataset[dict[str, Tensor]]):
         classes: Number of classes K that labels are drawn from; 0 for no labels.
         seed: ``None`` draws from the run's random numbers, which depend on the seed of the run, the chunk and the pass. A number
             gives each chunk the same noise in every pass, as an evaluation wants it.
+        real: A data set of chunks of the same size, such as ``dict(type='kdgen.Images', ...)``, whose samples come along as ``real``,
+            with their labels, for a discriminator.
     """
 
     def __init__(
-        self, shape: Sequence[int], chunk: int = 64, chunks: int = 1000, classes: int = 0, seed: int | None = None
+        self,
+        shape: Sequence[int],
+        chunk: int = 64,
+        chunks: int = 1000,
+        classes: int = 0,
+        seed: int | None = None,
+        real: Any = None,
     ) -> None:
         require(
             "NoiseDataset", integer(1), chunk=chunk, chunks=chunks, **{f"shape[{i}]": n for i, n in enumerate(shape)}
@@ -35,6 +47,7 @@ class NoiseDataset(Dataset[dict[str, Tensor]]):
         require("NoiseDataset", integer(0), classes=classes)
         require("NoiseDataset", optional(integer(0)), seed=seed)
         self.shape, self.chunk, self.chunks, self.classes, self.seed = tuple(shape), chunk, chunks, classes, seed
+        self._real = None if real is None else build("dataset", real, where="NoiseDataset.real")
 
     def __len__(self) -> int:
         """Return the number of chunks."""
@@ -46,11 +59,80 @@ class NoiseDataset(Dataset[dict[str, Tensor]]):
         item = {"inputs": torch.randn(self.chunk, *self.shape, generator=generator)}
         if self.classes:
             item["labels"] = torch.randint(self.classes, (self.chunk,), generator=generator)
+        if self._real is not None:
+            beside = self._real[index % len(self._real)]
+            if beside["inputs"].shape != item["inputs"].shape:
+                raise UsageError(
+                    "data of another shape than the noise",
+                    where="NoiseDataset.real",
+                    expected=str(tuple(item["inputs"].shape)),
+                    got=str(tuple(beside["inputs"].shape)),
+                )
+            item["real"] = beside["inputs"]
+            if self.classes:
+                item["labels"] = beside["labels"]
         return item
 
     def fingerprint(self) -> str:
         """Identify the data without drawing any."""
-        return f"noise-{self.shape}-{self.chunk}x{self.chunks}-classes-{self.classes}-seed-{self.seed}"
+        noise = f"noise-{self.shape}-{self.chunk}x{self.chunks}-classes-{self.classes}-seed-{self.seed}"
+        return noise if self._real is None else f"{noise}-real-{_identity(self._real)}"
+
+
+class Images(Dataset[dict[str, Tensor]]):
+    """Images in memory, from -1 to 1, in chunks drawn evenly: they train a teacher, or a discriminator. Join them with `kdgen.join`.
+
+    Args:
+        data: A data set of pairs of an image of Pillow and a label, such as ``dict(type='kdcls.FashionMNIST', split='train')``.
+        chunk: Images in a chunk.
+        labels: Whether chunks have ``labels``.
+        seed: ``None`` draws from the run's random numbers. A number gives each chunk the same images in every pass.
+    """
+
+    def __init__(self, data: Any, chunk: int = 64, labels: bool = True, seed: int | None = None) -> None:
+        require("Images", integer(1), chunk=chunk)
+        require("Images", FLAG, labels=labels)
+        require("Images", optional(integer(0)), seed=seed)
+        self._data = build("dataset", data, where="Images.data")
+        self.chunk, self.labels, self.seed = chunk, labels, seed
+
+    @cached_property
+    def _loaded(self) -> tuple[Tensor, Tensor]:
+        pairs = [self._data[index] for index in range(len(self._data))]
+        pixels = torch.stack([torch.from_numpy(np.array(image)) for image, _ in pairs])
+        pixels = pixels[:, None] if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
+        return pixels, torch.tensor([int(label) for _, label in pairs])
+
+    def __len__(self) -> int:
+        """Return the number of chunks that hold as many images as there are."""
+        return max(len(self._data) // self.chunk, 1)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return one chunk: ``inputs`` (chunk, C, H, W) and ``labels`` (chunk,)."""
+        pixels, labels = self._loaded
+        generator = None if self.seed is None else torch.Generator().manual_seed(self.seed * 2_147_483_629 + int(index))
+        places = torch.randint(len(pixels), (self.chunk,), generator=generator)
+        item = {"inputs": pixels[places].float() / 127.5 - 1.0}
+        return {**item, "labels": labels[places]} if self.labels else item
+
+    def fingerprint(self) -> str:
+        """Identify the images by what their data set says they are, or by their pixels."""
+        known = _identity(self._data) if hasattr(self._data, "fingerprint") else _digest(*self._loaded)
+        return f"images-{known}-{self.chunk}-seed-{self.seed}"
+
+
+def _identity(data: Any) -> str:
+    """Identify a data set of chunks by what it says of itself, or by its content."""
+    if hasattr(data, "fingerprint"):
+        return str(data.fingerprint())
+    return _digest(*(value for index in range(len(data)) for _, value in sorted(data[index].items())))
+
+
+def _digest(*tensors: Tensor) -> str:
+    found = hashlib.sha256()
+    for one in tensors:
+        found.update(one.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def join(chunks: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -23,8 +23,9 @@ class Denoiser(BaseModel):
 
     Args:
         net: The network, called ``net(x, t, labels)``: diffusers' ``UNet2DModel`` as
-            ``dict(type='diffusers.UNet2DModel', ...)``, `kdgen.MLP`, or your own. It returns a tensor or, as in diffusers, an
-            object with ``sample``.
+            ``dict(type='diffusers.UNet2DModel', ...)`` or its ``DiTTransformer2DModel``, `kdgen.MLP`, or your own; a network that is
+            told texts stands in `kdgen.TextConditioned`. It returns a tensor or, as in diffusers, an object with ``sample``. Of
+            twice as many channels, as a DiT with learned variances has, the first half is taken.
         noise: The schedule, such as ``dict(type='kdgen.DDPMSchedule')``.
         pred_type: What the network predicts: ``eps``, ``x0``, ``v`` or ``flow``.
         classes: Number of classes K; label K means none, so the network's embedding has K + 1 rows. 0 for a network
@@ -67,6 +68,7 @@ class Denoiser(BaseModel):
         self.noise: NoiseSchedule = build("model", noise, where="Denoiser.noise")
         self.pred_type, self.classes, self.label_dropout = pred_type, classes, label_dropout
         _require_same_prediction(self.net, pred_type)
+        _leave_labels(self.net)
         self.t_list = self.noise.t_list(steps) if t_list is None else self.noise.check_t_list(t_list, "Denoiser.t_list")
         self.guidance_scale = guidance_scale
         self.require_guidable(guidance_scale, "Denoiser.guidance_scale")
@@ -135,25 +137,34 @@ class Denoiser(BaseModel):
         said = self.predict(self.noise.add_noise(x, eps, t), t, labels, to=self.pred_type)
         return (said - target(x, eps, t, self.pred_type, self.noise)).square().mean()
 
-    def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = "tensor") -> Any:
+    def forward(
+        self,
+        inputs: Tensor,
+        labels: Tensor | None = None,
+        mode: str = "tensor",
+        guidance: Tensor | None = None,
+        targets: Tensor | None = None,
+    ) -> Any:
         """Run on a batch.
 
         Args:
             inputs: In mode ``loss`` samples of the data (B, ...); otherwise unit noise.
             labels: Labels (B,).
             mode: ``loss``, ``predict`` or ``tensor``.
+            guidance: Guidance of each sample (B,); ``None`` for ``guidance_scale``.
+            targets: What a teacher made of the noise (B, ...), which goes along to the metric.
 
         Returns:
             In mode ``loss`` a dict with ``loss_denoising``; in mode ``tensor`` generated samples (B, ...); in mode ``predict``
-            a list of B dicts with ``sample`` and, with labels, ``label``.
+            a list of B dicts with ``sample``, and ``label`` and ``target`` where they are known.
         """
         if mode == "loss":
             return {"loss_denoising": self.denoising_loss(inputs, self._some_dropped(labels))}
-        samples = ddim(self, inputs, labels, self.t_list, self.guidance_scale)
+        samples = ddim(self, inputs, labels, self.t_list, self.guidance_scale if guidance is None else guidance)
         if mode == "tensor":
             return samples
-        named = [None] * len(samples) if labels is None else labels
-        return [{"sample": x, "label": label} for x, label in zip(samples, named, strict=True)]
+        beside = {name: value for name, value in (("label", labels), ("target", targets)) if value is not None}
+        return [{"sample": one, **{name: beside[name][i] for name in beside}} for i, one in enumerate(samples)]
 
     def init_weights(self) -> None:
         """Leave the network as it was built; mmengine would call a method of this name of any network."""
@@ -161,6 +172,8 @@ class Denoiser(BaseModel):
     def _said(self, x_t: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
         said = self.net(x_t, self.noise.time_input(t), labels)
         said = getattr(said, "sample", said)
+        if said.dim() == 4 and said.shape[1] == 2 * x_t.shape[1]:
+            said = said[:, : x_t.shape[1]]
         if said.shape != x_t.shape:
             raise UsageError(
                 "the network predicts something of another shape than it is asked about",
@@ -175,6 +188,14 @@ class Denoiser(BaseModel):
             return labels
         dropped = torch.rand(len(labels), device=labels.device) < self.label_dropout
         return labels.masked_fill(dropped, self.classes)
+
+
+def _leave_labels(net: nn.Module) -> None:
+    """Let a network drop no labels by itself, as diffusers' DiT does in training: a student would be told another class than it made."""
+    module: Any
+    for module in net.modules():
+        if hasattr(module, "embedding_table") and hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
 
 
 def _require_same_prediction(net: nn.Module, pred_type: str) -> None:

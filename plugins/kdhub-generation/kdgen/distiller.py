@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -33,11 +34,13 @@ class Draw:
         noise: Unit noise (B, ...).
         labels: Labels (B,).
         sample: What the student made of it (B, ...), without gradient, once it has.
+        more: What else is in the batch, such as ``real``, samples of the data.
     """
 
     noise: Tensor
     labels: Tensor | None
     sample: Tensor | None = None
+    more: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 LossOf = Callable[[Draw], dict[str, Tensor]]
@@ -104,9 +107,9 @@ class GeneratorDistiller(BaseModel):
         """What trains, by role."""
         return {role: getattr(self, role) for role in self.roles_that_train}
 
+    @abstractmethod
     def losses(self) -> Mapping[str, LossOf]:
         """Return each role's loss, in the order in which they are updated; the names of its terms contain ``loss``."""
-        raise NotImplementedError
 
     def taps_of(self, teacher: str) -> list[Tap]:
         """Return nothing: methods ask their teacher themselves."""
@@ -127,7 +130,8 @@ class GeneratorDistiller(BaseModel):
             ``loss``, that of the first role, and every term under ``<role>.<term>``.
         """
         batch = self.data_preprocessor(data, True)
-        draw, logs = Draw(batch["inputs"], batch.get("labels")), dict[str, Tensor]()
+        more = {name: value for name, value in batch.items() if name not in ("inputs", "labels")}
+        draw, logs = Draw(batch["inputs"], batch.get("labels"), more=more), dict[str, Tensor]()
         for role, loss_of in self.losses().items():
             if role == "student" and self.position.step % self.student_update_freq:
                 continue

@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from kdgen.ring import Ring
-from kdhub.api import UsageError
+from kdhub.api import UsageError, build
 
 
 def sliced_wasserstein(one: Tensor, other: Tensor, projections: int = 128, seed: int = 0) -> float:
@@ -76,6 +76,59 @@ class RingQuality(BaseMetric):
         points = torch.stack([point for point, _ in results])
         labels = torch.tensor([0 if label is None else int(label) for _, label in results])
         return ring_quality(points, labels, self.ring, self.distance)
+
+
+class ImageQuality(BaseMetric):
+    """How far generated images are from data, in pixels: no network judges, so it sees colours and shapes and no classes.
+
+    Gives ``sliced_w2``, to as many images of the data (lower is better), and ``spread``, the standard deviation of a pixel averaged over
+    the image, as a share of the data's: it falls when modes collapse.
+
+    Args:
+        data: A data set of chunks, such as ``dict(type='kdgen.Images', data=..., chunk=1000, seed=0)``; as many of its images are used as there are samples.
+        collect_device: mmengine's.
+        prefix: mmengine's.
+    """
+
+    def __init__(self, data: Any, collect_device: str = "cpu", prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self._config = data
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the images of a batch."""
+        self.results.extend(one["sample"].detach().cpu() for one in data_samples)
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Compute both figures."""
+        data = build("dataset", self._config, where="ImageQuality.data")
+        real = torch.cat([data[index]["inputs"] for index in range(len(data))])[: len(results)]
+        images = torch.stack(results[: len(real)])
+        return {
+            "sliced_w2": sliced_wasserstein(images, real),
+            "spread": float(images.std(dim=0).mean() / real.std(dim=0).mean()),
+        }
+
+
+class EndpointError(BaseMetric):
+    """How far samples are from what the teacher makes of the same noise, with the samples of `kdgen.TrajectoryEnds`.
+
+    Gives ``rmse``, the root of the mean squared difference over samples and elements.
+
+    Args:
+        collect_device: mmengine's.
+        prefix: mmengine's.
+    """
+
+    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the squared distances of a batch."""
+        self.results.extend(float((one["sample"] - one["target"]).square().mean()) for one in data_samples)
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Compute the figure."""
+        return {"rmse": (sum(results) / len(results)) ** 0.5}
 
 
 def ring_quality(points: Tensor, labels: Tensor, ring: Ring, distance: float = 0.5) -> dict[str, float]:

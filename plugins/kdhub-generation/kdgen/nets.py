@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from kdhub.api import integer, number, require
+from kdhub.api import FLAG, integer, number, optional, require
 
 
 class MLP(nn.Module):
@@ -20,6 +20,8 @@ class MLP(nn.Module):
         classes: Number of classes K; label K stands for none. 0 for a network without classes.
         max_time: The largest time it is given, such as 999 for a discrete schedule: times are divided by it.
         frequencies: Pairs of sine and cosine by which it sees the time.
+        residual: Whether a hidden layer adds to what it is given.
+        outputs: Width of what it says; ``None`` for that of a vector. 1 for a discriminator.
     """
 
     _frequencies: Tensor
@@ -32,21 +34,25 @@ class MLP(nn.Module):
         classes: int = 0,
         max_time: float = 1.0,
         frequencies: int = 4,
+        residual: bool = False,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         require("MLP", integer(1), features=features, width=width, depth=depth, frequencies=frequencies)
         require("MLP", integer(0), classes=classes)
         require("MLP", number(above=0), max_time=max_time)
-        self.max_time = max_time
+        require("MLP", FLAG, residual=residual)
+        require("MLP", optional(integer(1)), outputs=outputs)
+        self.max_time, self.residual = max_time, residual
         self.register_buffer("_frequencies", math.pi / 2 * 2.0 ** torch.arange(frequencies), persistent=False)
         self.labels = nn.Embedding(classes + 1, width) if classes else None
         self.time = nn.Linear(2 * frequencies + 1, width)
         self.first = nn.Linear(features, width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
-        self.last = nn.Linear(width, features)
+        self.last = nn.Linear(width, outputs or features)
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Predict (B, features) from points (B, features), times (B,) and labels (B,)."""
+        """Predict (B, outputs) from points (B, features), times (B,) and labels (B,)."""
         time = (t / self.max_time).reshape(-1, 1).to(x.dtype)
         angles = time * self._frequencies
         hidden = self.first(x) + self.time(torch.cat((time, angles.sin(), angles.cos()), dim=1))
@@ -54,5 +60,5 @@ class MLP(nn.Module):
             hidden = hidden + self.labels(labels)
         hidden = nn.functional.silu(hidden)
         for layer in self.hidden:
-            hidden = nn.functional.silu(layer(hidden))
+            hidden = hidden + layer(nn.functional.silu(hidden)) if self.residual else nn.functional.silu(layer(hidden))
         return self.last(hidden)

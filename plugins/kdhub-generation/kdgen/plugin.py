@@ -43,9 +43,19 @@ METHODS = (
         "TBCM 2025, arXiv 2511.20410",
     ),
     (
+        "consistency:ConsistencyDistillation",
+        "Continuous-time consistency on noised data: the rival that sees the data",
+        "Lu and Song 2024, arXiv 2410.11081",
+    ),
+    (
         "boot:BOOT",
         "A student that follows the teacher's trajectories from their beginning, by bootstrapping",
         "Gu et al. 2023, BOOT, arXiv 2306.05544",
+    ),
+    (
+        "agd:AGD",
+        "Adapters that learn what guidance does, so that one call gives what two gave",
+        "Jensen and Sadat 2025, AGD, arXiv 2503.07274",
     ),
 )
 """Target, summary and paper of each method."""
@@ -82,12 +92,22 @@ def kdhub_components() -> Iterable[Component]:
         yield Component(kind="model", target=f"kdgen.noise:{name}", summary=summary)
     for kind, target, summary in (
         ("model", "denoiser:Denoiser", "A network with its schedule and prediction type: teacher, fake score, student"),
+        ("model", "pipeline:PipelineDenoiser", "The denoiser in a folder of a diffusers pipeline"),
+        ("model", "pipeline:TextConditioned", "A network that is told texts, by labels of encoded prompts"),
+        ("model", "guided:GuidedDenoiser", "A frozen denoiser with adapters that take the guidance scale"),
+        ("model", "discriminator:Discriminator", "Tells what the student makes from data: DMD2's adversarial term"),
         ("model", "nets:MLP", "A network for points, which trains in seconds"),
         ("model", "ring:RingScore", "The exact score of a ring of Gaussians"),
         ("dataset", "ring:RingData", "Points of a ring of Gaussians"),
         ("dataset", "data:NoiseDataset", "Unit noise and labels: for methods that see no data"),
+        ("dataset", "data:Images", "Images of any data set in memory, from -1 to 1"),
+        ("job", "trajectories:collect_trajectories", "Guided trajectories of a teacher, on disk"),
+        ("dataset", "trajectories:Trajectories", "States of these trajectories, with what the teacher said there"),
+        ("dataset", "trajectories:TrajectoryEnds", "Noise, and where the guided teacher brought it"),
         ("collate", "data:join", "Joins chunks of samples to one batch"),
         ("metric", "metrics:RingQuality", "Sliced Wasserstein distance and modes found, on a ring"),
+        ("metric", "metrics:ImageQuality", "Sliced Wasserstein distance of images to data, in pixels"),
+        ("metric", "metrics:EndpointError", "Distance to what the teacher makes of the same noise"),
         ("constructor", "roles:RoleOptimizers", "An optimizer of its own for each role"),
     ):
         yield Component(kind=kind, target=f"kdgen.{target}", summary=summary)
@@ -128,6 +148,27 @@ def kdhub_recipes() -> Iterable[Recipe]:
             "kdgen:ring-teacher",
             "MLP, 1 step",
         ),
+        (
+            "ring-classes-teacher",
+            "teacher_residual-mlp_6000it_ring-classes",
+            "A class-conditional diffusion teacher of points, for guidance",
+            "none",
+            "residual MLP, 40 steps",
+        ),
+        (
+            "ring-trajectories",
+            "trajectories_residual-mlp_ring-classes",
+            "What guided sampling visits, on disk",
+            "kdgen:ring-classes-teacher",
+            "none",
+        ),
+        (
+            "ring-agd",
+            "agd_residual-mlp_teacher-residual-mlp_3000it_ring-classes",
+            "AGD; one command trains the teacher, collects its trajectories and trains the adapters",
+            "kdgen:ring-trajectories",
+            "residual MLP with adapters, 40 steps of one call",
+        ),
     ):
         yield Recipe(
             name=name,
@@ -150,14 +191,19 @@ def kdhub_add_commands() -> Iterable[Command]:
 
 @hookimpl
 def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
-    """See that each role of a method has an optimizer, and each optimizer a role."""
+    """See that each role of a method has an optimizer, and each optimizer a role; and that an average is one."""
     model, wrapper = cfg.get("model"), cfg.get("optim_wrapper")
-    kind = model.get("type") if isinstance(model, Mapping) else None
+    kind = str(model.get("type")) if isinstance(model, Mapping) else ""
+    if not isinstance(model, Mapping) or not kind.startswith("kdgen."):
+        return
+    _check_averages(cfg.get("custom_hooks"), report)
     if not isinstance(wrapper, Mapping) or kind not in {
         f"kdgen.{target.partition(':')[2]}" for target, _, _ in METHODS
     }:
         return
-    roles = ROLES.get(str(kind), ("student",))
+    roles = ROLES.get(kind, ("student",))
+    if model.get("discriminator") is not None:
+        roles = (*roles, "discriminator")
     if wrapper.get("constructor") == "kdgen.RoleOptimizers":
         from kdgen.role_names import role_problems
 
@@ -172,9 +218,21 @@ def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
         )
 
 
+def _check_averages(hooks: Any, report: Report) -> None:
+    for place, hook in enumerate(hooks if isinstance(hooks, list | tuple) else ()):
+        momentum = hook.get("momentum", 0.5) if isinstance(hook, Mapping) and hook.get("type") == "EMAHook" else 0.5
+        if not isinstance(momentum, int | float) or not 0 < momentum < 1:
+            report.error(
+                f"custom_hooks.{place}.momentum",
+                "with 1 the average is the student of the last step, and with 0 that of the first",
+                expected="a number between 0 and 1, the share of the last step, such as 0.001",
+                got=repr(momentum),
+            )
+
+
 @hookimpl
-def kdhub_export_student(student: nn.Module, path: Path) -> str | None:
+def kdhub_export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any]) -> str | None:
     """Write students of diffusers in its own format."""
     from kdgen.export import export_student
 
-    return export_student(student, path)
+    return export_student(student, path, cfg)

@@ -115,7 +115,7 @@ def test_students_of_diffusers_load_without_kdhub(tmp_path):
     noise = {"type": "kdgen.DDPMSchedule", "beta_schedule": "squaredcos_cap_v2"}
     model = MODELS.build({"type": "kdgen.Denoiser", "net": net, "noise": noise, "classes": 3}).eval()
     x, labels = torch.randn(2, 1, 8, 8), torch.tensor([0, 2])
-    line = export_student(model.kdhub_inner, tmp_path)
+    line = export_student(model.kdhub_inner, tmp_path, {})
     assert line == "diffusers.UNet2DModel.from_pretrained('student')"
     loaded = diffusers.UNet2DModel.from_pretrained(tmp_path).eval()
     with torch.no_grad():
@@ -124,4 +124,4 @@ def test_students_of_diffusers_load_without_kdhub(tmp_path):
         trained = model(x, labels, mode="loss")["loss_denoising"]
     assert torch.allclose(ours, theirs, atol=1e-6)
     assert trained.isfinite()
-    assert export_student(torch.nn.Linear(1, 1), tmp_path) is None
+    assert export_student(torch.nn.Linear(1, 1), tmp_path, {}) is None

@@ -90,16 +90,18 @@ def load_student(folder: Path) -> tuple[Any, tuple[int, ...]]:
 
 
 def _shape(cfg: Any, folder: Path) -> tuple[int, ...]:
-    from kdhub.api import UsageError
+    from kdhub.api import UsageError, build
 
-    for loader in ("train_dataloader", "val_dataloader"):
-        shape = ((cfg.get(loader) or {}).get("dataset") or {}).get("shape")
-        if shape is not None:
-            return tuple(shape)
+    datasets = [(cfg.get(loader) or {}).get("dataset") for loader in ("train_dataloader", "val_dataloader")]
+    for dataset in filter(None, datasets):
+        if dataset.get("shape") is not None:
+            return tuple(dataset["shape"])
+    for dataset in filter(None, datasets):
+        return tuple(build("dataset", dataset)[0]["inputs"].shape[1:])
     raise UsageError(
         "the config does not say which shape a sample has",
         where=str(folder / "config.py"),
-        expected="a kdgen.NoiseDataset in train_dataloader or val_dataloader",
+        expected="a data set in train_dataloader or val_dataloader, such as a kdgen.NoiseDataset",
     )
 
 

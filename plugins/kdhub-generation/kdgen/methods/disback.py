@@ -78,7 +78,8 @@ class DisBack(SwiftBrush):
         t_low: Lower end of the times of the student's loss, as a fraction of the schedule.
         t_high: Their upper end.
         guidance_scale: Guidance w of the targets.
-        student_update_freq: The student is updated in every n-th step, the fake score in each.
+        student_update_freq: The student is updated in every n-th step, the fake score in each; 5 in the script for SDXL.
+        discriminator: As in `kdgen.SwiftBrush`; the script for SDXL has one.
         data_preprocessor: Moves a batch to the device by default.
         init_cfg: mmengine's.
     """
@@ -95,6 +96,7 @@ class DisBack(SwiftBrush):
         t_high: float = 0.98,
         guidance_scale: float = 1.0,
         student_update_freq: int = 1,
+        discriminator: Any = None,
         data_preprocessor: Any = None,
         init_cfg: Any = None,
     ) -> None:
@@ -109,6 +111,7 @@ class DisBack(SwiftBrush):
             t_low=t_low,
             t_high=t_high,
             student_update_freq=student_update_freq,
+            discriminator=discriminator,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdgen.denoiser import Denoiser
+from kdgen.discriminator import STEPS_WON, Discriminator, Watch, real_samples
 from kdgen.distiller import Draw, GeneratorDistiller, LossOf, copy_of, denoiser
 from kdgen.lora import add_lora
 from kdgen.losses import dmd_gradient, inject, vsd_gradient, weighted_noise_error
@@ -68,7 +69,11 @@ class SDS(GeneratorDistiller):
         with torch.no_grad():
             x_t = self.teacher.noise.add_noise(sample, eps, t)
             gradient = self.gradient(sample.detach(), x_t, t, eps, draw.labels)
-        return {"loss_score": inject(sample, self.finite(gradient, t))}
+        return {"loss_score": inject(sample, self.finite(gradient, t)), **self.further_terms(sample, draw)}
+
+    def further_terms(self, sample: Tensor, draw: Draw) -> dict[str, Tensor]:
+        """Return what else the student's samples (B, ...) are held to: nothing."""
+        return {}
 
     def gradient(self, sample: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None) -> Tensor:
         """Return the gradient of the samples (B, ...)."""
@@ -94,6 +99,8 @@ class SwiftBrush(SDS):
         fake_weighting: ``alpha2``, that of the released code, or ``none``.
         null_probability: Probability that the fake score learns a whole batch without labels; 0.1 in the paper, where guidance
             asks for it.
+        discriminator: ``dict(type='kdgen.Discriminator', net=...)`` adds the role ``discriminator``, which compares with data, as DMD2
+            does; batches then have ``real``. ``None`` for none, the paper's.
         t_low: Lower end of the times of the student's loss, as a fraction of the schedule.
         t_high: Their upper end; the fake score learns at all times.
         student_init: ``"teacher"`` begins with the teacher's weights.
@@ -115,6 +122,7 @@ class SwiftBrush(SDS):
         weighting: str = "sigma2",
         fake_weighting: str = "alpha2",
         null_probability: float = 0.1,
+        discriminator: Any = None,
         t_low: float = 0.02,
         t_high: float = 0.98,
         student_init: str | None = None,
@@ -142,6 +150,10 @@ class SwiftBrush(SDS):
         self.fake_guidance_scale = guidance_scale if fake_guidance_scale is None else fake_guidance_scale
         self.fake_score.require_guidable(self.fake_guidance_scale, "model.fake_guidance_scale")
         self.weighting, self.fake_weighting, self.null_probability = weighting, fake_weighting, null_probability
+        self._watch = Watch()
+        if discriminator is not None:
+            self.discriminator = _discriminator(discriminator)
+            self.roles_that_train = (*self.roles_that_train, "discriminator")  # type: ignore[misc]
 
     @property
     def target(self) -> Denoiser:
@@ -149,8 +161,9 @@ class SwiftBrush(SDS):
         return self.teacher
 
     def losses(self) -> Mapping[str, LossOf]:
-        """Update the student first, then the fake score."""
-        return {"student": self.student_loss, "fake_score": self.fake_score_loss}
+        """Update the student first, then the fake score and the discriminator, if there is one."""
+        found = {"student": self.student_loss, "fake_score": self.fake_score_loss}
+        return {**found, "discriminator": self.discriminator_loss} if "discriminator" in self.roles else found
 
     def gradient(self, sample: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None) -> Tensor:
         """Return the gradient of the samples (B, ...)."""
@@ -168,6 +181,33 @@ class SwiftBrush(SDS):
             labels = None
         return {"loss_denoising": noise_error(self.fake_score, sample, labels, self.fake_weighting)}
 
+    def further_terms(self, sample: Tensor, draw: Draw) -> dict[str, Tensor]:
+        """Return ``loss_adversarial``, where there is a discriminator."""
+        if "discriminator" not in self.roles:
+            return {}
+        return {"loss_adversarial": self.discriminator.student_term(sample, draw.labels, self.teacher.noise)}
+
+    def discriminator_loss(self, draw: Draw) -> dict[str, Tensor]:
+        """Return ``loss_discriminator``, and ``told_apart``, the share of samples that it is right about."""
+        real, made = real_samples(draw.more), self.made(draw)
+        loss, right = self.discriminator.own_loss(real, made, draw.labels, self.teacher.noise)
+        if self._watch.won(float(right)):
+            self.say_once(
+                "won",
+                f"the discriminator has won: for {STEPS_WON} steps it has told {float(right):.0%} of the samples apart, so what it"
+                " teaches the student is hardly more than noise; lower its learning rate, or give its loss less weight",
+            )
+        return {"loss_discriminator": loss, "told_apart": right}
+
+    def guard_state(self) -> dict[str, Any]:
+        """Return what warnings remember of earlier steps, for a checkpoint."""
+        return {**super().guard_state(), "steps_won": self._watch.steps}
+
+    def load_guard_state(self, state: Mapping[str, Any]) -> None:
+        """Let warnings remember what `guard_state` gave."""
+        super().load_guard_state(state)
+        self._watch.steps = int(state.get("steps_won", 0))
+
 
 def noise_error(model: Denoiser, sample: Tensor, labels: Tensor | None, weighting: str) -> Tensor:
     """Return how badly a model finds the noise in samples (B, ...), at times over its whole schedule."""
@@ -175,6 +215,18 @@ def noise_error(model: Denoiser, sample: Tensor, labels: Tensor | None, weightin
     eps = torch.randn_like(sample)
     said = model.predict(model.noise.add_noise(sample, eps, t), t, labels, to="eps")
     return weighted_noise_error(said, eps, t, model.noise, weighting)
+
+
+def _discriminator(spec: Any) -> Discriminator:
+    made = build("model", spec, where="model.discriminator")
+    if not isinstance(made, Discriminator):
+        raise UsageError(
+            "not a discriminator",
+            where="model.discriminator",
+            expected="dict(type='kdgen.Discriminator', net=...)",
+            got=type(made).__name__,
+        )
+    return made
 
 
 def _fake_score(spec: Any, teacher: Denoiser) -> Denoiser:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdgen.distiller import Draw, GeneratorDistiller, LossOf
 from kdgen.losses import tangent
@@ -22,7 +23,7 @@ class TBCM(GeneratorDistiller):
 
     In each step the teacher samples from new noise, on a grid of random times; all its states but the first train the student, and
     its velocities there are what the student is held to. No data, no second network. It takes a Jacobian-vector product of the
-    student: its network must be without fused attention.
+    student: a network with attention kernels of its own has none.
 
     Teacher and student live on `kdgen.TrigFlowSchedule` with ``prior_std=1``: scale the data to unit standard deviation. The student
     is of ``pred_type='v'``, the velocity dx/dt, and usually begins as the teacher. Left out of the released trainer: the
@@ -130,8 +131,11 @@ class TBCM(GeneratorDistiller):
 def derivative(
     function: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Return a function's value and its derivative in a direction, by forward-mode differentiation."""
-    with warnings.catch_warnings():
+    """Return a function's value and its derivative in a direction, by forward-mode differentiation.
+
+    Attention runs in torch's plain form meanwhile: fused kernels have no such derivative.
+    """
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         # torch compiles its own decompositions with torch.jit.script, which it has deprecated
         warnings.simplefilter("ignore", FutureWarning)
         found = torch.func.jvp(function, at, along)

@@ -1,0 +1,16 @@
+# the rival without a fake score, which collapses
+_base_ = ["_base_/unet_fashion-28.py"]
+predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+model = dict(
+    _delete_=True,
+    type="kdgen.SDS",
+    student=_base_.model,
+    student_init="teacher",
+    teacher=dict(
+        type="kdhub.ModelTeacher",
+        model="@teacher/student/model.py",
+        checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
+    ),
+)
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-4), clip_grad=dict(max_norm=1.0))
+param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=4000)

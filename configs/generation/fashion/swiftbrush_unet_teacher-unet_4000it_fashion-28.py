@@ -1,0 +1,20 @@
+_base_ = ["_base_/unet_fashion-28.py"]
+predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+model = dict(
+    _delete_=True,
+    type="kdgen.SwiftBrush",
+    student=_base_.model,
+    student_init="teacher",
+    teacher=dict(
+        type="kdhub.ModelTeacher",
+        model="@teacher/student/model.py",
+        checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
+    ),
+    fake_score="teacher",
+    fake_weighting="none",
+)
+optim_wrapper = dict(
+    constructor="kdgen.RoleOptimizers",
+    student=dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=1e-4), clip_grad=dict(max_norm=1.0)),
+    fake_score=dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=2e-4), clip_grad=dict(max_norm=1.0)),
+)

@@ -1,0 +1,19 @@
+_base_ = ["_base_/unet_fashion-28.py"]
+predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+model = dict(
+    _delete_=True,
+    type="kdgen.TBCM",
+    student=_base_.model,
+    student_init="teacher",
+    teacher=dict(
+        type="kdhub.ModelTeacher",
+        model="@teacher/student/model.py",
+        checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
+    ),
+    points=16,
+    tangent_warmup=800,
+)
+# 15 states of each noise train in one step
+train_dataloader = dict(dataset=dict(chunk=8))
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-4), clip_grad=dict(max_norm=0.1))
+param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=4000)
