@@ -62,7 +62,7 @@ def blamed(where: str, type_: Any) -> Iterator[None]:
         raise fault(
             where,
             type_,
-            f"raised {in_short(error)} ({_place(error)})",
+            f"raised {in_short(error)} ({place_of(error)})",
             fix="see what the taps and the batch give it with `kdhub probe CONFIG`; KDHUB_PLUGIN_ERRORS=raise shows the"
             " traceback",
         ) from error
@@ -84,7 +84,7 @@ def require_callable(function: Callable[..., Any], where: str, type_: Any, /, *v
         return
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     """Return file and line of the raise, or of the call into torch that raised."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_TORCH)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kdhub.config.objectives import STUDENT, name_problem, teacher_name_problem
 from kdhub.config.standing import with_preprocessor
 from kdhub.distill.arguments import choice, require
+from kdhub.distill.blame import component_type, fault
 from kdhub.distill.fields import BatchFields
 from kdhub.distill.guards import Guards, TermWatch, check_class_names, check_gradient
 from kdhub.distill.knowledge import require_apart
@@ -315,7 +316,11 @@ def _build_teacher(name: str, spec: Any, place: str, student: BaseModel) -> Teac
         fix = "derive its class from kdhub.Teacher, or put a model into dict(type='kdhub.ModelTeacher', model=...)"
         raise UsageError("not a teacher", where=place, got=type(teacher).__name__, fix=fix)
     if teacher.batch != "keys":  # a stored one has its fingerprint once its store is opened
-        print_log(f"teacher {name!r}: {teacher.fingerprint()}", logger="current")
+        told = teacher.fingerprint()
+        if not isinstance(told, str):
+            fix = "return a text from fingerprint() that differs between teachers that answer differently"
+            raise fault(place, component_type(spec), f"has the fingerprint {told!r} where a text should be", fix)
+        print_log(f"teacher {name!r}: {told}", logger="current")
     return teacher
 
 

@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any
 
 from kdhub.distill.arguments import LIST, integer, number, require
+from kdhub.distill.blame import component_type, fault
 from kdhub.errors import UsageError
 from kdhub.registry import build
 
@@ -168,11 +169,15 @@ def as_schedule(value: Any, where: str | None = None) -> Schedule:
 
     Raises:
         UsageError: For anything else; a bool or a string that looks like a number is a mistake, not a number.
+        PluginError: For a plugin's schedule that gives no number.
     """
     if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
         return ConstantSchedule(float(value))
     schedule: Any = build("schedule", value, where=where) if isinstance(value, Mapping) else value
     if callable(schedule) and not isinstance(schedule, type):
+        first = schedule(0)
+        if not isinstance(first, Real):
+            raise fault(where or "schedule", component_type(value), f"returned {first!r} where a number should be")
         return schedule
     raise UsageError(
         "not a number or a schedule",

@@ -34,7 +34,7 @@ from kdhub.engine.workdir.work_dir import (
     make_work_dir,
     remove_partial,
 )
-from kdhub.errors import UsageError
+from kdhub.errors import PluginError, UsageError
 from kdhub.registry import init
 
 
@@ -195,7 +195,7 @@ def _run(runner: KdhubRunner) -> None:
         raise _stopped_at_once(runner) from None
     except BaseException as error:
         # a full disk, perhaps, or the next worker: what stopped the run is the better message
-        with suppress(UsageError), explained(runner.cfg, again):
+        with suppress(UsageError, PluginError), explained(runner.cfg, again):
             _close(runner, "interrupted" if isinstance(error, Interrupted) else "failed", error)
         raise
     _close(runner, "finished")

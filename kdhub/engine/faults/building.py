@@ -53,7 +53,7 @@ _USED = {
 _HOOKS = ("mmengine/hooks", "mmengine/runner/runner.py", "mmengine/runner/priority.py")
 """Where mmengine's hooks follow the config; an exception out of kdhub's own code is a defect, and keeps its traceback."""
 _BUILD = ("registry/build.py", "registry/build_functions.py")
-_TRACEBACK = "KDHUB_PLUGIN_ERRORS"
+TRACEBACK = "KDHUB_PLUGIN_ERRORS"
 _UNKNOWN = re.compile(r"(?P<name>\S+) is not in the (?:\S+::)?(?P<registry>.+?) registry|Failed to get (?P<path>\S+)")
 """mmengine's words for a type that no registry has."""
 
@@ -66,7 +66,7 @@ def building_fault(error: Exception, cfg: Mapping[str, Any]) -> UsageError | Non
         cfg: The config, complete.
     """
     where = key_path_of(error, cfg)
-    if where is None or os.environ.get(_TRACEBACK) == "raise":
+    if where is None or os.environ.get(TRACEBACK) == "raise":
         return None
     said = in_short(error).partition(" Please check whether the value of")[0]  # mmengine's advice on registries
     if unknown := _UNKNOWN.search(said):
@@ -79,7 +79,7 @@ def building_fault(error: Exception, cfg: Mapping[str, Any]) -> UsageError | Non
             near=near_matches(name, {known for root in asked for known in root.module_dict}),
             fix="write an import path, 'package.module.Name', or name the module that registers it in custom_imports",
         )
-    fix = f"look at what stands there; {_TRACEBACK}=raise shows the traceback"
+    fix = f"look at what stands there; {TRACEBACK}=raise shows the traceback"
     return UsageError(f"this part of the config does not work: {said}", where=where, fix=fix)
 
 
@@ -90,10 +90,7 @@ def key_path_of(error: BaseException, cfg: Mapping[str, Any]) -> str | None:
         error: The exception, with its traceback.
         cfg: The config.
     """
-    origin = error
-    # mmengine raises a TypeError of a hook anew, without what led to it
-    if isinstance(error, TypeError) and error.__suppress_context__ and error.__context__ is not None:
-        origin = error.__context__
+    origin = origin_of(error)
     tree = cfg.to_dict() if hasattr(cfg, "to_dict") else cfg
     frames = [frame for one in dict.fromkeys((error, origin)) for frame, _ in traceback.walk_tb(one.__traceback__)]
     if not frames:
@@ -115,6 +112,13 @@ def key_path_of(error: BaseException, cfg: Mapping[str, Any]) -> str | None:
     if hook is not None and (builds or any(f"/{part}" in file for part in _HOOKS)):
         return _hook_path(hook, tree)
     return next((key for part, key in _USED.items() if f"/{part}" in file), None)
+
+
+def origin_of(error: BaseException) -> BaseException:
+    """Return what was raised first: mmengine raises a TypeError of a hook anew, without what led to it."""
+    if isinstance(error, TypeError) and error.__suppress_context__ and error.__context__ is not None:
+        return error.__context__
+    return error
 
 
 def _narrower(frame: FrameType, cfg: Mapping[str, Any], path: str | None) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdhub.engine.faults.building import building_fault, key_path_of
+from kdhub.engine.faults.plugin_code import plugin_fault
 from kdhub.engine.faults.processes import FROM_WORKER, process_fault
 from kdhub.engine.faults.samples import loading_fault
 from kdhub.engine.report.commands import cache_command
@@ -28,6 +29,7 @@ def explained(cfg: Mapping[str, Any], again: Callable[[], str]) -> Iterator[None
 
     Raises:
         UsageError: For such a fault.
+        PluginError: For what a plugin's code raises.
     """
     try:
         yield
@@ -41,7 +43,7 @@ def explained(cfg: Mapping[str, Any], again: Callable[[], str]) -> Iterator[None
         raise told from error
 
 
-def _explained(error: Exception, cfg: Mapping[str, Any], again: Callable[[], str]) -> UsageError | None:
+def _explained(error: Exception, cfg: Mapping[str, Any], again: Callable[[], str]) -> UsageError | PluginError | None:
     if isinstance(error, FullDiskError):
         fix = f"{error.fix}; to go on: {again()}"
         return UsageError(error.what, where=error.where, got=error.got, fix=fix)
@@ -50,7 +52,7 @@ def _explained(error: Exception, cfg: Mapping[str, Any], again: Callable[[], str
             return told
         if told := _storage_fault(error, cfg):
             return _explained(told, cfg, again) or told
-        return loading_fault(error) or building_fault(error, cfg)
+        return loading_fault(error) or plugin_fault(error, cfg) or building_fault(error, cfg)
     # raised inside a loss or adapter, which is blamed
     blamed = error.__cause__ if isinstance(error, UsageError | PluginError) else None
     if isinstance(blamed, RuntimeError | MemoryError) and (told := process_fault(blamed, again())):
