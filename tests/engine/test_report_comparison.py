@@ -44,7 +44,8 @@ def make(trained: Path, tmp_path: Path) -> Make:
         content.pop("sha256")
         if accuracy is not None:
             content["evaluations"][-1]["metrics"] = {"tiny/accuracy": accuracy}
-        write_sealed(folder / "run.json", {**content, "name": name, "seed": seed, **card})
+        drawn = card.pop("seed_drawn", seed)
+        write_sealed(folder / "run.json", {**content, "name": name, "seed": drawn, **card})
         text = (
             (folder / "config.py").read_text().replace("randomness = dict(seed=0)", f"randomness = dict(seed={seed})")
         )
@@ -111,6 +112,13 @@ def test_a_seed_counts_once(make: Make) -> None:
     groups = read_groups([make("a", 0, 0.5), make("b", 0, 0.5), make("c", 1, 0.7)])
     assert groups[0].metrics["tiny/accuracy"].n == 2
     assert "several runs of one seed" in " ".join(compared(groups)["notes"])
+
+
+def test_a_seed_that_was_drawn_counts(make: Make) -> None:
+    """Runs without a seed of their own were taken for repetitions of one draw, so that they had no interval."""
+    drawn = [("randomness = dict(seed=0)", "randomness = dict(seed=None)")]
+    groups = read_groups([make("a", 0, 0.5, drawn, seed_drawn=11), make("b", 0, 0.7, drawn, seed_drawn=12)])
+    assert groups[0].metrics["tiny/accuracy"].n == 2
 
 
 def test_keys_that_one_config_lacks_and_folders(make: Make, trained: Path) -> None:

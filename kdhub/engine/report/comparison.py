@@ -42,7 +42,10 @@ class Run:
     @cached_property
     def seeds(self) -> tuple[tuple[str, Any], ...]:
         """Key path and value of each seed of its config: those of data and of predecessors count as well."""
-        found = {"randomness.seed": self.card.get("seed"), **(self.settings or {})}
+        found = dict(self.settings or {})
+        # a config without a seed gets a random one, which the card knows
+        if self.card.get("seed") is not None:
+            found["randomness.seed"] = self.card["seed"]
         return tuple(
             (path, value if isinstance(value, int) else repr(value)) for path, value in found.items() if _is_seed(path)
         )
