@@ -26,6 +26,7 @@ _MODULES = {
     "kdhub.distill.distiller": "Distiller",
     "kdhub.distill.position": "Position",
     "kdhub.engine.native_student": "write_library_student",
+    "kdhub.engine.export": "export_student",
     "kdhub.engine.models": "Distilling student_of teachers_of",
     "kdhub.inner": "unwrapped",
     # adapters, losses and schedules
@@ -60,6 +61,7 @@ _MODULES = {
     "kdhub.files": "atomic_file atomic_folder data_places file_sha256",
     "kdhub.jsonl": "damaged_archive decoded_line is_unicode parsed_object read_jsonl read_lines write_jsonl",
     "kdhub.sealed": "read_sealed write_sealed",
+    "kdhub.asking": "AnswerLog ask_all openai_client",
     "kdhub.rng": "preserved_randomness",
     # the console and commands of a plugin's own
     "kdhub.cli.parser": "Parser add_json",
@@ -69,6 +71,7 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if TYPE_CHECKING:
+    from kdhub.asking import AnswerLog as AnswerLog, ask_all as ask_all, openai_client as openai_client
     from kdhub.caching.fill import cache_teachers as cache_teachers
     from kdhub.checkpoint import (
         load_weights as load_weights,
@@ -130,6 +133,7 @@ if TYPE_CHECKING:
         Teacher as Teacher,
     )
     from kdhub.engine.alone import train_with_alone as train_with_alone
+    from kdhub.engine.export import export_student as export_student
     from kdhub.engine.models import Distilling as Distilling, student_of as student_of, teachers_of as teachers_of
     from kdhub.engine.native_student import write_library_student as write_library_student
     from kdhub.engine.panels import ModelPanels as ModelPanels, Panel as Panel, alone_beside as alone_beside

@@ -12,7 +12,20 @@ import kdhub
 PACKAGE = Path(kdhub.__file__).parent
 # from the ground up; a module may import from its own floor and from those below
 FLOORS = (
-    ("errors", "records", "hookspec", "findings", "files", "jsonl", "sealed", "fingerprints", "values", "rng", "inner"),
+    (
+        "errors",
+        "records",
+        "hookspec",
+        "findings",
+        "files",
+        "jsonl",
+        "asking",
+        "sealed",
+        "fingerprints",
+        "values",
+        "rng",
+        "inner",
+    ),
     ("plugins", "registry"),
     ("config", "scaffold"),
     ("checkpoint",),

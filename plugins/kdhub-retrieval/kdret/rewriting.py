@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import UsageError, integer, number, read_jsonl, require, say
+from kdhub.api import AnswerLog, UsageError, ask_all, integer, number, openai_client, require, say
 from kdret.data.conversations import Turn, read_turns
 
 ANSWERS = "rewrites.jsonl"
@@ -17,8 +13,6 @@ INSTRUCTION = (
     "You read a conversation between a user and an assistant. Reword the user's last question so that it can be understood"
     " without the conversation: replace pronouns, and add what it leaves out. Do not answer it. Write the question alone."
 )
-_GIVE_UP = 8
-"""So many questions without an answer in a row, and the server is taken for gone."""
 _SAY_EVERY = 50
 
 
@@ -68,23 +62,21 @@ def rewrite(
     require("Rewrite", integer(1), context=context, max_tokens=max_tokens, concurrency=concurrency)
     require("Rewrite", integer(0), min_words=min_words, retries=retries)
     require("Rewrite", number(above=0), timeout=timeout)
-    client = _client(base_url, os.environ.get(api_key_env) or "none", timeout, retries)
+    client = openai_client(base_url, api_key_env, timeout, retries, "kdhub-retrieval[rewrite]")
     path = Path(folder, ANSWERS)
-    done = _answered(path)
+    log = AnswerLog(path)
+    done = {str(entry["_id"]) for entry in log.entries()}
     all_turns = read_turns(Path(turns).expanduser())
     missing = [turn for turn in all_turns if turn.id not in done]
     if done:
         say(f"{len(all_turns) - len(missing)} of {len(all_turns)} turns have a rewrite in {path}")
     server = _Server(client, model, instruction, context, max_tokens, min_words)
-    with client, path.open("a", encoding="utf-8") as file:
-        for count, (turn, answer) in enumerate(_asked(server, missing, concurrency), 1):
-            entry = {"_id": turn.id, "rewrite": answer or turn.utterance, "model": model, "empty": not answer}
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    with client, log:
+        for count, (turn, answer) in enumerate(ask_all(server, missing, concurrency, "turns"), 1):
+            log.write({"_id": turn.id, "rewrite": answer or turn.utterance, "model": model, "empty": not answer})
             if count % _SAY_EVERY == 0:
                 say(f"rewrites {len(all_turns) - len(missing) + count}/{len(all_turns)}")
-    empty = sum(bool(entry.get("empty")) for _, entry in read_jsonl(path))
+    empty = sum(bool(entry.get("empty")) for entry in log.entries())
     return {"turns": len(all_turns), "asked": len(missing), "empty": empty}
 
 
@@ -126,75 +118,3 @@ class _Server:
             )
         lines = (choices[0].message.content or "").strip().splitlines()
         return lines[0].strip().strip('"') if lines else ""
-
-
-def _asked(ask: Callable[[Turn], str], turns: Sequence[Turn], concurrency: int) -> Iterator[tuple[Turn, str]]:
-    """Yield answers as they come.
-
-    Raises:
-        UsageError: Once the others are answered, if some were not; at once if the server will never answer.
-    """
-    import openai
-
-    fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError, openai.BadRequestError)
-    failures: list[str] = []
-    in_a_row = 0
-    waiting = iter(turns)
-    with ThreadPoolExecutor(concurrency) as pool:
-        running: dict[Future[str], Turn] = {}
-        try:
-            while True:
-                while len(running) < concurrency and in_a_row < _GIVE_UP:
-                    turn = next(waiting, None)
-                    if turn is None:
-                        break
-                    running[pool.submit(ask, turn)] = turn
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    turn = running.pop(future)
-                    try:
-                        answer = future.result()
-                    except fatal as error:
-                        raise UsageError("the server refuses the question", where="job", got=_said(error)) from error
-                    except openai.OpenAIError as error:
-                        failures.append(_said(error))
-                        in_a_row += 1
-                        continue
-                    in_a_row = 0
-                    yield turn, answer
-        finally:  # what is under way is not begun anew, and is not waited for longer than need be
-            for future in running:
-                future.cancel()
-    if failures:
-        raise UsageError(
-            "the server seems to be gone" if in_a_row >= _GIVE_UP else f"{len(failures)} turns got no answer",
-            where="job.base_url",
-            got=failures[-1],
-            fix="what was answered is kept; the same command asks for the rest",
-        )
-
-
-def _client(base_url: str | None, key: str, timeout: float, retries: int) -> Any:
-    try:
-        import openai
-    except ImportError as error:
-        raise UsageError(
-            "the client for language models is not installed", fix="pip install 'kdhub-retrieval[rewrite]'"
-        ) from error
-    return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
-
-
-def _answered(path: Path) -> set[str]:
-    """Return the turns that have an answer; a last line that a crash cut off is taken away."""
-    if not path.is_file():
-        return set()
-    text = path.read_bytes()
-    if not text.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(text.rfind(b"\n") + 1)
-    return {str(entry["_id"]) for _, entry in read_jsonl(path)}
-
-
-def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

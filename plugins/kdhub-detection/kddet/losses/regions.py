@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +22,10 @@ class RegionEmbeddingKD(nn.Module):
     Inputs:
         student: ``(N, D)``, the head's embeddings ``r``, of unit length; any float type, raised to float32.
         teacher: ``(N, D)``, cached embeddings ``v`` of the same boxes, of any length; take no gradient.
-        weights: ``(N,)``, not negative: 1 for a true box, the teacher's highest probability for a proposal.
-        image_index: ``(N,)``, integers: which image of the batch a region belongs to.
+        weights: ``(N,)``, not negative: 1 for a true box, the teacher's highest probability for a proposal. Or one tensor
+            ``(N_k,)`` for each image. Found where `AttachRegions` puts them.
+        image_index: ``(N,)``, integers: which image of the batch a region belongs to. Not needed where weights come image by
+            image.
 
         A row of weight 0 or with a zero embedding is padding: it is left out, and the weights of its image average to one
         over the others. With no row left the loss is exactly 0.
@@ -41,20 +45,29 @@ class RegionEmbeddingKD(nn.Module):
         - ViLD takes the same distance, on proposals of its RPN and without weights: give weights of 1.
 
     Example:
-        With embeddings that the student's head computes on cached boxes, read from a store::
+        The student's head embeds the regions that `AttachRegions` put into the batch, and `RegionTeacher` reads theirs::
 
             regions=dict(
                 loss=dict(type='kddet.RegionEmbeddingKD'),
                 student='roi_head.region_embeddings',
                 teacher='embeddings',
-                batch=dict(weights='regions.weights', image_index='regions.image_index'),
                 weight=1.0)
     """
 
     depends_on_split = "count"  # a mean over all regions, however many each image has
 
-    def forward(self, student: Tensor, teacher: Tensor, weights: Tensor, image_index: Tensor) -> Tensor:
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        weights: Tensor | Sequence[Tensor],
+        image_index: Tensor | None = None,
+    ) -> Tensor:
         """Compare embeddings of the same regions; see the class for the inputs."""
+        if image_index is None:
+            weights, image_index = _joined(weights)
+        elif not isinstance(weights, Tensor):
+            weights = torch.cat(list(weights))
         if student.ndim != 2 or student.shape != teacher.shape:
             raise UsageError(
                 "RegionEmbeddingKD compares embeddings of the same regions",
@@ -68,6 +81,19 @@ class RegionEmbeddingKD(nn.Module):
                     f"RegionEmbeddingKD: bad {name}", expected=f"({len(student)},)", got=str(tuple(value.shape))
                 )
         return region_embedding_l1(student, teacher, weights, image_index)
+
+
+def _joined(weights: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Join weights that come image by image: a list, or ``(B, n)``."""
+    parts = list(weights)
+    if not parts or parts[0].ndim != 1:
+        raise UsageError(
+            "RegionEmbeddingKD does not know which image a region belongs to",
+            expected="weights of each image, or image_index (N,)",
+            got=f"weights {tuple(weights.shape) if isinstance(weights, Tensor) else 'of no image'}",
+        )
+    counts = torch.tensor([len(part) for part in parts], device=parts[0].device)
+    return torch.cat(parts), torch.arange(len(parts), device=counts.device).repeat_interleave(counts)
 
 
 def region_embedding_l1(student: Tensor, teacher: Tensor, weights: Tensor, image_index: Tensor) -> Tensor:

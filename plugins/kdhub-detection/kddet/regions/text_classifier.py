@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from kddet.regions.names import NameBank
+from kddet.regions.names import NameBank, spoken
 from kdhub.api import UsageError, number, require, unit_vectors
 
 SCALE = 4.6052
@@ -29,14 +30,24 @@ class TextClassifier(nn.Module):
         out_features: Number of names and one for background.
         names: `NameBank`, or the file of one.
         scale: First value of ``t``.
+        trained: Names that have boxes in training; ``None`` for all. The others have no logit while the model trains, so that no
+            region is taught to be none of them, and have one when it predicts.
 
     Raises:
-        UsageError: If the bank has another number of names.
+        UsageError: If the bank has another number of names, or lacks one of ``trained``.
     """
 
     embeddings: Tensor
+    untrained: Tensor
 
-    def __init__(self, in_features: int, out_features: int, names: NameBank | str, scale: float = SCALE) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        names: NameBank | str,
+        scale: float = SCALE,
+        trained: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         require("TextClassifier", number(), scale=scale)
         bank = NameBank.read(names) if isinstance(names, str | Path) else names
@@ -53,6 +64,11 @@ class TextClassifier(nn.Module):
         self.background = nn.Parameter(torch.empty(width))
         nn.init.normal_(self.background, std=1 / math.sqrt(width))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.names = bank
+        known = bank.names if trained is None else bank.chosen(trained).names
+        labels = {spoken(name) for name in known}
+        hidden = [spoken(name) not in labels for name in bank.names]
+        self.register_buffer("untrained", torch.tensor([*hidden, False]), persistent=False)
 
     def region_embeddings(self, features: Tensor) -> Tensor:
         """Return ``r`` ``(N, D)`` of features ``(N, in_features)``."""
@@ -62,7 +78,8 @@ class TextClassifier(nn.Module):
         """Return logits ``(N, C+1)``, background last."""
         regions = self.region_embeddings(features)
         directions = torch.cat((self.embeddings, self.background.unsqueeze(0))).to(regions)
-        return self.scale.exp() * regions @ directions.T
+        logits = self.scale.exp() * regions @ directions.T
+        return logits.masked_fill(self.untrained, -math.inf) if self.training else logits
 
     def rename(self, bank: NameBank) -> None:
         """Take other names: more, fewer or others. Temperature, background and the way into the space stay.
@@ -76,4 +93,6 @@ class TextClassifier(nn.Module):
                 expected=f"embeddings of width {self.embeddings.shape[1]}",
                 got=str(bank.embeddings.shape[1]),
             )
+        self.names = bank
         self.embeddings = bank.embeddings.to(self.embeddings)
+        self.untrained = self.untrained.new_zeros(len(bank.names) + 1)

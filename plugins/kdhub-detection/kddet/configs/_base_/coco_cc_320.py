@@ -60,3 +60,4 @@ param_scheduler = [
 ]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations)
 randomness = dict(seed=0)
+custom_hooks = [dict(type="kddet.PanelHook")]

@@ -1,0 +1,46 @@
+"""COCO with the boxes of some of its classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+
+from kdhub.api import UsageError, near_matches
+
+
+class BaseBoxes(CocoDataset):
+    """mmdet's `CocoDataset` with labels of all its classes and boxes of some: those that open-vocabulary training may see.
+
+    Args:
+        classes: All class names, in the order of the labels.
+        base: Those whose boxes are kept; ``None`` for all, as in evaluation.
+        options: As of mmdet's `CocoDataset`.
+
+    Raises:
+        UsageError: If one of ``base`` is not among ``classes``.
+    """
+
+    def __init__(self, classes: Sequence[str], base: Sequence[str] | None = None, **options: Any) -> None:
+        for name in base or ():
+            if name not in classes:
+                raise UsageError(
+                    "BaseBoxes: no such class", where="base", got=repr(name), near=near_matches(name, classes)
+                )
+        self._kept = None if base is None else {list(classes).index(name) for name in base}
+        super().__init__(metainfo={"classes": tuple(classes)}, **options)
+
+    def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
+        """Read one image, and leave the boxes of other classes out."""
+        info: dict[str, Any] = super().parse_data_info(raw_data_info)
+        if self._kept is not None:
+            info["instances"] = [one for one in info["instances"] if one["bbox_label"] in self._kept]
+        return info
+
+    def filter_data(self) -> list[dict[str, Any]]:
+        """Drop images without a kept box, where ``filter_cfg`` says so: mmdet looks at boxes of all classes for that."""
+        kept: list[dict[str, Any]] = super().filter_data()
+        if self._kept is None or not (self.filter_cfg or {}).get("filter_empty_gt", False):
+            return kept
+        return [info for info in kept if info["instances"]]
