@@ -37,10 +37,8 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
     if detectors is None or not isinstance(student, detectors.BaseDetector):
         return None
     head = getattr(getattr(student, "roi_head", None), "bbox_head", None)
-    classifier = getattr(head, "fc_cls", None)
-    # a class of ours is only there if its module is loaded, and this one loads safetensors
-    named = type(classifier).__name__ == "TextClassifier"
-    if named:
+    names = sys.modules.get("kddet.regions.text_classifier")
+    if names is not None and isinstance(getattr(head, "fc_cls", None), names.TextClassifier):
         student, cfg, metainfo = _baked(student, head, path, cfg, metainfo)
     written = write_library_student(
         student,

@@ -42,7 +42,7 @@ student = dict(
             out_channels=64,
             featmap_strides=[4, 8, 16, 32],
         ),
-        # the paper's "301212" with fewer channels: 3 shared convolutions; 1 and two layers for classes, 1 and two for boxes
+        # smaller than the paper's, which has 3 shared convolutions, and a convolution and two layers for classes and for boxes
         bbox_head=dict(
             type="ConvFCBBoxHead",
             num_shared_convs=1,

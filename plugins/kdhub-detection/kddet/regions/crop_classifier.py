@@ -42,6 +42,13 @@ class CropClassifier(BaseModel):
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = "tensor") -> Any:
         """Name crops ``(n, 3, size, size)``: logits, or the loss with ``labels`` ``(n,)``."""
+        if inputs.shape[-1] != self.model.size:
+            raise UsageError(
+                "the crops are of another size than the model reads",
+                where="train_dataloader.dataset.size",
+                expected=str(self.model.size),
+                got=str(inputs.shape[-1]),
+            )
         logits = self.model.logits(inputs, self.model.names(self.names))
         if mode != "loss":
             return logits
