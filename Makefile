@@ -79,10 +79,12 @@ benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/caching.py
 	$(BIN)/python benchmarks/stored_training.py
 
-# apart, since it installs torchdistill
+# apart, since it installs torchdistill and datasets
 benchmark-peers: $(VENV)/dev.stamp
 	$(PIP) --editable ".[bench]"
 	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/mining.py
+	$(BIN)/python benchmarks/retrieval_step.py
 
 # `make evidence-bpkd DRY_RUN=1` checks configs, overrides and metrics, and prints the runs; it needs no data
 EVIDENCE = $(BIN)/python tools/evidence.py $(if $(DRY_RUN),--dry-run) --seeds 0,1,2

@@ -95,6 +95,45 @@ def test_reading_is_measured(tmp_path):
     assert all(value > 0 for value in found.values())
 
 
+def test_mining_finds_what_sorting_finds(tmp_path):
+    """A benchmark of mining whose negatives nobody looks at would reward whoever finds the wrong ones."""
+    mining = importlib.import_module("mining")
+    one = mining.collection(300, 20)
+    data = mining.read_back(one, tmp_path)
+    documents, queries = (one.encoder.encode_document(list(texts.values())) for texts in (one.documents, one.queries))
+    scores = queries @ documents.T
+    for task, margin in (("best", -10.0), ("margin", 0.05)):
+        found = mining.kdret(one, data, 5, task)
+        for row, own in enumerate(scores):
+            limit = own[row] - margin * abs(own[row])
+            best = [place for place in (-own).argsort(kind="stable") if place != row and own[place] <= limit][:5]
+            assert found[f"q{row}"] == {f"d{place}" for place in best}
+    mining.require_same("best", {"kdret": found, "other": found})
+    with pytest.raises(SystemExit, match="find other negatives"):
+        mining.require_same("best", {"kdret": found, "other": {query: {"d0"} for query in found}})
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mining", ["--documents", "300", "--queries", "20", "--negatives", "5", "--rounds", "1"]),
+        ("retrieval_step", ["--steps", "5", "--batch", "2", "--rounds", "1", "--layers", "1", "--width", "32"]),
+    ],
+)
+def test_sentence_transformers_is_measured_or_the_missing_package_named(name, options, monkeypatch, capsys):
+    """Its trainer and its mining need `datasets`; a traceback out of a library does not tell which extra has it."""
+    script = importlib.import_module(name)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *options, "--json"])
+    try:
+        importlib.import_module("datasets")
+    except ImportError:
+        with pytest.raises(SystemExit, match=r"No module named 'datasets': pip install '.\[bench\]'"):
+            script.main()
+    else:
+        script.main()
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
 def test_a_benchmark_stops_if_its_variants_differ():
     """A store that answers with something else is fast for nothing, and its time must not be quoted."""
     losses = importlib.import_module("losses")
