@@ -15,6 +15,7 @@ from kdhub.config.read.load import run_custom_imports
 from kdhub.config.read.predecessors import KEY, predecessors, specs, with_folders
 from kdhub.engine.defaults import add_common_defaults, completed
 from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.report.console import say
 from kdhub.engine.workdir.identity import AFTER, config_fingerprint, experiment
 from kdhub.engine.workdir.run_card import RunCard
@@ -25,7 +26,7 @@ Resume = bool | str | Path
 
 
 def after_predecessors(
-    cfg: Config, resume: Resume, *, run: Callable[[Config], object], launcher: str
+    cfg: Config, resume: Resume, *, run: Callable[[Config], Any], launcher: str
 ) -> tuple[Config, Resume]:
     """Run what a config needs first, and put the folders where the config refers to them.
 
@@ -34,7 +35,7 @@ def after_predecessors(
     Args:
         cfg: The config, which is not changed.
         resume: Whether the config's own run goes on; it begins if it was stopped within a predecessor.
-        run: Trains, or does the job of, one config.
+        run: Trains, or does the job of, one config; what it returns says whether the user asked to stop (``signalled``).
         launcher: As in `kdhub.engine.train.train`.
 
     Returns:
@@ -59,7 +60,8 @@ def after_predecessors(
                 own, _ = after_predecessors(own, False, run=run, launcher=launcher)
                 described = experiment(own if own.get("job") is not None else completed(own)[0])
                 decided_by_main_process(partial(require_same_experiment, Path(own.work_dir), described))
-                run(own)
+                if run(own).signalled:
+                    raise Interrupted("stopped after a predecessor", fix="to go on: give the same command again")
         resolved[AFTER] = decided_by_main_process(lambda: {name: _identity(own) for name, own in before.items()})
     resolved.pop(KEY)
     if resume is True and latest_checkpoint(Path(cfg.work_dir)) is None:

@@ -48,6 +48,8 @@ class RunResult:
         report_path: The report, one self-contained HTML file; ``None`` for a job.
         metrics: The last evaluation, or what a job returned; empty if there was none.
         alone: The last evaluation of the student without its teachers, where `train_with_alone` trained it too.
+    signalled: bool = False
+        signalled: Whether the user asked to stop when this run had nothing left to stop; no other run should follow.
     """
 
     work_dir: Path
@@ -55,6 +57,7 @@ class RunResult:
     report_path: Path | None
     metrics: Mapping[str, Any]
     alone: Mapping[str, Any] = field(default_factory=dict)
+    signalled: bool = False
 
 
 def train(cfg: Config, *, resume: bool | str | Path = False, amp: bool = False, launcher: str = "none") -> RunResult:
@@ -117,16 +120,19 @@ def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: li
         for warning in start.warnings:
             runner.logger.warning(warning)
         _run(runner)
-    return _result(work_dir, runner.run_card.last_metrics)
+    return _result(
+        work_dir, runner.run_card.last_metrics, any(getattr(one, "signalled", False) for one in runner.hooks)
+    )
 
 
-def _result(work_dir: Path, metrics: Mapping[str, Any]) -> RunResult:
+def _result(work_dir: Path, metrics: Mapping[str, Any], signalled: bool = False) -> RunResult:
     student = work_dir / FOLDER
     return RunResult(
         work_dir=work_dir,
         student_path=student if student.is_dir() else None,
         report_path=work_dir / REPORT,
         metrics=metrics,
+        signalled=signalled,
     )
 
 

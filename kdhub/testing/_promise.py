@@ -38,12 +38,14 @@ class Breaches:
         """Note one, and go on."""
         self._lines[f"{subject}: {what} -> {mend}"] = None
 
-    def hold(self, check: Callable[..., None], *subject: Any) -> None:
-        """Run a check, and note what it finds broken."""
+    def hold(self, check: Callable[..., None], *subject: Any) -> bool:
+        """Run a check, and note what it finds broken; return whether it held."""
         try:
             check(*subject)
         except AssertionError as error:
             self._lines[str(error)] = None
+            return False
+        return True
 
     def told(self) -> AssertionError:
         """Return the error that tells all of them."""
@@ -138,6 +140,11 @@ def reload(saved: nn.Module, into: nn.Module) -> None:
         broken(
             name, f"its state_dict does not load again ({reason})", "keep tensors in it: pickled objects are refused"
         )
+
+
+def same(one: Tensor, other: Tensor, rtol: float = 0.0, atol: float = 0.0) -> bool:
+    """Whether two results agree; NaN agrees with NaN, which is a breach of its own."""
+    return torch.allclose(one, other, rtol=rtol, atol=atol, equal_nan=True)
 
 
 def gradients(total: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdhub.testing._promise import Breaches, all_breaches, broken, gradients, maker, reload, seeded
+from kdhub.testing._promise import Breaches, all_breaches, broken, gradients, maker, reload, same, seeded
 
 _SHAPE_ONLY = "use nothing of `like` but its shape"
 
@@ -54,7 +54,7 @@ def assert_adapter_contract(
         with seeded(3):
             fresh = make()
         reload(module, fresh)
-        if not torch.equal(fresh(ours, theirs), module(ours, theirs)):
+        if not same(fresh(ours, theirs), module(ours, theirs)):
             breaches.add(
                 name,
                 "gives another value after a checkpoint",
@@ -75,7 +75,7 @@ def _promises(module: nn.Module, ours: Tensor, theirs: Tensor, wanted: tuple[int
         breaches.add(name, "gives values that are not finite", "look for a division by 0")
     breaches.hold(_runs_in_half, module, ours, theirs)
     breaches.hold(_pulls, module, ours, theirs)
-    if not torch.equal(module(ours, torch.full_like(theirs, torch.nan)), adapted):
+    if not same(module(ours, torch.full_like(theirs, torch.nan)), adapted):
         breaches.add(name, "depends on the teacher's numbers, or is random", _SHAPE_ONLY)
 
 

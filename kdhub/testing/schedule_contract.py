@@ -42,5 +42,7 @@ def assert_schedule_contract(
         )
         if endless is not None:
             breaches.add(name, f"is {values[endless]} at step {endless}", "bound the step, or the exponent")
-        if {step: built(step) for step in reversed(values)} != values:
+        if {step: repr(built(step)) for step in reversed(values)} != {
+            step: repr(value) for step, value in values.items()
+        }:
             breaches.add(name, "remembers what it was asked before", "compute the value from `step` alone")

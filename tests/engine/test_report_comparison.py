@@ -82,6 +82,9 @@ def test_columns_have_the_names_that_runs_share(make: Make) -> None:
         make(f"kd-{seed}/alone", seed, config=alone) for seed in (1, 2)
     ]
     assert [group.label for group in read_groups(folders)] == ["kd", "kd-*/alone"]
+    lone = [("temperature=2.0", "temperature=4.0")]
+    many = [make(f"at-{seed}", seed, config=lone) for seed in (10, 11)]
+    assert [group.label for group in read_groups(many)] == ["at"]
 
 
 def test_how_an_interval_reads() -> None:
@@ -154,7 +157,9 @@ def test_no_config_is_run(make: Make, tmp_path: Path) -> None:
         "strange", config=[("randomness =", f"import os\ntrap = open({str(tmp_path / 'trap')!r}, 'w')\nrandomness =")]
     )
     assert settings(folder) is None
-    assert "no config.py that can be read" in " ".join(compared(read_groups([folder, make("plain")]))["notes"])
+    told = compared(read_groups([folder, make("plain")]))
+    assert "no config.py that can be read" in " ".join(told["notes"])
+    assert told["config"] == {}
     assert not (tmp_path / "trap").exists()
 
 

@@ -95,10 +95,11 @@ def test_an_evaluation_is_finished_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{}, tiny.by_epoch()], ids=["iter", "epoch"])
 def test_the_last_iteration_is_no_reason_to_stop(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """A run stopped at its very end would come back from --resume without its last evaluation."""
+    """A run stopped at its very end would come back from --resume without its last evaluation; no other run must follow it."""
     last = 12 if changes else 6
     result = train(tiny.config(tmp_path, custom_hooks=[{"type": "TinySignal", "iteration": last}], **changes))
     assert result.metrics
+    assert result.signalled
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:

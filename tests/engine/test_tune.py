@@ -76,6 +76,9 @@ def test_the_metric_and_its_direction(tmp_path: Path) -> None:
     cfg.default_hooks = {"checkpoint": {"save_best": "FID", "rule": "less"}}
     assert objective(cfg, None, None) == ("FID", "minimize")
     assert objective(cfg, "tiny/accuracy", None) == ("tiny/accuracy", "maximize")
+    cfg.default_hooks = {"checkpoint": {"save_best": "FID", "rule": "max"}}
+    with pytest.raises(UsageError, match=r"default_hooks\.checkpoint\.rule: no such rule: 'max'"):
+        objective(cfg, None, None)
     with pytest.raises(UsageError, match="no val_dataloader and no val_evaluator"):
         objective({}, "a", None)
 
@@ -166,6 +169,41 @@ def test_a_stopped_trial_is_tried_again(runs: list[Config], tmp_path: Path, monk
     study = tune(cfg, goal(2), no_check)
     assert len(finished(study)) == 2
     assert runs[-1].optim_wrapper.optimizer.lr == stopped[0]
+
+
+def test_ctrl_c_at_the_end_of_a_trial_begins_no_other(
+    runs: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the last evaluation stops nothing of that trial; it was forgotten, and the next trial began."""
+    cfg = tiny.config(tmp_path / "study")
+
+    def at_its_end(own: Config, **options: Any) -> RunResult:
+        return RunResult(Path(own.work_dir), None, None, {"tiny/accuracy": 0.5}, signalled=True)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(study_module, "train", at_its_end)
+        tune(cfg, goal(3), no_check)
+    assert len(finished(tune(cfg, goal(2), no_check))) == 2
+    assert len(runs) == 1
+
+
+def test_a_full_disk_is_no_result(runs: list[Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full disk the trials that were left failed in seconds, and counted as tried."""
+    cfg = tiny.config(tmp_path / "study")
+    tune(cfg, goal(1), no_check)
+    full = []
+
+    def no_space(own: Config, **options: Any) -> RunResult:
+        full.append(own.optim_wrapper.optimizer.lr)
+        raise UsageError("the disk is full") from OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="the disk is full"):
+        patch.setattr(study_module, "train", no_space)
+        tune(cfg, goal(4), no_check)
+    study = tune(cfg, goal(2), no_check)
+    assert len(full) == 1
+    assert len(finished(study)) == 2
+    assert runs[-1].optim_wrapper.optimizer.lr == full[0]
 
 
 def test_trials_that_fail(runs: list[Config], tmp_path: Path) -> None:

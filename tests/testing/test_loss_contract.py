@@ -1,5 +1,7 @@
 """The loss contract itself: it must find each defect that it exists for, and say what to mend."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -251,6 +253,31 @@ class ThreeFaults(nn.Module):
 
     def forward(self, student, teacher):
         return (student - teacher).abs().pow(self.exponent).mean()
+
+
+class NeverANumber(nn.Module):
+    """A root of what is below 0."""
+
+    def forward(self, student, teacher):
+        return ((student - teacher.detach()).square().float().mean() * -1).sqrt()
+
+
+class Rolls(nn.Module):
+    """Draws at every call."""
+
+    def forward(self, student, teacher):
+        return (student - teacher.detach()).square().float().mean() * (1 + torch.rand(()))
+
+
+@pytest.mark.parametrize(
+    ("loss", "absent"),
+    [(NeverANumber, "gives two values|depends on the order|after a checkpoint"), (Rolls, "order|after a checkpoint")],
+)
+def test_one_breach_is_not_told_as_another(loss, absent):
+    """NaN differs from itself, and a random loss from itself: their authors looked for counters and buffers that were not there."""
+    with pytest.raises(AssertionError) as caught:
+        assert_loss_contract(loss, inputs=SHAPES)
+    assert not re.search(absent, str(caught.value))
 
 
 def test_every_breach_of_a_loss_is_told_at_once():

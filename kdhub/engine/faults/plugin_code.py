@@ -42,7 +42,8 @@ def plugin_fault(error: Exception, cfg: Mapping[str, Any]) -> PluginError | None
         return None
     row, entry, function = at_work
     tree = cfg.to_dict() if hasattr(cfg, "to_dict") else cfg
-    where = (next(_places(entry.type, tree), None) if entry else None) or key_path_of(error, cfg)
+    places = list(_places(entry.type, tree)) if entry else []
+    where = places[0] if len(places) == 1 else key_path_of(error, cfg) or next(iter(places), None)
     who = entry.type if entry else function
     return PluginError(
         f"{f'{where}: ' if where else ''}{who} raised {in_short(origin)} ({place_of(origin)})",
@@ -57,13 +58,13 @@ def _at_work(frames: list[FrameType], rows: Mapping[str, Loaded]) -> tuple[Loade
     """Find the innermost code of a plugin, unless the core's own code was called from there; libraries are passed over."""
     for number, frame in enumerate(reversed(frames)):
         package = _package(frame.f_globals.get("__name__"))
+        if package == BUILTIN:
+            return None
         owners = [package, *(_package(type(frame.f_locals.get(name)).__module__) for name in _ACTORS)]
         row = next((rows[one] for one in owners if one in rows), None)
         if row is not None:
             outward = list(reversed(frames))[number:]
             return row, next(_components(outward, row), None), frame.f_code.co_name
-        if package == BUILTIN:
-            return None
     return None
 
 

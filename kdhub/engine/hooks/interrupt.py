@@ -32,12 +32,15 @@ class InterruptHook(Hook):
     """Stops a run at the end of its iteration: saves a checkpoint and the student, then raises `Interrupted`.
 
     A second signal stops at once. Evaluations and half accumulated gradients are finished first.
+
+    Attributes:
+        signalled: Whether a signal came, also one that came too late to stop this run: what would follow must not begin.
     """
 
     priority = "LOWEST"
 
     def __init__(self) -> None:
-        self._signalled = self._stopping = False
+        self.signalled = self._stopping = False
         self._owner = os.getpid()
         self._former: dict[signal.Signals, Any] = {}
 
@@ -80,9 +83,9 @@ class InterruptHook(Hook):
     def _agreed(self) -> bool:
         """Whether any process was told to stop: all must stop at the same iteration, or one waits for the others."""
         if self._alone or self._stopping:
-            self._stopping = self._stopping or self._signalled
+            self._stopping = self._stopping or self.signalled
         else:
-            flag = torch.tensor(int(self._signalled))
+            flag = torch.tensor(int(self.signalled))
             all_reduce(flag, "max")
             self._stopping = bool(flag.item())
         return self._stopping
@@ -90,7 +93,7 @@ class InterruptHook(Hook):
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a data worker, which inherits the handler and must go on working
             return
-        self._signalled = True
+        self.signalled = True
         signal.signal(number, _at_once)
         if is_main_process():
             say("stopping at the end of this iteration; press Ctrl-C again to stop at once", "yellow")

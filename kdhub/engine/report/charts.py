@@ -185,7 +185,9 @@ def overlay(name: str, groups: Mapping[str, Sequence[Curve]]) -> str:
 
 
 def _shortened(label: str) -> str:
-    return label if len(label) <= _LEGEND else f"{label[: _LEGEND - 1]}…"
+    """Leave out the middle: runs of one study are told apart by their ends."""
+    label = label if len(label) <= _LEGEND else f"{label[:10]}…{label[11 - _LEGEND :]}"
+    return f"\u200b{label}" if label.startswith("_") else label  # which matplotlib would leave out
 
 
 def _page_picture(name: str, says: str, draw: Callable[[Axes], None], height: float = 2.1) -> str:

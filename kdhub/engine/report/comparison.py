@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, takewhile
+from itertools import compress, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ class Run:
         if self.card.get("seed") is not None:
             found["randomness.seed"] = self.card["seed"]
         return tuple(
-            (path, value if isinstance(value, int) else repr(value)) for path, value in found.items() if _is_seed(path)
+            (path, value if isinstance(value, int) else repr(value))
+            for path, value in sorted(found.items())
+            if _is_seed(path)
         )
 
     @property
@@ -191,11 +193,11 @@ def write_comparison(groups: Sequence[Group], path: Path) -> None:
         costs=COSTS,
         cost_text=cost_text,
         pictures={
-            title: {label: one for label, all_ in shown.items() for one in all_ if one["title"] == title}
+            title: [(label, one) for label, all_ in shown.items() for one in all_ if one["title"] == title]
             for title in dict.fromkeys(str(one["title"]) for all_ in shown.values() for one in all_)
         },
         tables={
-            title: {run.label: one for run in runs for one in _tables(run) if one["title"] == title}
+            title: [(run.label, one) for run in runs for one in _tables(run) if one["title"] == title]
             for title in dict.fromkeys(one["title"] for run in runs for one in _tables(run))
         },
     )
@@ -235,6 +237,8 @@ def _common(labels: list[str]) -> str:
     if len(labels) == 1:
         return labels[0]
     begin = _shared(labels)
+    if all(label[len(begin) :][:1].isdigit() for label in labels):
+        begin = begin.rstrip("0123456789")  # seeds 10 and 11 are not two runs of "kd-1"
     end = _shared([label[len(begin) :][::-1] for label in labels])[::-1]
     if "/" in end:
         return f"{begin}*{end[end.index('/') :]}"
@@ -261,10 +265,12 @@ def _over(group: Group, first: Group) -> dict[str, Interval]:
 
 def _differing(groups: Sequence[Group]) -> dict[str, list[str | None]]:
     """Return the key paths whose values are not the same in all groups; ``None`` where a config has no such key."""
-    known = [group.settings for group in groups]
-    paths = dict.fromkeys(path for one in known for path in one)
-    rows = {path: [repr(one[path]) if path in one else None for one in known] for path in paths}
-    return {path: row for path, row in sorted(rows.items()) if len(set(row)) > 1}
+    known = [None if group.runs[0].settings is None else group.settings for group in groups]
+    paths = dict.fromkeys(path for one in known if one is not None for path in one)
+    rows = {path: [repr(one[path]) if one and path in one else None for one in known] for path in paths}
+    # a config that nobody can read differs from no other
+    told = [one is not None for one in known]
+    return {path: row for path, row in sorted(rows.items()) if len(set(compress(row, told))) > 1}
 
 
 def _training(run: Run) -> dict[str, Curve]:
@@ -297,7 +303,9 @@ def _notes(groups: Sequence[Group]) -> Iterator[str]:
     data = {repr({**(run.card["data"].get("val") or {}), "data_root": None}) for run in runs if run.card.get("data")}
     if len(data) > 1:
         yield "The runs were not validated on the same data, so their metrics may not be comparable."
-    machines = {repr((run.card.get("machine") or {}).get("processor")) for run in runs}
+    machines = {
+        repr([(run.card.get("machine") or {}).get(part) for part in ("processor", "gpus", "threads")]) for run in runs
+    }
     if len(machines) > 1:
         yield "The runs took place on different machines, so their times are not comparable."
 

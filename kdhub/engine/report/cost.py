@@ -13,7 +13,6 @@ COSTS = {
     "seconds": "time of the whole run",
     "evaluation_seconds": "time of the last evaluation",
     "memory": "most memory of the process",
-    "gpu_memory": "most memory on the GPU",
     "parameters": "parameters of the student",
     "teacher_parameters": "parameters of the teachers",
 }
@@ -29,7 +28,7 @@ def cost_of(card: Mapping[str, Any]) -> dict[str, float]:
     cost: dict[str, float | None] = {"seconds": _seconds(card)}
     evaluations = card.get("evaluations") or [{}]
     cost["evaluation_seconds"] = evaluations[-1].get("seconds")
-    cost |= {name: (card.get("cost") or {}).get(name) for name in ("memory", "gpu_memory")}
+    cost["memory"] = (card.get("cost") or {}).get("memory")
     models = card.get("models") or {}
     cost["parameters"] = models.get("student", {}).get("parameters")
     teachers = [model.get("parameters") for name, model in models.items() if name != "student"]

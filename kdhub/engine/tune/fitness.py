@@ -53,6 +53,10 @@ def objective(cfg: Mapping[str, Any], metric: str | None, direction: str | None)
 def _direction(metric: str, rule: Any) -> str:
     try:
         (found,) = CheckpointHook(save_best=metric, rule=rule).rules
+    except KeyError as error:
+        raise UsageError(
+            f"no such rule: {rule!r}", where="default_hooks.checkpoint.rule", expected="greater or less"
+        ) from error
     except ValueError as error:  # mmengine knows words such as "acc" and "loss" only
         raise UsageError(
             f"nobody says whether more or less of {metric!r} is better",

@@ -27,6 +27,7 @@ from kdhub.engine.workdir.identity import differences, experiment
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.work_dir import make_work_dir
 from kdhub.errors import KdhubError, UsageError, near_matches
+from kdhub.files import FullDiskError
 
 JOURNAL = "study.journal"
 """Optuna's file in the study's folder: every trial, and what the study is of."""
@@ -71,7 +72,7 @@ def tune(cfg: Config, goal: Goal, check: Callable[[Config], None]) -> Any:
 
     Raises:
         UsageError: If the folder holds another study; for a trial that fails before any has finished, since then the config or
-            the space is wrong; and if a trial reports no such metric.
+            the space is wrong; for a fault of the machine, such as a full disk; and if a trial reports no such metric.
         Interrupted: If the user stopped a trial. The study keeps its values and tries them again.
     """
     folder = Path(cfg.work_dir).absolute()
@@ -79,8 +80,8 @@ def tune(cfg: Config, goal: Goal, check: Callable[[Config], None]) -> Any:
     cfg = copy.deepcopy(cfg)
     cfg.work_dir = str(folder)
     without_test(cfg)
+    study = open_study(folder, goal.direction, goal.seed)  # says that Optuna is missing before hours of predecessors
     cfg = _with_predecessors_done(cfg, folder)
-    study = open_study(folder, goal.direction, goal.seed)
     _require_same(study, folder, {**experiment(completed(cfg)[0]), **_described(goal)})
     while len(finished(study)) < goal.trials:
         _try_one(study, cfg, goal, folder, check)
@@ -172,25 +173,28 @@ def _try_one(study: Any, cfg: Config, goal: Goal, folder: Path, check: Callable[
     from optuna.trial import TrialState
 
     trial = study.ask()
-    values = {one.path: one.suggest(trial) for one in goal.space}
-    say(f"trial {trial.number}: {', '.join(f'{path} {_short(value)}' for path, value in values.items())}")
     started = time.monotonic()
     try:
+        values = {one.path: one.suggest(trial) for one in goal.space}
+        say(f"trial {trial.number}: {', '.join(f'{path} {_short(value)}' for path, value in values.items())}")
         own = with_values(cfg, values)
         own.work_dir = str(folder / TRIALS / str(trial.number))
         check(own)
-        metrics = train(own).metrics
-        value = _metric(metrics, goal.metric)
+        result = train(own)
+        value = _metric(result.metrics, goal.metric)
     except (Interrupted, KeyboardInterrupt):
         trial.set_user_attr(_STOPPED, True)
         study.tell(trial, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)  # the next process of the study begins with them
         raise
     except KdhubError as error:
-        none_yet = all(one.value is None for one in finished(study))
-        trial.set_user_attr(_STOPPED if none_yet else _WHY, str(error))
+        outside = isinstance(error.__cause__, OSError | FullDiskError)
+        stop = outside or all(one.value is None for one in finished(study))
+        trial.set_user_attr(_STOPPED if stop else _WHY, str(error))
         study.tell(trial, state=TrialState.FAIL)
-        if none_yet:
+        if outside:
+            study.enqueue_trial(trial.params)
+        if stop:
             raise
         say(f"trial {trial.number} failed: {error}", "yellow")
         return
@@ -200,6 +204,8 @@ def _try_one(study: Any, cfg: Config, goal: Goal, folder: Path, check: Callable[
         raise
     trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
     study.tell(trial, value)
+    if result.signalled:
+        raise Interrupted("stopped between two trials")
 
 
 def with_values(cfg: Config, values: Mapping[str, Any]) -> Config:

@@ -43,15 +43,13 @@ def machine() -> dict[str, Any]:
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the most bytes that this process has held since it began, and that torch has held on its GPU, where known."""
+    """Return the most bytes that this process has held since it began, where known; mmengine logs those on a GPU line by line."""
     found = {}
     with suppress(ImportError):  # Windows has no such module
         import resource
 
         # macOS counts bytes, others kibibytes
         found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if torch.cuda.is_available():
-        found["gpu_memory"] = torch.cuda.max_memory_allocated()
     return found
 
 
