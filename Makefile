@@ -208,10 +208,10 @@ evidence-generation-toy: export OMP_NUM_THREADS = 1
 evidence-generation-toy: $(call needs)
 	$(BIN)/python tools/generation_evidence.py $(if $(SHARE),--share $(SHARE))
 
-# Caltech-24 at 64 pixels. The teacher answers four times: balanced data and a long tail, each as it is and mixed
+# Caltech-24 at 128 pixels. The teacher answers four times: balanced data and a long tail, each as it is and mixed
 CALTECH := configs/classification/caltech24
-CALTECH_TEACHER := $(CALTECH)/teacher_efficientnet-lite2_60it_caltech24-64.py
-CALTECH_END := teacher-efficientnet-lite2_120it_caltech24-64.py
+CALTECH_TEACHER := $(CALTECH)/teacher_efficientnet-lite2_40it_caltech24-128.py
+CALTECH_END := teacher-efficientnet-lite2_400it_caltech24-128.py
 empty :=
 space := $(empty) $(empty)
 comma := ,
@@ -219,22 +219,24 @@ joined = $(subst $(space),$(comma),$(strip $(1)))
 # images of each class, by which the metrics part classes of many, medium and few
 TAIL_COUNTS := [50,43,38,33,29,26,22,20,17,15,13,11,10,9,8,7,6,5,4,4,3,3,2,2]
 tail = train_dataloader.dataset$(1).data.factor=20 $(foreach part,val test,$(part)_evaluator.train=$(TAIL_COUNTS))
-tail_store = model.teacher.store=work_dirs/caltech24/store$(1)-longtail model.teacher.draws=6 \
+tail_store = model.teacher.store=work_dirs/caltech24/store$(1)-longtail \
   model.teacher.teacher.checkpoint=work_dirs/caltech24/teacher-longtail/student/model.safetensors
 caltech24-stores: | $(VENV)/dev.stamp data/caltech24-split
 	$(BIN)/kdhub train $(CALTECH_TEACHER) --cfg-options resume=True
-	$(BIN)/kdhub train $(CALTECH_TEACHER) --work-dir work_dirs/caltech24/teacher-longtail --cfg-options resume=True $(call tail,) \
-	  train_cfg.max_iters=40 train_cfg.val_interval=40 param_scheduler.0.end=40 param_scheduler.0.T_max=40
-	$(BIN)/kdhub cache $(CALTECH)/store_120it_caltech24-64.py
-	$(BIN)/kdhub cache $(CALTECH)/store_120it_caltech24-64.py --cfg-options $(call tail,) $(call tail_store,)
+	$(BIN)/kdhub train $(CALTECH_TEACHER) --work-dir work_dirs/caltech24/teacher-longtail --cfg-options resume=True $(call tail,)
+	$(BIN)/kdhub cache $(CALTECH)/store_400it_caltech24-128.py
+	$(BIN)/kdhub cache $(CALTECH)/store_400it_caltech24-128.py --cfg-options $(call tail,) $(call tail_store,)
 	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END)
 	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END) --cfg-options $(call tail,.data) $(call tail_store,-mixed)
 
+CALTECH_DRAWS := 4
 CALTECH_METHODS := kd dkd at rkd pld sinkd dhkd ofa trg
 CALTECH_EVIDENCE = $(EVIDENCE) --bare $(CALTECH_DRAWS) --test --against alone,kd
 # $(call balanced,STUDENT,METHODS) and $(call longtail,STUDENT,METHODS) name the variants
-balanced = alone=$(CALTECH)/$(1)_120it_caltech24-64.py $(foreach method,$(2) mixkd,$(method)=$(CALTECH)/$(method)_$(1)_$(CALTECH_END))
-longtail = alone=$(CALTECH)/$(1)_120it_caltech24-64.py,$(call joined,$(call tail,)) \
+balanced = alone=$(CALTECH)/$(1)_400it_caltech24-128.py \
+  mild-crops=$(CALTECH)/$(1)_400it_caltech24-128.py,train_dataloader.dataset.data.data.transform.transforms.0.scale=[0.4,1.0] \
+  $(foreach method,$(2) mixkd,$(method)=$(CALTECH)/$(method)_$(1)_$(CALTECH_END))
+longtail = alone=$(CALTECH)/$(1)_400it_caltech24-128.py,$(call joined,$(call tail,)) \
   $(foreach method,$(2),$(method)=$(CALTECH)/$(method)_$(1)_$(CALTECH_END),$(call joined,$(call tail,) $(call tail_store,))) \
   mixkd=$(CALTECH)/mixkd_$(1)_$(CALTECH_END),$(call joined,$(call tail,.data) $(call tail_store,-mixed))
 $(CALTECH_EVIDENCES): export OMP_NUM_THREADS = 1
@@ -253,7 +255,7 @@ TRG := $(CALTECH)/trg_resnet8_$(CALTECH_END)
 without = $(foreach term,$(1),model.objectives.trg.loss.$(term)_weight=None)
 evidence-trg: $(call needs,caltech24-stores)
 	$(CALTECH_EVIDENCE) --metric top1,ece --work-dir work_dirs/evidence/caltech24-trg \
-	  alone=$(CALTECH)/resnet8_120it_caltech24-64.py kd=$(CALTECH)/kd_resnet8_$(CALTECH_END) \
+	  alone=$(CALTECH)/resnet8_400it_caltech24-128.py kd=$(CALTECH)/kd_resnet8_$(CALTECH_END) \
 	  local=$(TRG),$(call joined,$(call without,global context)) global=$(TRG),$(call joined,$(call without,local context)) \
 	  context=$(TRG),$(call joined,$(call without,local global)) no-local=$(TRG),$(call without,local) \
 	  no-global=$(TRG),$(call without,global) no-context=$(TRG),$(call without,context) all=$(TRG)

@@ -79,7 +79,7 @@ ENTRIES = {
         "714 images of COCO with boxes, by licence", "kdhub-detection", "kddet.data.coco_cc_files", "coco_cc", True
     ),
     "caltech24": Entry(
-        "1,666 photos of 24 classes as squares of 64 pixels, validation apart from the test; CC BY 4.0",
+        "1,666 photos of 24 classes as squares of 128 pixels, validation apart from the test; CC BY 4.0",
         "kdhub-classification",
         "kdcls.caltech24_files",
         "caltech24-split",

@@ -1,4 +1,4 @@
-"""Caltech-24 as squares of 64 pixels that need no decoding, with validation images apart from those of the test."""
+"""Caltech-24 as squares of 128 pixels that need no decoding, with validation images apart from those of the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORIGINAL = (
     "Caltech-101, 24 classes, as train.zip and val.zip with CLASS/NAME.jpg (Caltech-101: doi.org/10.22002/D1.20086)"
 )
 
-SIZE = 64
+SIZE = 128
 EVERY = 6
 """One training image in six of each class is for validation."""
 

@@ -17,7 +17,7 @@ def efficientnet_lite(name: str, num_classes: int = 1000, frozen: bool = False) 
 
     Args:
         name: ``tf_efficientnet_lite0`` or ``tf_efficientnet_lite2``.
-        num_classes: Classes; another number than 1000 leaves the classifier as it is drawn.
+        num_classes: Classes; with another number than 1000 the classifier is new, and begins at zero.
         frozen: Whether only the classifier is trained: all else keeps ImageNet's weights and its norms their statistics.
 
     Raises:
@@ -32,6 +32,9 @@ def efficientnet_lite(name: str, num_classes: int = 1000, frozen: bool = False) 
     weights = packaged_weights(name, EFFICIENTNET_LITE[name], whole)
     kept = weights if num_classes == 1000 else {k: v for k, v in weights.items() if not k.startswith("classifier.")}
     net.load_state_dict(kept, strict=num_classes == 1000)
+    if num_classes != 1000:
+        # timm draws it for 1000 classes: with 24, the logits of ImageNet's features would begin with a standard deviation near 5
+        nn.init.zeros_(net.classifier.weight)
     if frozen:
         freeze(net, [name for name, _ in net.named_children() if name != "classifier"])
     return net

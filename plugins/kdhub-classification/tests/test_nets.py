@@ -51,7 +51,8 @@ def test_a_packaged_net_keeps_its_features_and_gets_a_new_classifier():
         name for name in first if first[name].shape == second[name].shape and torch.equal(first[name], second[name])
     ]
     assert set(first) - set(same) == {"classifier.weight", "classifier.bias"}
-    assert own.classifier.out_features == 24
+    # drawn as for 1000 classes it would begin 5 wide, and a linear probe of 40 steps ended at 81 % in the place of 97 %
+    assert own.eval()(torch.randn(2, 3, 64, 64)).tolist() == [[0.0] * 24] * 2
     with pytest.raises(UsageError, match="bad name"):
         efficientnet_lite("resnet18")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,7 +275,9 @@ def kdhub_doctor() -> Iterable[Diagnostic]:
 
 @hookimpl
 def kdhub_run_summary() -> Mapping[str, Any]:
-    """Write down which operators a run used: two runs with different ones differ by rounding."""
+    """Write down which operators a detector's run used: two runs with different ones differ by rounding."""
+    if "mmdet.models.detectors" not in sys.modules:
+        return {}
     import mmcv_ops_torchvision
 
     used = mmcv_ops_torchvision.in_use()

@@ -1,6 +1,8 @@
 """What `kdhub doctor` says about an installation for detection."""
 
+import sys
 from importlib import metadata
+from types import ModuleType
 
 import pytest
 
@@ -52,6 +54,9 @@ def test_what_fails_has_a_line_to_type(diagnose, versions, title, fix):
     assert fix in found.fix
 
 
-def test_the_run_card_names_the_operators():
-    """Two runs that differ by rounding differ for a reason that must be on record."""
+def test_the_run_card_of_a_detector_names_the_operators(monkeypatch):
+    """Two runs that differ by rounding differ for a reason that must be on record; a retriever's report is no place for it."""
+    monkeypatch.delitem(sys.modules, "mmdet.models.detectors", raising=False)
+    assert kdhub_run_summary() == {}
+    monkeypatch.setitem(sys.modules, "mmdet.models.detectors", ModuleType("detectors"))
     assert kdhub_run_summary() == {"mmcv operators": mmcv_ops_torchvision.in_use()}

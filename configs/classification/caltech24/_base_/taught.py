@@ -1,4 +1,4 @@
-# The teacher of all pairs: it answered once for three augmentations of each image, and every run learns from these
+# The teacher of all pairs: it answered once for four augmentations of each image, and every run learns from these
 teacher_model = dict(
     type="kdhub.TorchModel",
     net=dict(type="kdcls.EfficientNetLite", name="tf_efficientnet_lite2", num_classes=24, frozen=True),
@@ -7,7 +7,7 @@ teacher_model = dict(
 teacher = dict(
     type="kdhub.StoredTeacher",
     store="work_dirs/caltech24/store",
-    draws=3,
+    draws=4,
     precision={"classifier": "float32", "global_pool": "float16", "blocks.2": "float16", "blocks.4": "float16"},
     teacher=dict(
         type="kdhub.ModelTeacher",

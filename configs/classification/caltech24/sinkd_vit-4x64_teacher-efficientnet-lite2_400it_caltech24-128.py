@@ -6,7 +6,7 @@ model = dict(
     teacher={{_base_.teacher}},
     objectives=dict(
         logits=dict(
-            loss=dict(type="kdhub.TemperatureKL", temperature=16.0), student="head", teacher="classifier", weight=0.01
+            loss=dict(type="kdhub.TemperatureKL", temperature=4.0), student="head", teacher="classifier", weight=1.0
         ),
         batch=dict(loss=dict(type="kdcls.SinKD"), student="head", teacher="classifier", weight=8e-4),
     ),

@@ -6,7 +6,7 @@ model = dict(
     criterion=dict(type="torch.nn.CrossEntropyLoss"),
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[127.5] * 3, std=[127.5] * 3),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-2))
-train_cfg = dict(max_iters=60, val_interval=60)
-param_scheduler = [dict(type="CosineAnnealingLR", by_epoch=False, begin=0, end=60, T_max=60, eta_min=0.0)]
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+train_cfg = dict(max_iters=40, val_interval=40)
+param_scheduler = [dict(type="CosineAnnealingLR", by_epoch=False, begin=0, end=40, T_max=40, eta_min=0.0)]
 work_dir = "work_dirs/caltech24/teacher"
