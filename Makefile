@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM = false
 
 RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-late-cranfield evidence-margin-mse-sparse-cranfield \
   evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
-CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-longtail evidence-trg evidence-diswot
+CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-vit evidence-caltech24-longtail evidence-caltech24-longtail-vit evidence-trg evidence-diswot
 
 .PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
 
@@ -242,12 +242,16 @@ longtail = alone=$(CALTECH)/$(1)_400it_caltech24-128.py,$(call joined,$(call tai
 $(CALTECH_EVIDENCES): export OMP_NUM_THREADS = 1
 evidence-caltech24: $(call needs,caltech24-stores)
 	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-resnet8 $(call balanced,resnet8,$(CALTECH_METHODS))
+
+evidence-caltech24-vit: $(call needs,caltech24-stores)
 	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-vit \
 	  $(call balanced,vit-4x64,$(filter-out at,$(CALTECH_METHODS)))
 
 evidence-caltech24-longtail: $(call needs,caltech24-stores)
 	$(CALTECH_EVIDENCE) --metric top1,many,medium,few,ece --work-dir work_dirs/evidence/caltech24-longtail-resnet8 \
 	  $(call longtail,resnet8,$(CALTECH_METHODS))
+
+evidence-caltech24-longtail-vit: $(call needs,caltech24-stores)
 	$(CALTECH_EVIDENCE) --metric top1,many,medium,few,ece --work-dir work_dirs/evidence/caltech24-longtail-vit \
 	  $(call longtail,vit-4x64,$(filter-out at,$(CALTECH_METHODS)))
 

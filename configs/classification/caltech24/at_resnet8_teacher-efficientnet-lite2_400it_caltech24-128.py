@@ -5,8 +5,8 @@ model = dict(
     student={{_base_.student}},
     teacher={{_base_.teacher}},
     objectives=dict(
-        stage1=dict(loss=dict(type="kdcls.AttentionTransfer"), student="layer1", teacher="blocks.2", weight=100.0),
-        stage2=dict(loss=dict(type="kdcls.AttentionTransfer"), student="layer2", teacher="blocks.4", weight=100.0),
+        stage1=dict(loss=dict(type="kdcls.AttentionTransfer"), student="layer1", teacher="blocks.2", weight=10.0),
+        stage2=dict(loss=dict(type="kdcls.AttentionTransfer"), student="layer2", teacher="blocks.4", weight=10.0),
     ),
 )
 student = teacher = None

@@ -9,7 +9,7 @@ model = dict(
             loss=dict(type="kdcls.DKD", temperature=4.0, alpha=1.0, beta=2.0),
             student="head",
             teacher="classifier",
-            weight=0.1,
+            weight=0.3,
         ),
     ),
 )

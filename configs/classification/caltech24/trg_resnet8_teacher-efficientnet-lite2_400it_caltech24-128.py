@@ -21,7 +21,7 @@ model = dict(
             student="layer2",
             teacher="blocks.4",
             adapter=dict(student=dict(type="kdtrg.Tokens"), teacher=dict(type="kdtrg.Tokens")),
-            weight=1.0,
+            weight=0.3,
         ),
     ),
 )

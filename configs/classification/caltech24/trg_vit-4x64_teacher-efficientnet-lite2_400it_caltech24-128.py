@@ -21,7 +21,7 @@ model = dict(
             student="blocks",
             teacher="blocks.4",
             adapter=dict(student=dict(type="kdtrg.Tokens", prefix=1), teacher=dict(type="kdtrg.Tokens")),
-            weight=1.0,
+            weight=0.3,
         ),
     ),
 )
