@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ Answer = TypeVar("Answer")
 
 _GIVE_UP = 8
 """So many questions without an answer in a row, and the server is taken for gone."""
+_NO_KEY = "none"
+"""What is sent where no key is set."""
 
 
 def openai_client(base_url: str | None, key_env: str, timeout: float, retries: int, extra: str) -> Any:
@@ -40,7 +43,7 @@ def openai_client(base_url: str | None, key_env: str, timeout: float, retries: i
         import openai
     except ImportError as error:
         raise UsageError("the client for language models is not installed", fix=f"pip install '{extra}'") from error
-    key = os.environ.get(key_env) or "none"
+    key = os.environ.get(key_env) or _NO_KEY
     return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
 
 
@@ -56,41 +59,51 @@ def ask_all(
         what: What they are, for errors.
 
     Raises:
-        UsageError: Once the others are answered, if some were not; at once if the server will never answer, as with a wrong key.
+        UsageError: Once the others are answered, if some were not; if the server will never answer, as with a wrong key, once those
+            under way are. Ctrl-C waits for these too, and a second one does not.
     """
     import openai
 
     fatal = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError, openai.BadRequestError)
     failures: list[str] = []
     in_a_row = 0
+    stop: BaseException | None = None
     waiting = iter(questions)
+    running: dict[Future[Answer], Question] = {}
     with ThreadPoolExecutor(concurrency) as pool:
-        running: dict[Future[Answer], Question] = {}
-        try:
-            while True:
-                while len(running) < concurrency and in_a_row < _GIVE_UP:
-                    try:
-                        question = next(waiting)
-                    except StopIteration:
-                        break
-                    running[pool.submit(ask, question)] = question
+        while True:
+            try:
+                if stop is None and in_a_row < _GIVE_UP:
+                    for question in islice(waiting, concurrency - len(running)):
+                        running[pool.submit(ask, question)] = question
                 if not running:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    question = running.pop(future)
-                    try:
-                        answer = future.result()
-                    except fatal as error:
-                        raise UsageError("the server refuses the question", where="job", got=_said(error)) from error
-                    except openai.OpenAIError as error:
+                answered = wait(running, return_when=FIRST_COMPLETED).done
+            except (Exception, KeyboardInterrupt) as error:
+                if stop is not None:
+                    raise
+                # what is under way is paid for: no more is begun, and its answers are still given
+                stop = error
+                running = {future: question for future, question in running.items() if not future.cancel()}
+                continue
+            for future in answered:
+                question = running.pop(future)
+                try:
+                    answer = future.result()
+                except Exception as error:  # noqa: BLE001 - it is raised again, once the others are kept
+                    if isinstance(error, openai.OpenAIError) and not isinstance(error, fatal):
                         failures.append(_said(error))
                         in_a_row += 1
-                        continue
-                    in_a_row = 0
-                    yield question, answer
-        finally:  # what is under way is not begun anew, and is not waited for longer than need be
-            for future in running:
-                future.cancel()
+                    else:
+                        stop = stop or error
+                    continue
+                in_a_row = 0
+                yield question, answer
+    if isinstance(stop, fatal):
+        # not "from" it: a traceback would show a key that the server repeats
+        raise UsageError("the server refuses the question", where="job", got=_said(stop))
+    if stop is not None:
+        raise stop
     if failures:
         raise UsageError(
             "the server seems to be gone" if in_a_row >= _GIVE_UP else f"{len(failures)} {what} got no answer",
@@ -132,4 +145,10 @@ class AnswerLog:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    """Return what a server said, without the key that some repeat."""
+    said = f"{type(error).__name__}: {error}"
+    request = getattr(error, "request", None)
+    key = request.headers.get("Authorization", "").removeprefix("Bearer ") if request is not None else ""
+    if key and key != _NO_KEY:
+        said = said.replace(key, "(the key)")
+    return " ".join(said.split())[:200]

@@ -35,6 +35,16 @@ def test_what_is_learned_is_the_experiment() -> None:
     assert changed(randomness={"seed": 1}, model={"type": "TinyClassifier", "width": 5}) == ("model", "randomness")
 
 
+def test_how_a_job_asks_is_not_the_experiment() -> None:
+    """A job that stopped at a busy server could not go on with fewer questions at once, and its paid answers were lost."""
+    job = {"type": "kddet.Ask", "model": "toy", "prompt": "{}", "concurrency": 16}
+    more = {"concurrency": 2, "retries": 9, "price": 1.0, "api_key_env": "OTHER_KEY", "base_url": "http://elsewhere/v1"}
+    assert experiment({"job": job}) == experiment({"job": job | more})
+    assert differences(experiment({"job": job}), experiment({"job": job | {"model": "other"}})) == ("job",)
+    # elsewhere these are names like any other
+    assert experiment({"model": {"type": "Net", "price": 1.0}}) != experiment({"model": {"type": "Net", "price": 2.0}})
+
+
 def test_objects_in_a_config_have_no_address() -> None:
     """An object's repr changes with every start, so that a run would never be the same experiment twice."""
     one, other = ({"model": {"type": tiny.TinyClassifier, "init": object()}} for _ in range(2))

@@ -34,6 +34,9 @@ def baked_config(model: Mapping[str, Any], head: Any) -> dict[str, Any]:
     roi_head = plain["roi_head"] = dict(plain["roi_head"])
     roi_head["type"] = "StandardRoIHead"
     box_head = roi_head["bbox_head"] = dict(roi_head["bbox_head"])
+    # the head's own: Shared2FCBBoxHead and its like have layers that no key names
+    layers = ("shared_convs", "shared_fcs", "cls_convs", "cls_fcs", "reg_convs", "reg_fcs")
+    box_head |= {f"num_{branch}": len(getattr(head, branch)) for branch in layers}
     box_head |= {
         "type": "ConvFCBBoxHead",
         "num_classes": len(head.fc_cls.embeddings),

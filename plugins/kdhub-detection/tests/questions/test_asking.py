@@ -4,7 +4,10 @@ import base64
 import io
 import json
 import math
+import signal
 import threading
+import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from safetensors.torch import load_file
 from kddet.questions.answering import answer_of
 from kddet.questions.answers import ANSWERS, AspectTeacher
 from kddet.questions.ask_job import ask
-from kdhub.api import UsageError
+from kdhub.api import UsageError, ask_all
 from kdhub.cli.main import main
 
 pytest.importorskip("openai", reason="pip install 'kdhub-detection[server]'")
@@ -51,6 +54,8 @@ class Server:
         if how == "slow":
             self.released.wait(20)
             return
+        if how == "late":
+            self.released.wait(0.5)
         image, text = body["messages"][0]["content"]
         raw = base64.b64decode(image["image_url"]["url"].split(",")[1])
         pixels = np.asarray(Image.open(io.BytesIO(raw))).astype(float).mean((0, 1))
@@ -62,7 +67,8 @@ class Server:
         logprobs = None if how == "bare" else {"content": [{"token": "Yes", "logprob": yes, "top_logprobs": top}]}
         choice = {"message": {"content": "Yes"}, "logprobs": logprobs}
         status = how if isinstance(how, int) else 200
-        content = {"error": {"message": "no"}} if status != 200 else {"choices": [choice]}
+        said = f"no, {handler.headers['Authorization']} is no key"
+        content = {"error": {"message": said}} if status != 200 else {"choices": [choice]}
         content["usage"] = {"total_tokens": 500, "prompt_tokens": 499, "completion_tokens": 1}
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
@@ -172,6 +178,44 @@ def test_an_answer_that_can_never_be_right_stops_at_once(work, server, how, mess
     with pytest.raises(UsageError, match=message):
         run(server)
     assert len(server.asked) == 1
+
+
+def test_a_stop_keeps_the_answers_that_are_under_way(work, server):
+    """At 32 questions at once, each stop threw 31 paid answers away."""
+    server.behaviours = ["well", "late", 401, "late", "late"]
+    with pytest.raises(UsageError, match="refuses .*Authentication"):
+        run(server, concurrency=4)
+    assert len(lines()) == len(server.asked) - 1 == 4
+
+
+def test_ctrl_c_keeps_the_answers_that_are_under_way():
+    """Nobody wants to pay for these twice because a price was mistyped."""
+    begun, stopped = threading.Barrier(4), threading.Event()
+
+    def ask_one(number):
+        begun.wait(5)
+        if number == 0:
+            time.sleep(0.5)  # the main thread waits by now
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            stopped.set()
+        stopped.wait(5)
+        time.sleep(0.2)
+        return number
+
+    kept = []
+    with pytest.raises(KeyboardInterrupt):
+        for _, answer in ask_all(ask_one, range(100), 4):
+            kept.append(answer)
+    assert sorted(kept) == [0, 1, 2, 3]
+
+
+def test_an_error_never_shows_the_key(work, server, monkeypatch):
+    """Some servers repeat the header that they refuse, and errors end in logs and questions to others."""
+    monkeypatch.setenv("TOY_KEY", "secret-key")
+    server.behaviours = [401]
+    with pytest.raises(UsageError, match=r"Bearer \(the key\) is no key") as told:
+        run(server, api_key_env="TOY_KEY")
+    assert "secret-key" not in "".join(traceback.format_exception(told.value))
 
 
 def test_questions_that_changed(work, server):

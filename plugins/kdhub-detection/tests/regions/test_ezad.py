@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet.apis import init_detector
-from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
+from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead, Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 import kdhub
@@ -34,13 +34,13 @@ def bank(count, width=6, seed=0):
     return NameBank(tuple(f"name {n}" for n in range(count)), embeddings)
 
 
-def box_head(names, **options):
+def box_head(names, kind=ConvFCBBoxHead, **options):
     """A head of random weights whose classes are names; the background's vector is longer than 1."""
     kdhub.init()
     torch.manual_seed(0)
     size = {"in_channels": 4, "conv_out_channels": 4, "fc_out_channels": 8, "roi_feat_size": 2}
     given = {"num_classes": len(names.names), "reg_class_agnostic": False} | size | options
-    head = ConvFCBBoxHead(
+    head = kind(
         cls_predictor_cfg={"type": "kddet.TextClassifier", "names": names},
         reg_predictor_cfg={"type": "kddet.SemanticRegressor", "names": names},
         **given,
@@ -53,11 +53,11 @@ def box_head(names, **options):
 
 
 def plain_of(head, options):
-    given = {"type": "ConvFCBBoxHead", "reg_class_agnostic": False} | options
+    given = {"type": type(head).__name__, "reg_class_agnostic": False} | options
     config = baked_config({"roi_head": {"type": "kddet.RegionRoIHead", "bbox_head": given}}, head)["roi_head"][
         "bbox_head"
     ]
-    config.pop("type")
+    assert config.pop("type") == "ConvFCBBoxHead"
     plain = ConvFCBBoxHead(**config).eval()
 
     weights = baked_weights({f"h.{k}": v for k, v in head.state_dict().items()}, head, "h.")
@@ -72,11 +72,16 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("options", HEADS.values(), ids=HEADS)
-def test_a_plain_head_scores_and_moves_the_same(options):
-    """The exported student is what users run; a weight in the wrong column would show in AP alone."""
+HEADS_OF_FIXED_LAYERS = {"Shared2FC": Shared2FCBBoxHead, "Shared4Conv1FC": Shared4Conv1FCBBoxHead}
+CASES = [(ConvFCBBoxHead, options) for options in HEADS.values()]
+CASES += [(kind, {}) for kind in HEADS_OF_FIXED_LAYERS.values()]
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES, ids=[*HEADS, *HEADS_OF_FIXED_LAYERS])
+def test_a_plain_head_scores_and_moves_the_same(kind, options):
+    """The exported student is what users run; a weight in the wrong column, or a layer left out, would show in AP alone."""
     names = bank(5)
-    head = box_head(names, **options)
+    head = box_head(names, kind, **options)
     features = torch.randn(7, 4, 2, 2, generator=torch.Generator().manual_seed(1))
     size = {"in_channels": 4, "conv_out_channels": 4, "fc_out_channels": 8, "roi_feat_size": 2, "num_classes": 5}
     plain = plain_of(head, options | size)
