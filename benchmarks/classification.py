@@ -192,7 +192,7 @@ def main() -> None:
     if unknown := [part for part in args.parts if part not in PARTS]:
         parser.error(f"no such part: {unknown}; there are {PARTS}")
     torch.set_num_threads(args.threads)
-    MMLogger.get_instance("mmengine", log_level="ERROR")
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
     init()
     measures = {
         "losses": lambda: losses(args.rounds, args.batch),

@@ -197,7 +197,7 @@ def added_mib(name: str, options: argparse.Namespace, task: str) -> float:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence both sides: their bars and lines cost time on a terminal."""
-    MMLogger.get_instance("mmengine", log_level="ERROR")
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
     MMLogger.get_instance("current", log_level="ERROR")
     drawn, tqdm.__init__ = tqdm.__init__, lambda self, *args, **named: drawn(self, *args, **{**named, "disable": True})  # type: ignore[method-assign]
     try:

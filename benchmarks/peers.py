@@ -172,7 +172,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.images % args.batch:
         parser.error("--images must be a multiple of --batch")
-    MMLogger.get_instance("mmengine", log_level="ERROR")
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
     logging.getLogger("torchdistill").setLevel(logging.ERROR)
     if args.first is not None:
         print(json.dumps(in_this_process(args)))

@@ -64,7 +64,7 @@ def begin(root: str) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.chdir(root)
     kdhub.init()
-    MMLogger.get_instance("mmengine", log_level="ERROR")
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
     logging.disable(logging.WARNING)
 
 

@@ -31,7 +31,7 @@ STEPS = 6
 
 
 def measure(objectives: int, size: int) -> dict[str, float]:
-    MMLogger.get_instance("mmengine", log_level="ERROR")
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
     torch.manual_seed(0)
     teacher = {"teacher": ModelTeacher(Classifier(resnet34(num_classes=100)))} if objectives else {}
     model = Distiller(

@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--peak-of", choices=STEPS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    MMLogger.get_instance("mmengine", log_level="ERROR")
+    MMLogger.get_instance("mmengine").setLevel("ERROR")
     if args.peak_of:
         step = STEPS[args.peak_of]()
         for _ in range(5):
