@@ -87,13 +87,13 @@ def disback(steps: Callable[[int], int]) -> Rows:
     fit(base, steps(4000), lambda: base.denoising_loss(ring.sample(256)), 1e-3)
     teacher = {"type": "kdhub.ModelTeacher", "own_weights": True, "model": base}
     first = MODELS.build(net_of(student(noise=COSINE_INSIDE)))
-    fit(first, 500, lambda: _off_the_ring(first), 1e-3)
+    fit(first, steps(500), lambda: _off_the_ring(first), 1e-3)
     start = first.state_dict()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        path = _degraded(teacher, start, Path(folder))
+        path = _degraded(teacher, start, Path(folder), steps(60))
         for name, nodes in (("direct", []), ("DisBack", path)):
-            model = DisBack(net_of(student(noise=COSINE_INSIDE)), teacher, path=nodes, steps_per_node=60)
+            model = DisBack(net_of(student(noise=COSINE_INSIDE)), teacher, path=nodes, steps_per_node=steps(60))
             model.student.load_state_dict(start)
             wrappers = optimizers(model, 3e-4, {"student": 10.0, "fake_score": 10.0})
             for number in range(1, 4):
@@ -109,13 +109,13 @@ def _off_the_ring(model: Any) -> Tensor:
     return (model.generate(noise) - (3.0 + 0.3 * noise)).square().mean()
 
 
-def _degraded(teacher: Any, start: Any, folder: Path) -> list[str]:
+def _degraded(teacher: Any, start: Any, folder: Path, count: int) -> list[str]:
     model = Degradation(net_of(student(noise=COSINE_INSIDE)), teacher)
     model.student.load_state_dict(start)
     wrappers, files = optimizers(model, 2e-4, {}), []
     for number in range(1, 6):
-        trained(model, 60, lambda: {"inputs": torch.randn(256, 2)}, 2e-4, wrappers=wrappers)
-        files.append(str(folder / f"iter_{60 * number}.pth"))
+        trained(model, count, lambda: {"inputs": torch.randn(256, 2)}, 2e-4, wrappers=wrappers)
+        files.append(str(folder / f"iter_{count * number}.pth"))
         torch.save({"state_dict": model.state_dict()}, files[-1])
     return files
 

@@ -77,11 +77,20 @@ class _Adapter(nn.Module, ABC):
         """Return what it was told, as tokens (B, 1 or N, width)."""
         assert self.told.guidance is not None
         found = [self.encoder(self.told.guidance)[:, None]]
-        for layer, said in ((self.time, self.told.time), (self.condition, self.told.condition)):
-            if layer is not None and said is not None:
-                # an embedder may say one thing for the whole batch
-                said = said.expand(len(found[0]), *said.shape[1:])
-                found.append(layer(said if said.dim() == 3 else said[:, None]))
+        for what, layer in (("time", self.time), ("condition", self.condition)):
+            if layer is None:
+                continue
+            said = getattr(self.told, what)
+            if said is None:
+                raise UsageError(
+                    "an adapter runs before the module that it hears",
+                    where=f"adapters.{what}",
+                    expected="adapters at blocks that run after it",
+                    fix="leave out of adapters.at the blocks before it",
+                )
+            # an embedder may say one thing for the whole batch
+            said = said.expand(len(found[0]), *said.shape[1:])
+            found.append(layer(said if said.dim() == 3 else said[:, None]))
         return found
 
     @abstractmethod

@@ -70,8 +70,19 @@ class NoiseDataset(Dataset[dict[str, Tensor]]):
                 )
             item["real"] = beside["inputs"]
             if self.classes:
-                item["labels"] = beside["labels"]
+                item["labels"] = self._labels_of(beside)
         return item
+
+    def _labels_of(self, beside: dict[str, Tensor]) -> Tensor:
+        labels = beside.get("labels")
+        if labels is None or int(labels.max()) >= self.classes or int(labels.min()) < 0:
+            raise UsageError(
+                "the data have not the labels of these classes",
+                where="NoiseDataset.real",
+                expected=f"labels (chunk,) from 0 to {self.classes - 1}, as classes={self.classes} says",
+                got="no labels" if labels is None else f"labels from {int(labels.min())} to {int(labels.max())}",
+            )
+        return labels
 
     def fingerprint(self) -> str:
         """Identify the data without drawing any."""
@@ -83,7 +94,7 @@ class Images(Dataset[dict[str, Tensor]]):
     """Images in memory, from -1 to 1, in chunks drawn evenly: they train a teacher, or a discriminator. Join them with `kdgen.join`.
 
     Args:
-        data: A data set of pairs of an image of Pillow and a label, such as ``dict(type='kdcls.FashionMNIST', split='train')``.
+        data: A data set of pairs of an image of Pillow, of mode L or RGB and all of one size, and a label, such as ``dict(type='kdcls.FashionMNIST', split='train')``.
         chunk: Images in a chunk.
         labels: Whether chunks have ``labels``.
         seed: ``None`` draws from the run's random numbers. A number gives each chunk the same images in every pass.
@@ -99,7 +110,8 @@ class Images(Dataset[dict[str, Tensor]]):
     @cached_property
     def _loaded(self) -> tuple[Tensor, Tensor]:
         pairs = [self._data[index] for index in range(len(self._data))]
-        pixels = torch.stack([torch.from_numpy(np.array(image)) for image, _ in pairs])
+        first = _pixels(pairs[0][0], 0).shape
+        pixels = torch.stack([_pixels(image, place, first) for place, (image, _) in enumerate(pairs)])
         pixels = pixels[:, None] if pixels.dim() == 3 else pixels.permute(0, 3, 1, 2)
         return pixels, torch.tensor([int(label) for _, label in pairs])
 
@@ -119,6 +131,26 @@ class Images(Dataset[dict[str, Tensor]]):
         """Identify the images by what their data set says they are, or by their pixels."""
         known = _identity(self._data) if hasattr(self._data, "fingerprint") else _digest(*self._loaded)
         return f"images-{known}-{self.chunk}-seed-{self.seed}"
+
+
+def _pixels(image: Any, place: int, shape: Sequence[int] | None = None) -> Tensor:
+    """Return the pixels (H, W) or (H, W, 3) of an image.
+
+    Raises:
+        UsageError: If they are no grey values or colours from 0 to 255, or not of a given shape.
+    """
+    pixels, mode = np.asarray(image).copy(), getattr(image, "mode", None)
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3)
+    if pixels.dtype != np.uint8 or not fits or mode not in (None, "L", "RGB") or shape not in (None, pixels.shape):
+        raise UsageError(
+            f"image {place} is none that kdgen.Images takes",
+            where="Images.data",
+            expected="images of Pillow of mode L or RGB, all of one size"
+            + ("" if shape is None else f", here {tuple(shape)}"),
+            got=f"{type(image).__name__}{f' of mode {mode}' if mode else ''}, {pixels.dtype} {pixels.shape}",
+            fix="a data set without transforms into tensors; image.convert('RGB') for palettes",
+        )
+    return torch.from_numpy(pixels)
 
 
 def _identity(data: Any) -> str:

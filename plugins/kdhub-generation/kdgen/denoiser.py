@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ class Denoiser(BaseModel):
         init_cfg: mmengine's; the network is initialised as it is built.
 
     Raises:
-        UsageError: For a prediction type, times or guidance that do not fit.
+        UsageError: For a prediction type, classes, times or guidance that do not fit.
     """
 
     def __init__(
@@ -68,7 +68,8 @@ class Denoiser(BaseModel):
         self.noise: NoiseSchedule = build("model", noise, where="Denoiser.noise")
         self.pred_type, self.classes, self.label_dropout = pred_type, classes, label_dropout
         _require_same_prediction(self.net, pred_type)
-        _leave_labels(self.net)
+        _require_label_rows(self.net, classes)
+        leave_labels(self.net)
         self.t_list = self.noise.t_list(steps) if t_list is None else self.noise.check_t_list(t_list, "Denoiser.t_list")
         self.guidance_scale = guidance_scale
         self.require_guidable(guidance_scale, "Denoiser.guidance_scale")
@@ -190,12 +191,54 @@ class Denoiser(BaseModel):
         return labels.masked_fill(dropped, self.classes)
 
 
-def _leave_labels(net: nn.Module) -> None:
+def leave_labels(net: nn.Module) -> None:
     """Let a network drop no labels by itself, as diffusers' DiT does in training: a student would be told another class than it made."""
     module: Any
     for module in net.modules():
         if hasattr(module, "embedding_table") and hasattr(module, "dropout_prob"):
             module.dropout_prob = 0.0
+
+
+def config_of(net: nn.Module) -> Mapping[str, Any]:
+    """Return what a network of diffusers was built with; nothing for any other."""
+    found = getattr(net, "config", None)
+    return found if isinstance(found, Mapping) else {}
+
+
+def is_told_texts(net: nn.Module) -> bool:
+    """Say whether a network of diffusers is told texts, and so not labels."""
+    return config_of(net).get("cross_attention_dim") is not None
+
+
+def label_rows(net: nn.Module) -> int | None:
+    """Return how many labels a network knows, the one for none among them; ``None`` where nobody knows."""
+    if isinstance(prompts := getattr(net, "prompts", None), Tensor):
+        return len(prompts)
+    config = config_of(net)
+    if isinstance(rows := config.get("num_embeds_ada_norm"), int):
+        return rows + 1  # a DiT adds the row for none itself
+    if "num_class_embeds" not in config or config.get("class_embed_type") is not None:
+        return None
+    return config["num_class_embeds"] or 0
+
+
+def _require_label_rows(net: nn.Module, classes: int) -> None:
+    """See that a network is told labels, and has a row for each class and one for none."""
+    if is_told_texts(net):
+        raise UsageError(
+            "the network is told texts, and here are labels",
+            where="Denoiser.net",
+            got=type(net).__name__,
+            fix="dict(type='kdgen.TextConditioned', net=dict(...), prompts='prompts.safetensors')",
+        )
+    rows = label_rows(net)
+    if rows is not None and rows != (classes + 1 if classes else 0):
+        raise UsageError(
+            "the network's table of labels is not that of the classes",
+            where="Denoiser.classes",
+            expected="classes + 1 rows, the last of which means none; no table for classes=0",
+            got=f"classes={classes} and {rows} rows",
+        )
 
 
 def _require_same_prediction(net: nn.Module, pred_type: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from kdgen.denoiser import label_rows, leave_labels
 from kdgen.noise import NoiseSchedule
 from kdhub.api import UsageError, build, number, require
 
@@ -27,7 +28,8 @@ class Discriminator(nn.Module):
 
     Args:
         net: A network called ``net(x, t, labels)`` as all others; the mean of what it returns is the logit:
-            ``dict(type='kdgen.MLP', outputs=1)``, or diffusers' ``UNet2DModel`` with one channel out.
+            ``dict(type='kdgen.MLP', outputs=1)``, or diffusers' ``UNet2DModel`` with one channel out. One
+            without classes is told no labels.
         generator_weight: Weight of the student's term; 5e-3 in DisBack's script for SDXL.
         weight: Weight of the discriminator's own loss; 1e-2 there.
     """
@@ -36,12 +38,16 @@ class Discriminator(nn.Module):
         super().__init__()
         require("Discriminator", number(above=0), generator_weight=generator_weight, weight=weight)
         self.net = build("model", net, where="model.discriminator.net")
+        leave_labels(self.net)
+        self._hears_labels = label_rows(self.net) != 0
         self.generator_weight, self.weight = generator_weight, weight
 
     def logits(self, x: Tensor, labels: Tensor | None, noise: NoiseSchedule) -> Tensor:
         """Noise samples (B, ...) at times over the whole schedule, and return logits (B,) of their being data."""
         t = noise.draw(len(x), device=x.device)
-        said = self.net(noise.add_noise(x, torch.randn_like(x), t), noise.time_input(t), labels)
+        said = self.net(
+            noise.add_noise(x, torch.randn_like(x), t), noise.time_input(t), labels if self._hears_labels else None
+        )
         said = getattr(said, "sample", said)
         return said.float().flatten(1).mean(dim=1)
 
@@ -80,6 +86,6 @@ def real_samples(more: Mapping[str, Tensor]) -> Tensor:
         raise UsageError(
             "a discriminator compares with data, and the batch has none",
             where="train_dataloader.dataset",
-            fix="dict(type='kdgen.NoiseDataset', ..., real=dict(type='kdgen.RingData'))",
+            fix="dict(type='kdgen.NoiseDataset', shape=(2,), chunk=256, real=dict(type='kdgen.RingData', chunk=256))",
         )
     return more["real"]

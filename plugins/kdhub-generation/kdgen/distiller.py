@@ -25,6 +25,9 @@ _COLLAPSED = 0.1
 _STEPS_COLLAPSED = 200
 """For so many steps in a row; at the beginning a generator may pass through a point."""
 
+_LEAST_SIGNAL = 0.01
+"""The least share of alpha in sigma at which a generator may predict noise; Stable Diffusion's schedule ends at 0.069."""
+
 
 @dataclass
 class Draw:
@@ -274,6 +277,27 @@ def denoiser(model: Any, where: str) -> Denoiser:
             fix="dict(type='kdgen.Denoiser', net=..., noise=..., pred_type=...); a teacher has it as its model",
         )
     return model
+
+
+def require_signal(student: Denoiser) -> None:
+    """See that a generator that predicts noise is called where a sample still has some signal.
+
+    Its sample is (x - sigma eps) / alpha, so 1 / alpha magnifies all errors and gradients of the network.
+
+    Raises:
+        UsageError: If alpha at ``t_max`` is below a hundredth of sigma.
+    """
+    noise = student.noise
+    t = torch.tensor([noise.t_max], device=next(student.buffers(), torch.empty(0)).device)
+    alpha, sigma = float(noise.alpha(t)), float(noise.sigma(t))
+    if student.pred_type == "eps" and alpha < _LEAST_SIGNAL * sigma:
+        raise UsageError(
+            f"a generator that predicts noise divides it by alpha, which is {alpha:.2g} at t = {noise.t_max:g}",
+            where="model.student.pred_type",
+            expected="'v', 'x0' or 'flow'",
+            got="'eps'",
+            fix="give it, and a teacher whose weights it begins with, another pred_type or a schedule with more signal at its end",
+        )
 
 
 def take_weights(model: Denoiser, source: Denoiser, where: str) -> None:

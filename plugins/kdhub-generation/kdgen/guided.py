@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from kdgen.adapters import Adapters
 from kdgen.denoiser import Denoiser
-from kdhub.api import UsageError
+from kdhub.api import UsageError, near_matches
 
 
 class GuidedDenoiser(Denoiser):
@@ -60,7 +61,7 @@ class GuidedDenoiser(Denoiser):
                 got="0",
             )
         self.net.requires_grad_(False)
-        self.adapters = Adapters(self.net, **adapters)
+        self.adapters = Adapters(self.net, **_known(adapters))
 
     @property
     def kdhub_inner(self) -> nn.Module | None:  # type: ignore[override]
@@ -97,3 +98,23 @@ class GuidedDenoiser(Denoiser):
             UsageError: Always: `kdgen.AGD` trains it.
         """
         raise UsageError("a GuidedDenoiser does not train alone", fix="make it the student of kdgen.AGD")
+
+
+def _known(adapters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """See that arguments of `Adapters` are such, and that they say where adapters sit."""
+    names = [name for name in inspect.signature(Adapters).parameters if name != "net"]
+    for name in adapters:
+        if name not in names:
+            raise UsageError(
+                f"adapters have no {name!r}",
+                where=f"GuidedDenoiser.adapters.{name}",
+                expected=f"one of {', '.join(names)}",
+                near=near_matches(name, names),
+            )
+    if "at" not in adapters:
+        raise UsageError(
+            "nobody knows at which blocks adapters sit",
+            where="GuidedDenoiser.adapters.at",
+            expected="paths of blocks, such as 'hidden.*'",
+        )
+    return adapters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kdgen.denoiser import Denoiser
-from kdhub.api import UsageError, build
+from kdgen.denoiser import Denoiser, config_of, is_told_texts, label_rows
+from kdhub.api import UsageError, build, near_matches
 
-_TYPES = {"epsilon": "eps", "v_prediction": "v", "sample": "x0", "flow_prediction": "flow"}
-"""Names of predictions in diffusers' schedulers, and ours."""
+_TYPES = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+"""Names of predictions in diffusers' schedulers with betas, and ours."""
+
+_OTHER_NOISE = ("trained_betas", "rescale_betas_zero_snr", "use_flow_sigmas")
+"""Settings of diffusers' schedulers by which the amounts of noise are not those of the betas."""
 
 
 class TextConditioned(nn.Module):
@@ -49,11 +52,11 @@ class TextConditioned(nn.Module):
                 fix="safetensors.torch.save_file({'prompts': pipeline.encode_prompt(...)}, 'prompts.safetensors')",
             ) from error
         wide = getattr(getattr(self.net, "config", None), "cross_attention_dim", table.shape[-1])
-        if table.dim() != 3 or table.shape[-1] != wide:
+        if table.dim() != 3 or len(table) < 2 or table.shape[-1] != wide:
             raise UsageError(
                 "the prompts do not fit the network",
                 where="TextConditioned.prompts",
-                expected=f"(K + 1, tokens, {wide})",
+                expected=f"(K + 1, tokens, {wide}), K at least 1",
                 got=str(tuple(table.shape)),
                 fix="encode them with the text encoder of the network's own pipeline",
             )
@@ -67,7 +70,7 @@ class TextConditioned(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor) -> Any:
         """Ask the network of samples (B, ...) at times (B,) for prompts (B,)."""
-        return self.net(x, t, self.told(self.prompts[labels].to(x.dtype)))
+        return self.net(x, timestep=t, encoder_hidden_states=self.told(self.prompts[labels].to(x.dtype)))
 
 
 class Tokens(nn.Module):
@@ -95,7 +98,9 @@ class PipelineDenoiser(Denoiser):
 
     Args:
         path: The folder, with ``model_index.json``.
-        prompts: As in `TextConditioned`, for a network that is told texts.
+        prompts: As in `TextConditioned`, for a network that is told texts, which needs them.
+        classes: Number of classes K, whose label K means none. A DiT says it, and the prompts of a text do. A U-Net says only how many
+            rows its table has, and not whether the last one means none: for one with ``num_class_embeds`` it must be given.
         pred_type: Only to say that you know it: another than the folder's is an error.
         steps: As in `kdgen.Denoiser`.
         t_list: As in `kdgen.Denoiser`.
@@ -104,13 +109,15 @@ class PipelineDenoiser(Denoiser):
         init_cfg: mmengine's.
 
     Raises:
-        UsageError: For a folder that is none, a schedule that kdgen does not have, or a prediction type that is not the folder's.
+        UsageError: For a folder that is none, a schedule that kdgen does not have, a prediction type or a number of classes that is not
+            the folder's, or texts without prompts.
     """
 
     def __init__(
         self,
         path: str,
         prompts: str | None = None,
+        classes: int | None = None,
         pred_type: str | None = None,
         steps: int = 1,
         t_list: Sequence[float] | None = None,
@@ -128,10 +135,15 @@ class PipelineDenoiser(Denoiser):
                 got=repr(pred_type),
             )
         net = _network(folder)
-        classes = _classes(net)
         if prompts is not None:
             net = TextConditioned(net, prompts)
-            classes = len(net.prompts) - 1
+        elif is_told_texts(net):
+            raise UsageError(
+                "the network is told texts, and there are none",
+                where="PipelineDenoiser.prompts",
+                expected="a file of safetensors with prompts (K + 1, tokens, width)",
+            )
+        classes = _classes(net, classes)
         super().__init__(
             net,
             noise,
@@ -146,8 +158,15 @@ class PipelineDenoiser(Denoiser):
 
 
 def _network(folder: Path) -> nn.Module:
-    import diffusers
-
+    try:
+        import diffusers
+    except ImportError as error:
+        raise UsageError(
+            "a pipeline of diffusers needs diffusers",
+            where=str(folder),
+            got=str(error),
+            fix="pip install diffusers, or kdhub-generation[diffusers]",
+        ) from error
     part = next((name for name in ("unet", "transformer") if (folder / name / "config.json").is_file()), None)
     if part is None:
         raise UsageError(
@@ -156,8 +175,24 @@ def _network(folder: Path) -> nn.Module:
             expected="unet/ or transformer/, with config.json and weights",
             fix="pipeline.save_pretrained(folder)",
         )
-    name = _read(folder / part / "config.json").get("_class_name", "")
-    made: nn.Module = getattr(diffusers, name).from_pretrained(folder / part, local_files_only=True)
+    name = str(_read(folder / part / "config.json").get("_class_name"))
+    kind: Any = getattr(diffusers, name, None)
+    if not hasattr(kind, "from_pretrained"):
+        raise UsageError(
+            "diffusers has no network of this name",
+            where=f"{folder / part / 'config.json'}: _class_name",
+            got=repr(name),
+            near=near_matches(name, dir(diffusers)),
+        )
+    try:
+        made: nn.Module = kind.from_pretrained(folder / part, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UsageError(
+            "the weights of the network cannot be read",
+            where=str(folder / part),
+            expected="what pipeline.save_pretrained writes",
+            got=" ".join(str(error).split())[:300],
+        ) from error
     return made
 
 
@@ -166,12 +201,13 @@ def _schedule(folder: Path) -> tuple[dict[str, Any], str]:
     found = _read(folder / "scheduler" / "scheduler_config.json")
     betas, said = found.get("beta_schedule"), found.get("prediction_type", "epsilon")
     known = ("linear", "scaled_linear", "squaredcos_cap_v2")
-    if betas not in known or found.get("trained_betas") is not None or said not in _TYPES:
+    others = [f"{name}={found[name]!r}" for name in _OTHER_NOISE if found.get(name) not in (None, False)]
+    if betas not in known or others or said not in _TYPES:
         raise UsageError(
             "kdgen does not have this schedule",
             where=str(folder / "scheduler"),
-            expected=f"beta_schedule {', '.join(known)}; prediction_type {', '.join(_TYPES)}",
-            got=f"{found.get('_class_name')} with beta_schedule={betas!r}, prediction_type={said!r}",
+            expected=f"beta_schedule {', '.join(known)}; prediction_type {', '.join(_TYPES)}; no {', '.join(_OTHER_NOISE)}",
+            got=f"{found.get('_class_name')} with {', '.join([f'beta_schedule={betas!r}', f'prediction_type={said!r}', *others])}",
             fix="dict(type='kdgen.Denoiser', net=..., noise=..., pred_type=...) says it by hand",
         )
     noise = {
@@ -184,13 +220,18 @@ def _schedule(folder: Path) -> tuple[dict[str, Any], str]:
     return noise, _TYPES[said]
 
 
-def _classes(net: nn.Module) -> int:
-    """Return the number of classes K: the last row of a table of labels stands for none."""
-    config: Mapping[str, Any] = getattr(net, "config", {})
-    if isinstance(rows := config.get("num_embeds_ada_norm"), int):  # a DiT adds the row itself
-        return rows
-    rows = config.get("num_class_embeds")
-    return rows - 1 if isinstance(rows, int) else 0
+def _classes(net: nn.Module, given: int | None) -> int:
+    """Return the number of classes K, whose label K means none."""
+    if given is not None:
+        return given
+    rows = label_rows(net) or 0
+    if rows and not isinstance(net, TextConditioned) and "num_embeds_ada_norm" not in config_of(net):
+        raise UsageError(
+            f"the network knows {rows} labels, and nobody knows whether the last of them means none",
+            where="PipelineDenoiser.classes",
+            expected=f"{rows - 1}, if it was trained with label {rows - 1} for samples without a class",
+        )
+    return max(rows - 1, 0)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -178,6 +178,13 @@ def test_what_cannot_be_guided_is_refused(tmp_path):
         MODELS.build(student(4, NOISE, "eps", type="kdgen.GuidedDenoiser", adapters={**ADAPTERS, "at": "hiden.*"}))
     with pytest.raises(UsageError, match=r"adapters\.time.*'time'"):
         MODELS.build(student(4, NOISE, "eps", type="kdgen.GuidedDenoiser", adapters={**ADAPTERS, "time": "tme"}))
+    with pytest.raises(UsageError, match=r"adapters\.widht.*width"):
+        MODELS.build(student(4, NOISE, "eps", type="kdgen.GuidedDenoiser", adapters={**ADAPTERS, "widht": 8}))
+    with pytest.raises(UsageError, match=r"adapters\.at"):
+        MODELS.build(student(4, NOISE, "eps", type="kdgen.GuidedDenoiser", adapters={"width": 8}))
+    early = MODELS.build(student(4, NOISE, "eps", type="kdgen.GuidedDenoiser", adapters={**ADAPTERS, "at": "first"}))
+    with pytest.raises(UsageError, match=r"adapters\.time: an adapter runs before"):  # it would never hear the time
+        early.predict(torch.randn(2, 2), torch.rand(2), torch.tensor([0, 1]))
     with pytest.raises(UsageError, match="guidance, targets, times"):
         model = agd()
         model.train_step({"inputs": torch.randn(2, 2), "labels": torch.zeros(2, dtype=torch.long)}, optimizers(model))

@@ -1,6 +1,8 @@
 """Networks of diffusers as teachers and students: text-conditioned U-Nets and DiTs, tiny and random, and folders of pipelines."""
 
 import json
+import shutil
+import sys
 
 import pytest
 import torch
@@ -184,11 +186,75 @@ def test_a_folder_that_does_not_fit_is_refused(tmp_path, prompts):
     with pytest.raises(UsageError, match="does not fit the teacher"):
         build({"type": "kdgen.PipelineDenoiser", "path": str(tmp_path), "pred_type": "v"})
     config = tmp_path / "scheduler" / "scheduler_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "beta_schedule": "sigmoid"}))
-    with pytest.raises(UsageError, match="schedule"):
+    own = json.loads(config.read_text())
+    for wrong in (
+        {"beta_schedule": "sigmoid"},
+        {"prediction_type": "flow_prediction"},
+        {"rescale_betas_zero_snr": True},
+        {"use_flow_sigmas": True},
+    ):
+        config.write_text(json.dumps({**own, **wrong}))
+        with pytest.raises(UsageError, match=rf"does not have this schedule.*{next(iter(wrong))}"):
+            build({"type": "kdgen.PipelineDenoiser", "path": str(tmp_path)})
+    config.write_text(json.dumps(own))
+    kind = tmp_path / "transformer" / "config.json"
+    known = kind.read_text()
+    kind.write_text(known.replace("DiTTransformer2DModel", "DiTTransformer2DModle"))
+    with pytest.raises(UsageError, match=r"no network of this name.*DiTTransformer2DModel"):
+        build({"type": "kdgen.PipelineDenoiser", "path": str(tmp_path)})
+    kind.write_text(known)
+    (tmp_path / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(UsageError, match="weights of the network cannot be read"):
         build({"type": "kdgen.PipelineDenoiser", "path": str(tmp_path)})
     save_file({"prompts": torch.randn(4, 5, 13)}, tmp_path / "wide.safetensors")
     with pytest.raises(UsageError, match="do not fit the network"):
         build(text_denoiser(str(tmp_path / "wide.safetensors")))
     with pytest.raises(UsageError, match="no encoded prompts"):
         build(text_denoiser(str(tmp_path / "none.safetensors")))
+
+
+def saved_unet(folder, kind, **more):
+    """Write what a pipeline of diffusers writes of a U-Net."""
+    saved_pipeline(folder)
+    shutil.rmtree(folder / "transformer")
+    kind(**more).save_pretrained(folder / "unet")
+    return {"type": "kdgen.PipelineDenoiser", "path": str(folder)}
+
+
+def test_a_u_net_is_asked_how_many_classes_it_has(tmp_path):
+    """Ten classes without one for none were taken for nine, and guidance started from the tenth class."""
+    unet = {name: UNET[name] for name in ("sample_size", "layers_per_block", "block_out_channels", "norm_num_groups")}
+    unet |= {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "num_class_embeds": 10}
+    path = saved_unet(tmp_path, diffusers.UNet2DModel, **unet)
+    with pytest.raises(UsageError, match=r"PipelineDenoiser\.classes"):
+        MODELS.build(path)
+    with pytest.raises(UsageError, match=r"classes=10 and 10 rows"):
+        MODELS.build({**path, "classes": 10})
+    assert MODELS.build({**path, "classes": 9}).classes == 9
+
+
+def test_a_network_of_texts_has_prompts(tmp_path, prompts):
+    """Labels in the place of tokens stop the first step with an error of some matrix; a wrong number of classes guides from a prompt."""
+    path = saved_unet(tmp_path, diffusers.UNet2DConditionModel, **UNET)
+    with pytest.raises(UsageError, match=r"PipelineDenoiser\.prompts"):
+        MODELS.build(path)
+    model = MODELS.build({**path, "prompts": prompts}).eval()
+    assert model.classes == 3
+    x, t = torch.randn(2, 4, 8, 8), torch.full((2,), 500.0)
+    with torch.no_grad():
+        theirs = model.net.net(x, t, model.net.prompts[torch.tensor([0, 2])]).sample
+        assert torch.allclose(model.predict(x, t, torch.tensor([0, 2])), theirs, atol=1e-6)
+    with pytest.raises(UsageError, match="classes=2 and 4 rows"):
+        MODELS.build({**text_denoiser(prompts), "classes": 2})
+    with pytest.raises(UsageError, match="classes=4 and 4 rows"):
+        MODELS.build(dit_denoiser(classes=4))
+    with pytest.raises(UsageError, match=r"told texts.*TextConditioned"):
+        MODELS.build({**text_denoiser(prompts), "net": {"type": "diffusers.UNet2DConditionModel", **UNET}})
+
+
+def test_a_pipeline_without_diffusers_names_what_to_install(tmp_path, monkeypatch):
+    """A traceback of an import tells nobody which extra it is."""
+    saved_pipeline(tmp_path)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(UsageError, match=r"needs diffusers.*pip install"):
+        MODELS.build({"type": "kdgen.PipelineDenoiser", "path": str(tmp_path)})

@@ -78,8 +78,10 @@ def test_a_step_trains_all_three():
 def test_what_is_missing_is_said():
     """Without data the discriminator compares with nothing; without an optimizer it never learns."""
     model = SwiftBrush(student(), learned_teacher(), discriminator=GAN)
-    with pytest.raises(UsageError, match=r"the batch has none.*real"):
+    with pytest.raises(UsageError, match=r"the batch has none.*real") as said:
         model.train_step({"inputs": torch.randn(4, 2)}, optimizers(model))
+    data = build("dataset", eval(said.value.fix))  # what the message tells to write
+    assert data[0]["real"].shape == data[0]["inputs"].shape
     with pytest.raises(UsageError, match="not a discriminator"):
         SwiftBrush(student(), learned_teacher(), discriminator=net())
     cfg = load_config("kdgen:ring-swiftbrush")
@@ -94,9 +96,37 @@ def test_data_come_along_with_the_noise():
     own = build("dataset", ring)
     assert torch.equal(data[4]["real"], own[1]["inputs"])
     assert torch.equal(data[4]["labels"], own[1]["labels"])
-    wrong = build("dataset", {"type": "kdgen.NoiseDataset", "shape": (2,), "chunk": 9, "real": ring})
-    with pytest.raises(UsageError, match=r"NoiseDataset\.real"):
-        wrong[0]
+    noise = {"type": "kdgen.NoiseDataset", "shape": (2,), "chunk": 8}
+    for wrong, got in (
+        ({"chunk": 9, "real": ring}, r"8, 2"),
+        ({"classes": 4, "real": {**ring, "classes": 0}}, "no labels"),
+        ({"classes": 2, "real": ring}, "labels from 0 to 3"),
+    ):
+        with pytest.raises(UsageError, match=rf"NoiseDataset\.real.*{got}"):
+            build("dataset", {**noise, **wrong})[0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "classes", "dit"])
+def test_labels_go_to_the_discriminators_that_know_some(kind):
+    """A U-Net without classes stops at the first label; a DiT drops a tenth of them by itself, and takes them for none."""
+    pytest.importorskip("diffusers")
+    unet = {"type": "diffusers.UNet2DModel", "in_channels": 1, "out_channels": 1, "layers_per_block": 1}
+    unet |= {"block_out_channels": (8, 8), "norm_num_groups": 4, "sample_size": 8}
+    unet |= {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    dit = {"type": "diffusers.DiTTransformer2DModel", "num_attention_heads": 2, "attention_head_dim": 4}
+    dit |= {"in_channels": 1, "num_layers": 1, "sample_size": 8, "norm_num_groups": 4, "num_embeds_ada_norm": 3}
+    nets = {"plain": unet, "classes": {**unet, "num_class_embeds": 4}, "dit": dit}
+    model = Discriminator(nets[kind]).train()
+    with torch.no_grad():
+        for one in model.parameters():
+            torch.nn.init.normal_(one, std=0.3)
+        x, noise = torch.randn(64, 1, 8, 8), CosineSchedule()
+        found = []
+        for label in (0, 0, 1):
+            torch.manual_seed(0)
+            found.append(model.logits(x, torch.full((64,), label), noise))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2]) == (kind == "plain")
 
 
 @pytest.mark.parametrize("momentum", [1, 0.0, 1.5])

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
+from PIL import Image
 
 from kdgen.data import Images
 from kdgen.metrics import ImageQuality
 from kdgen.toys import optimizers
 from kdgen.trajectories import Trajectories, collect_trajectories
-from kdhub.api import build
+from kdhub.api import UsageError, build
 from kdhub.config import check_config, load_config
 from kdhub.registry import init
 
@@ -88,6 +89,24 @@ def test_images_are_those_of_the_data(images):
         assert torch.allclose((image[0] + 1) * 127.5, pixels, atol=1e-3)
     assert len(data) == 2
     assert data.fingerprint() != Images({**images, "split": "test"}, chunk=5, seed=0).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(3, 8, 8),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+        Image.new("P", (8, 8)),
+        Image.new("RGBA", (8, 8)),
+        Image.new("L", (8, 9)),
+    ],
+    ids=["float", "chw", "palette", "alpha", "size"],
+)
+def test_images_that_would_be_taken_wrongly_are_refused(wrong):
+    """Floats from 0 to 1 become images of -1, and places in a palette become grey values: the teacher learns nonsense."""
+    with pytest.raises(UsageError, match=r"image 1 .*Images\.data|Images\.data: image 1 "):
+        Images([(Image.new("L", (8, 8)), 0), (wrong, 0)])[0]
+    assert Images([(Image.new("RGB", (8, 9)), 0)])[0]["inputs"].shape == (64, 3, 9, 8)
 
 
 def test_images_equal_to_the_data_are_at_no_distance(images):

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 from kdgen.distiller import Draw
 from kdgen.losses import asd_shift, dmd_gradient, inject, vsd_gradient, weighted_noise_error
 from kdgen.methods.asd import ASD
+from kdgen.methods.disback import Degradation
 from kdgen.methods.score import SDS, SwiftBrush
 from kdgen.noise import CosineSchedule, DDPMSchedule
 from kdgen.toys import exact_teacher, learned_teacher, optimizers, student
@@ -157,6 +158,16 @@ def test_a_prediction_type_that_does_not_fit_the_teacher_is_refused():
     wrong["model"]["pred_type"] = "v"
     with pytest.raises(UsageError, match="prediction type"):
         SDS(student(), wrong)
+
+
+@pytest.mark.parametrize("method", [SDS, SwiftBrush, ASD, Degradation])
+def test_a_generator_of_noise_where_no_signal_is_left_is_refused(method):
+    """At t = 999 of the cosine alpha is 4.9e-5: the errors of the network are magnified 20 291 times, and it hardly trains."""
+    noise = {"type": "kdgen.DDPMSchedule", "beta_schedule": "squaredcos_cap_v2"}
+    with pytest.raises(UsageError, match=r"model\.student\.pred_type.*'v', 'x0' or 'flow'"):
+        method(student(noise=noise, pred_type="eps"), learned_teacher(noise=noise))
+    method(student(noise=noise, pred_type="v"), learned_teacher(noise=noise))
+    method(student(noise=DDPM, pred_type="eps"), learned_teacher(noise=DDPM))
 
 
 def test_scores_that_are_no_numbers_are_named_with_their_time():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdgen.distiller import Draw, GeneratorDistiller, LossOf
+from kdgen.distiller import Draw, GeneratorDistiller, LossOf, require_signal
 from kdgen.losses import asd_shift, inject
 from kdgen.noise import DDPMSchedule, over
 from kdhub.api import FLAG, UsageError, as_schedule, choice, number, require
@@ -55,6 +55,7 @@ class ASD(GeneratorDistiller):
         self.teacher.require_guidable(guidance_scale, "model.guidance_scale")
         self.eta, self.random_shift, self.guidance_scale, self.weighting = eta, random_shift, guidance_scale, weighting
         self.t_low, self.t_high = as_schedule(t_low, "model.t_low"), as_schedule(t_high, "model.t_high")
+        require_signal(self.student)
 
     def losses(self) -> Mapping[str, LossOf]:
         """Update the student."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kdgen.denoiser import Denoiser
-from kdgen.distiller import Draw, GeneratorDistiller, LossOf, copy_of
+from kdgen.distiller import Draw, GeneratorDistiller, LossOf, copy_of, require_signal
 from kdgen.methods.score import SwiftBrush, noise_error
 from kdhub.api import UsageError, choice, integer, read_checkpoint, require
 
@@ -46,6 +46,7 @@ class Degradation(GeneratorDistiller):
     ) -> None:
         super().__init__(student, teacher, student_init, 1, data_preprocessor, init_cfg)
         require("model", choice(("alpha2", "none")), fake_weighting=fake_weighting)
+        require_signal(self.student)
         self.student.requires_grad_(False)
         self.fake_score = copy_of(self.teacher)
         self.fake_weighting = fake_weighting

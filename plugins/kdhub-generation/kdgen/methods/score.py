@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdgen.denoiser import Denoiser
 from kdgen.discriminator import STEPS_WON, Discriminator, Watch, real_samples
-from kdgen.distiller import Draw, GeneratorDistiller, LossOf, copy_of, denoiser
+from kdgen.distiller import Draw, GeneratorDistiller, LossOf, copy_of, denoiser, require_signal
 from kdgen.lora import add_lora
 from kdgen.losses import dmd_gradient, inject, vsd_gradient, weighted_noise_error
 from kdhub.api import UsageError, build, choice, number, require
@@ -56,6 +56,7 @@ class SDS(GeneratorDistiller):
                 expected="0 <= t_low < t_high <= 1",
             )
         self.guidance_scale, self.t_low, self.t_high = guidance_scale, t_low, t_high
+        require_signal(self.student)
 
     def losses(self) -> Mapping[str, LossOf]:
         """Update the student."""
