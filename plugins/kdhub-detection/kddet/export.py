@@ -58,12 +58,18 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
 def _baked(
     student: nn.Module, head: Any, path: Path, cfg: Mapping[str, Any], metainfo: Mapping[str, Any]
 ) -> tuple[Any, Mapping[str, Any], Mapping[str, Any]]:
-    """Turn a detector of names into a plain one, and write beside it what other names need."""
+    """Turn a detector of names into a plain one, and write beside it what other names need.
+
+    Raises:
+        UsageError: If the data set has the names in another order.
+    """
     from kddet.regions.baked import baked_config, baked_weights, write_open
 
     alone = student_as_it_stands(cfg)
     if not isinstance(alone["model"], Mapping):
         return student, cfg, metainfo
+    if classes := metainfo.get("classes"):
+        head.fc_cls.names.see_that_labels(classes)
     write_open(path, head, head.fc_cls.names)
     weights = baked_weights(student.state_dict(), head)
     plain = {**cfg, "model": baked_config(alone["model"], head)}

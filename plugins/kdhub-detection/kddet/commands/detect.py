@@ -49,12 +49,12 @@ def main(argv: list[str]) -> int:
     folder = _student(Path(options.work_dir))
     names = _names(options.names) if options.names is not None else None
     image = _image(Path(options.image))
+    out = _writable(Path(options.out or f"{Path(options.image).stem}-detected.png"))
     found = [
         one
         for one in detect(folder, image, names, options.text_model, options.device)
         if one.score >= options.threshold
     ]
-    out = Path(options.out or f"{Path(options.image).stem}-detected.png")
     draw(image, found).save(out)
     if options.json:
         rows = [{"name": one.name, "score": one.score, "box": list(one.box)} for one in found]
@@ -80,7 +80,11 @@ def detect(
 
     Returns:
         What was found, the surest first, whatever its score.
+
+    Raises:
+        UsageError: If there is no such device, or the names cannot be embedded.
     """
+    _see_device(device)
     import numpy as np
     from mmdet.apis import inference_detector, init_detector
 
@@ -139,7 +143,7 @@ def _rename(detector: Any, folder: Path, names: Sequence[str], text_model: str |
     try:
         bank = load_image_text(source).bank(names, source)
     except UsageError as error:
-        if text_model is None:
+        if text_model is None and not error.fix:
             error.replace_fix("give its folder with --text-model")
         raise
     rename(detector, folder, bank)
@@ -162,6 +166,31 @@ def _names(text: str) -> list[str]:
     if not names:
         raise UsageError("no names", where="--names", expected='such as "zebra,umbrella"', got=repr(text))
     return names
+
+
+def _writable(path: Path) -> Path:
+    """See, before anything is computed, that the picture can be written."""
+    import PIL.Image
+
+    if not path.parent.is_dir():
+        raise UsageError("no such folder", where="--out", got=str(path.parent), fix="make it, or give another")
+    kind = PIL.Image.registered_extensions().get(path.suffix.lower())
+    if kind not in PIL.Image.SAVE:
+        raise UsageError(
+            "no kind of picture has this ending", where="--out", expected="such as .png or .jpg", got=repr(path.name)
+        )
+    return path
+
+
+def _see_device(device: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UsageError("no such device", where="--device", expected="cpu or cuda", got=repr(device)) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError("there is no GPU that torch can use", where="--device", got=device, fix="--device cpu")
 
 
 def _image(path: Path) -> Image:

@@ -1,5 +1,6 @@
 # EZAD, stage A, with the stand-in for an image-text model: a projection from ImageNet features to text embeddings, on crops of base
-# boxes. With CLIP: --cfg-options model.model=FOLDER train_dataloader.dataset.size=224
+# boxes. With CLIP: --cfg-options model.model=FOLDER train_dataloader.dataset.size=224 model.finetune_loss=bce
+# optim_wrapper.optimizer.lr=1e-4
 _base_ = ["_base_/ovd_names.py"]
 
 model = dict(type="kddet.CropClassifier", model="lite2+minilm", names=_base_.base, finetune_loss="ce")

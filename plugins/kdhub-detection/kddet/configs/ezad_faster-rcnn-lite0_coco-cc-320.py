@@ -122,7 +122,20 @@ train_dataloader = dict(
         pipeline=[
             *load,
             dict(type="RandomFlip", prob=0.5),
-            dict(type="PackDetInputs"),
+            dict(
+                type="PackDetInputs",
+                # the last tells AttachRegions of turns and shears
+                meta_keys=(
+                    "img_id",
+                    "img_path",
+                    "ori_shape",
+                    "img_shape",
+                    "scale_factor",
+                    "flip",
+                    "flip_direction",
+                    "homography_matrix",
+                ),
+            ),
             dict(type="kddet.AttachRegions", folder="@regions", count=40),
         ],
     ),

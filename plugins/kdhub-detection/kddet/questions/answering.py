@@ -82,7 +82,7 @@ class ServerAnswers:
         """
         content = [
             {"type": "image_url", "image_url": {"url": image}},
-            {"type": "text", "text": self._prompt.format(question)},
+            {"type": "text", "text": self._prompt.replace("{}", question)},
         ]
         completion = self._client.chat.completions.create(
             model=self._model,

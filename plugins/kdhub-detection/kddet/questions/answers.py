@@ -56,7 +56,6 @@ class AspectTeacher(Teacher):
     Args:
         folder: Folder of the job `kddet.Ask`; its data must be the training data, in their order.
         questions: File of the questions, if it shall be compared with what was asked.
-        missing: ``'stop'`` at an image that was not asked about, or ``'mask'`` it: NaN, which the loss leaves out.
         control: ``'random'`` gives each image the answers of another, drawn once: the authors' reviewers found that random targets help
             too, so a gain over this control is what the answers are worth. ``None`` for the true ones.
         seed: Of the control.
@@ -71,11 +70,9 @@ class AspectTeacher(Teacher):
         self,
         folder: str,
         questions: str | None = None,
-        missing: str = "stop",
         control: str | None = None,
         seed: int = 0,
     ) -> None:
-        require("AspectTeacher", choice(("stop", "mask")), missing=missing)
         require("AspectTeacher", optional(choice(("random",))), control=control)
         place = Path(folder)
         if not (place / INDEX).is_file():
@@ -94,14 +91,6 @@ class AspectTeacher(Teacher):
                 "the answers changed after the job ended", where=str(place / ANSWERS), got=f"sha256 {found[:16]}"
             )
         self._table, _ = read_table(place, self._index["images"], len(self._index["texts"]))
-        if missing == "stop" and self._table.isnan().any():
-            image, question = self._table.isnan().nonzero()[0].tolist()
-            raise UsageError(
-                "an image has no answer",
-                where=folder,
-                got=f"image {image}, question {question}",
-                fix="run the job again, or set missing='mask'",
-            )
         self._identity = f"{self._index['answers'][:16]}-{control or 'true'}-{seed if control else 0}"
         if control:
             order = torch.randperm(len(self._table), generator=torch.Generator().manual_seed(seed))

@@ -21,7 +21,8 @@ class LocalAnswers:
     as one batch.
 
     Args:
-        model: An image-text model of transformers that generates, such as LLaVA or Qwen-VL.
+        model: An image-text model of transformers that generates, such as LLaVA. Those of Qwen-VL's kind are refused: they count
+            positions in three directions, which one reading of the image for many questions would lose.
         processor: Its processor.
         prompt: Text around a question.
 
@@ -38,11 +39,23 @@ class LocalAnswers:
 
     @torch.inference_mode()
     def __call__(self, image: Image, questions: Sequence[str]) -> list[Answer]:
-        """Ask several questions about one image."""
+        """Ask several questions about one image.
+
+        Raises:
+            UsageError: If the processor gives ``mm_token_type_ids``, as that of Qwen-VL does.
+        """
         if not questions:
             return []
         device = next(self._model.parameters()).device
         given = [self._inputs(image, question) for question in questions]
+        if "mm_token_type_ids" in given[0]:
+            raise UsageError(
+                "the model needs to be told which tokens are an image's, which this does not do",
+                where="job.model",
+                expected="a model such as LLaVA",
+                got="mm_token_type_ids among what its processor gives",
+                fix="ask it behind a server: here=False and job.base_url",
+            )
         rows = [one.pop("input_ids")[0] for one in given]
         # at least one token of each is left, whose logits are the answer
         shared = min(_common(rows), min(len(row) for row in rows) - 1)
@@ -70,12 +83,12 @@ class LocalAnswers:
         return [Answer(float(one), float(both)) for one, both in zip(yes, sure, strict=True)]
 
     def _inputs(self, image: Image, question: str) -> dict[str, Tensor]:
-        content = [{"type": "image"}, {"type": "text", "text": self._prompt.format(question)}]
+        content = [{"type": "image"}, {"type": "text", "text": self._prompt.replace("{}", question)}]
         text = self._processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         return dict(self._processor(images=image, text=text, return_tensors="pt"))
 
 
-_TEXT = ("attention_mask", "token_type_ids", "mm_token_type_ids")
+_TEXT = ("attention_mask", "token_type_ids")
 
 
 def load_local(name: str, prompt: str = PROMPT) -> LocalAnswers:

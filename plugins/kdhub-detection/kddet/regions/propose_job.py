@@ -86,7 +86,7 @@ def propose_regions(
         if name not in names:
             raise UsageError("a base class is not among the names", where="job.names", got=repr(name))
     found = Boxes(ann_file, base)
-    teacher = load_image_text(model).eval()
+    teacher = load_image_text(model).eval().to("cuda" if torch.cuda.is_available() else "cpu")
     bank = _same_bank(
         Path(folder, NAMES), teacher.bank(names, str(Path(model).resolve()) if Path(model).exists() else model)
     )

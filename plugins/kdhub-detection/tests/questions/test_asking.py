@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from kddet.questions.answering import answer_of
 from kddet.questions.answers import ANSWERS, AspectTeacher
-from kddet.questions.ask_job import ask
+from kddet.questions.ask_job import ask, image_of
 from kdhub.api import UsageError, ask_all
 from kdhub.cli.main import main
 
@@ -62,6 +62,8 @@ class Server:
         true = pixels.mean() > 100 if text["text"].startswith(QUESTIONS[0]) else pixels[0] > pixels[1] + 20
         yes, no = (-0.1269, -2.1269) if true else (-2.1269, -0.1269)
         top = [{"token": "Yes", "logprob": yes}, {"token": " Yes", "logprob": -1.0}, {"token": "No", "logprob": no}]
+        if how == "unsure":
+            top = [{"token": "The", "logprob": -0.1}, {"token": "No", "logprob": -3.0}]
         if how == "chatty":
             top = [{"token": "The", "logprob": -0.1}]
         logprobs = None if how == "bare" else {"content": [{"token": "Yes", "logprob": yes, "top_logprobs": top}]}
@@ -229,6 +231,47 @@ def test_questions_that_changed(work, server):
     Path("answers", ANSWERS).write_text(Path("answers", ANSWERS).read_text().splitlines()[0] + "\n")
     with pytest.raises(UsageError, match="the answers changed after the job ended"):
         AspectTeacher("answers")
+
+
+def test_an_image_that_changed(work, server):
+    """As many images in another order are no others to a count: each answer would be about its neighbour."""
+    run(server)
+    Path("answers", ANSWERS).write_text("\n".join(Path("answers", ANSWERS).read_text().splitlines()[:-1]) + "\n")
+    Path("pictures/dark/0.png").rename("pictures/dark/3.png")
+    with pytest.raises(
+        UsageError, match=r"job.data, image 1: the answers here are about another image.*expected sha256"
+    ):
+        run(server)
+    Path("pictures/dark/3.png").rename("pictures/dark/0.png")
+    assert run(server)["asked"] == 1
+
+
+def test_a_prompt_that_fails_is_told_after_twenty_answers(work, server):
+    """An answer that is neither Yes nor No costs as much as any, and a data set has 100,000."""
+    Path("questions.txt").write_text("\n".join(f"Is it {number}?" for number in range(20)))
+    server.behaviours = ["unsure"] * 120
+    with pytest.raises(UsageError, match=r"neither Yes nor No.*100% of 2\d answers.*another folder"):
+        run(server, concurrency=2)
+    assert 20 <= len(lines()) == len(server.asked) <= 22
+    with pytest.raises(UsageError, match="neither Yes nor No"):
+        run(server)
+    assert len(lines()) == len(server.asked)
+
+
+def test_a_prompt_with_other_braces(work, server):
+    """A prompt may show JSON: only {} is the question's place."""
+    Path("questions.txt").write_text(QUESTIONS[0])
+    run(server, prompt='{} Say Yes or No, not {"answer": 1}.')
+    said = server.asked[0][0]["messages"][0]["content"][1]["text"]
+    assert said == QUESTIONS[0] + ' Say Yes or No, not {"answer": 1}.'
+
+
+def test_bytes_of_openmmlab_are_bgr():
+    """Red that is read as blue is asked about, and answered, as blue."""
+    bytes_ = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    bytes_[2] = 250
+    assert image_of({"inputs": bytes_, "data_samples": None}).getpixel((0, 0)) == (250, 0, 0)
+    assert image_of({"inputs": bytes_}).getpixel((0, 0)) == image_of((bytes_, 1)).getpixel((0, 0)) == (0, 0, 250)
 
 
 def test_the_control_gives_the_answers_of_another(work, server):

@@ -75,6 +75,23 @@ def test_one_reading_of_the_image_gives_what_each_prompt_alone_gives(llava):
     assert LocalAnswers(llava, processor, "{}")(image, QUESTIONS[:1])[0].yes == pytest.approx(answers[0].yes, abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_braces_of_the_prompt_and_a_model_of_another_kind(llava):
+    """A prompt may show JSON; and Qwen-VL without its token types reads the image as text, and answers anyway."""
+    processor, image = Processor(WORDS), Image.new("RGB", (16, 16))
+    (answer,) = LocalAnswers(llava, processor, '{} {"big": 1}')(image, QUESTIONS[:1])
+    (plain,) = LocalAnswers(llava, processor, "{} big")(image, QUESTIONS[:1])
+    assert answer == plain
+
+    class WithTypes(Processor):
+        def __call__(self, images, text, return_tensors):
+            found = super().__call__(images, text, return_tensors)
+            return found | {"mm_token_type_ids": torch.zeros_like(found["input_ids"])}
+
+    with pytest.raises(UsageError, match=r"which tokens are an image's.*such as LLaVA.*behind a server"):
+        LocalAnswers(llava, WithTypes(WORDS))(image, QUESTIONS)
+
+
 def test_a_model_without_the_words(llava):
     """The first of two tokens of "Yes" would be taken for the answer."""
     with pytest.raises(UsageError, match="'No' is not a single token"):

@@ -1,18 +1,22 @@
 """EZAD from end to end with a tiny CLIP: three stages, each alone, and a student of plain mmdet that takes other names."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.apis import init_detector
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead, Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
+from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 import kdhub
 from kddet.data.coco_names import BASE, NOVEL
-from kddet.regions.attach import moved
+from kddet.regions.attach import RegionTeacher, moved, see_that_only_resized
 from kddet.regions.baked import baked_config, baked_weights, class_rows, rename, write_open
+from kddet.regions.image_text import STAND_IN, load_image_text
 from kddet.regions.names import NameBank
 from kddet.regions.region_files import RegionFiles
 from kddet.regions.semantic_regressor import SemanticRegressor
@@ -146,6 +150,59 @@ def test_regions_move_with_the_image():
     assert boxes.tolist() == [[20.0, 5.0, 40.0, 15.0]]
 
 
+FLIP = [[-0.5, 0, 50], [0, 0.5, 0], [0, 0, 1]]
+FOLLOWED = {
+    "resized": ((25, 50), False, None),
+    "rounded": ((26, 49), False, None),
+    "padded": ((32, 64), False, None),
+    "flipped": ((25, 50), True, FLIP),
+    "flipped, then padded": ((32, 64), True, FLIP),
+    "flipped and padded below": ((32, 50), True, None),
+}
+REFUSED = {
+    "cropped": ((25, 40), False, None),
+    "resized twice": ((12, 25), False, None),
+    "padded and flipped in an unknown order": ((32, 64), True, None),
+    "padded, then flipped": ((32, 64), True, [[-0.5, 0, 64], [0, 0.5, 0], [0, 0, 1]]),
+    "cropped and padded": ((25, 50), False, [[0.5, 0, -9], [0, 0.5, 0], [0, 0, 1]]),
+    "turned": ((25, 50), False, [[0.4, 0.3, 0], [-0.3, 0.4, 0], [0, 0, 1]]),
+}
+
+
+def test_images_that_regions_cannot_follow():
+    """Boxes that are off by a crop teach each region the embedding of another, and the loss falls all the same."""
+    for after, flip, matrix in FOLLOWED.values():
+        see_that_only_resized((50, 100), after, (0.5, 0.5), flip, matrix)
+    for after, flip, matrix in REFUSED.values():
+        with pytest.raises(UsageError, match=r"cannot follow .*about 25 x 50.*crop, turn or resize"):
+            see_that_only_resized((50, 100), after, (0.5, 0.5), flip, matrix)
+
+
+def test_mistakes_that_detect_tells_at_once(tmp_path, monkeypatch, capsys):
+    """A typing error in --out ended in a traceback when everything was computed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("config.py", "student.pth"):
+        Path(name).touch()
+    Image.new("RGB", (8, 8)).save("a.png")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for options, said in {
+        ("--out", "found.txt"): "no kind of picture has this ending",
+        ("--out", "none/found.png"): "no such folder",
+        ("--device", "cuda"): "no GPU that torch can use",
+        ("--device", "gpu"): "no such device",
+    }.items():
+        assert main(["detect", ".", "a.png", *options]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_packages_that_are_not_there(monkeypatch):
+    """What to install is the answer; "give its folder with --text-model" is none."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for model in ("clip", STAND_IN):
+        with pytest.raises(UsageError, match=r"not installed.*pip install 'kdhub-detection\["):
+            load_image_text(model)
+
+
 def test_the_split_of_the_recipe():
     """The configs repeat the names, since a config imports nothing."""
     cfg = load_config("kddet:ezad")
@@ -220,6 +277,11 @@ def test_three_stages_by_one_command(small_coco_cc, capsys):
     times = [Path("run", stage, "run.json").stat().st_mtime for stage in ("adapted", "regions")]
     assert main(["train", "b.py"]) == 0
     assert times == [Path("run", stage, "run.json").stat().st_mtime for stage in ("adapted", "regions")]
+    # labels in another order are told before the first step
+    distiller = torch.nn.Sequential(TextClassifier(2, 66, NameBank.read("run/regions/names.safetensors")))
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": [*NOVEL, *BASE]}))
+    with pytest.raises(UsageError, match="not the names of the bank, in its order"):
+        RegionTeacher("run/regions").prepare(distiller, "teacher", {}, loader)
     # other names, by the adapted text side
     capsys.readouterr()
     options = ["--names", "zebra,traffic_light", "--threshold", "0", "--json", "--out", "found.png"]

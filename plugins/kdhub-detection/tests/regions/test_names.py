@@ -54,6 +54,15 @@ def test_a_bank_survives_its_file(bank, tmp_path):
             NameBank.read(tmp_path / file)
 
 
+def test_labels_in_another_order(bank):
+    """A detector that learned label 1 as "hot dog" and is exported with "traffic light" there is wrong for ever."""
+    bank.see_that_labels(["cat", "traffic_light", "hot_dog"])
+    with pytest.raises(UsageError, match=r"not the names of the bank.*label 1 is 'traffic light', got 'hot dog'"):
+        bank.see_that_labels(["cat", "hot dog", "traffic light"])
+    with pytest.raises(UsageError, match="expected 3 names, got 2 classes"):
+        bank.see_that_labels(["cat", "traffic light"])
+
+
 @pytest.mark.parametrize(
     ("names", "rows", "match"),
     [
