@@ -67,6 +67,21 @@ ROLES = {
 }
 """Type of a method to the roles that it trains; any other trains its student alone."""
 
+DATA = {
+    "noise": ("kdgen.NoiseDataset",),
+    "data": ("kdgen.Images", "kdgen.RingData"),
+    "trajectories": ("kdgen.Trajectories",),
+}
+"""What a model can train on, and the data sets that are such."""
+
+TRAINS_ON = {
+    "kdgen.Denoiser": "data",
+    "kdgen.PipelineDenoiser": "data",
+    "kdgen.ConsistencyDistillation": "data",
+    "kdgen.AGD": "trajectories",
+}
+"""Type of a model to what it trains on; any other method trains on noise."""
+
 
 @hookimpl
 def kdhub_plugin_info() -> PluginInfo:
@@ -191,15 +206,16 @@ def kdhub_add_commands() -> Iterable[Command]:
 
 @hookimpl
 def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
-    """See that each role of a method has an optimizer, and each optimizer a role; and that an average is one."""
+    """See that each role of a method has an optimizer, and each optimizer a role; that an average is one, and data fit."""
     model, wrapper = cfg.get("model"), cfg.get("optim_wrapper")
     kind = str(model.get("type")) if isinstance(model, Mapping) else ""
     if not isinstance(model, Mapping) or not kind.startswith("kdgen."):
         return
     _check_averages(cfg.get("custom_hooks"), report)
-    if not isinstance(wrapper, Mapping) or kind not in {
-        f"kdgen.{target.partition(':')[2]}" for target, _, _ in METHODS
-    }:
+    methods = {f"kdgen.{target.partition(':')[2]}" for target, _, _ in METHODS}
+    if kind in methods or kind in TRAINS_ON:
+        _check_data(kind, cfg.get("train_dataloader"), report)
+    if not isinstance(wrapper, Mapping) or kind not in methods:
         return
     roles = ROLES.get(kind, ("student",))
     if model.get("discriminator") is not None:
@@ -215,6 +231,20 @@ def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
             f"{kind} has roles with optimizers of their own, and here is one",
             expected=", ".join(roles),
             fix="optim_wrapper=dict(constructor='kdgen.RoleOptimizers', student=dict(...), ...)",
+        )
+
+
+def _check_data(kind: str, loader: Any, report: Report) -> None:
+    data = loader.get("dataset") if isinstance(loader, Mapping) else None
+    given = data.get("type") if isinstance(data, Mapping) else None
+    wanted = TRAINS_ON.get(kind, "noise")
+    found = next((what for what, types in DATA.items() if given in types), wanted)
+    if found != wanted:
+        report.error(
+            "train_dataloader.dataset.type",
+            f"{kind} trains on {wanted}, and here is {found}",
+            expected=" or ".join(DATA[wanted]),
+            got=str(given),
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,8 @@ from torch.utils.data import Dataset
 from kdgen.denoiser import Denoiser
 from kdgen.distiller import denoiser
 from kdgen.noise import over
-from kdgen.prediction import convert
+from kdgen.prediction import PRED_TYPES, convert
 from kdhub.api import Progress, UsageError, atomic_file, build, file_sha256, integer, number, require
-
-_TOGETHER = 256
-"""Trajectories that are sampled at a time, and that a job that was stopped repeats at most."""
 
 
 def collect_trajectories(
@@ -32,12 +30,14 @@ def collect_trajectories(
     steps: int = 40,
     guidance: Sequence[float] = (1.0, 6.0),
     seed: int = 0,
+    together: int = 256,
 ) -> dict[str, Any]:
     """Sample with guidance, and write what the sampler visits and what the teacher says there; a job.
 
     ``states.npy`` (trajectory, step, 2, *shape) in float16 holds the state and the guided prediction, in the teacher's own type;
-    ``ends.npy`` (trajectory, *shape) where each trajectory ends; ``drawn.safetensors`` the labels, guidance scales and times. They are
-    read by memory map. A job that was stopped goes on with the trajectories that are missing.
+    ``ends.npy`` (trajectory, *shape) where each trajectory ends; ``drawn.safetensors`` the labels, guidance scales, times and the place
+    of that type in ``kdgen.prediction.PRED_TYPES``. They are written step by step and read by memory map. A job that was stopped goes on
+    with the trajectories that are missing. It samples on the GPU where there is one.
 
     Args:
         folder: Folder of the job.
@@ -48,31 +48,32 @@ def collect_trajectories(
         steps: Steps of the DDIM sampler.
         guidance: Lowest and highest guidance scale; let 1 be among them, so that the student learns to leave its network alone.
         seed: Seed of noise, classes and guidance scales.
+        together: Trajectories that are sampled at a time, and that a job that was stopped repeats at most. The noise of a trajectory does
+            not depend on it.
 
     Returns:
         ``trajectories``, ``states`` and ``bytes``.
 
     Raises:
-        UsageError: For a teacher without classes, or states that float16 cannot hold.
+        UsageError: For a shape or a range of guidance that is none, a teacher without classes, or states that float16 cannot hold.
     """
-    require("collect_trajectories", integer(1), trajectories=trajectories, steps=steps)
+    require("collect_trajectories", integer(1), trajectories=trajectories, steps=steps, together=together)
     require("collect_trajectories", integer(0), held_out=held_out, seed=seed)
-    require("collect_trajectories", number(at_least=0), **{f"guidance[{i}]": one for i, one in enumerate(guidance)})
-    if len(guidance) != 2 or guidance[0] > guidance[1]:
-        raise UsageError(
-            "not a range of guidance", where="job.guidance", expected="(lowest, highest)", got=str(guidance)
-        )
+    low, high = _require_numbers(shape, guidance)
     model = denoiser(build("teacher", teacher, where="job.teacher").model, "job.teacher").eval()
-    model.require_guidable(guidance[1] if guidance[1] != 1.0 else guidance[0], "job.guidance")
+    if not model.classes:
+        raise UsageError(
+            "guidance with an unconditional model", where="job.teacher", expected="a teacher with classes=K", got="0"
+        )
     total, times = trajectories + held_out, model.noise.t_list(steps)
     generator = torch.Generator().manual_seed(seed)
-    low, high = guidance
     drawn = {
         "labels": torch.randint(model.classes, (total,), generator=generator),
         "guidance": low + (high - low) * torch.rand(total, generator=generator),
         "times": torch.tensor(times),
         "trajectories": torch.tensor(trajectories),
         "prior_std": torch.tensor(model.noise.prior_std),
+        "pred_type": torch.tensor(PRED_TYPES.index(model.pred_type)),
     }
     with atomic_file(folder / "drawn.safetensors") as stream:
         stream.write(save(drawn))
@@ -80,21 +81,14 @@ def collect_trajectories(
     ends = _array(folder / "ends.npy", (total, *shape), "float32")
     counter = folder / "done.txt"
     done = int(counter.read_text(encoding="utf-8")) if counter.is_file() else 0
-    with Progress("sampling", total, done=done, unit="trajectories") as progress:
-        for first in range(done, total, _TOGETHER):
-            rows = slice(first, min(first + _TOGETHER, total))
-            generator = torch.Generator().manual_seed(seed * 2_147_483_629 + 1 + first)
-            # rounded, so that the first state that is kept is the noise that was used
-            noise = torch.randn(rows.stop - first, *shape, generator=generator).half().float()
-            visited, end = roll_out(model, noise, drawn["labels"][rows], times, drawn["guidance"][rows])
-            if not visited.isfinite().all() or visited.abs().max() > torch.finfo(torch.float16).max:
-                raise UsageError(
-                    "states that float16 cannot hold",
-                    where="job.teacher",
-                    got=f"up to {float(visited.abs().max()):g}",
-                    fix="a variance-preserving schedule, and a teacher whose samples are finite",
-                )
-            states[rows], ends[rows] = visited.half().numpy(), end.numpy()
+    with Progress("sampling", total, done=done, unit="trajectories") as progress, _on_the_gpu(model) as device:
+        for first in range(done, total, together):
+            rows = slice(first, min(first + together, total))
+            noise = torch.stack([_noise(shape, seed, row) for row in range(first, rows.stop)])
+            asked = (one.to(device) for one in (noise, drawn["labels"][rows], drawn["guidance"][rows]))
+            for step, visit in enumerate(roll_out(model, times, *asked)):
+                states[rows, step] = _halved(torch.stack(visit[:2], dim=1))
+            ends[rows] = visit[2].cpu().numpy()
             states.flush()
             ends.flush()
             with atomic_file(counter) as stream:
@@ -105,36 +99,36 @@ def collect_trajectories(
 
 @torch.no_grad()
 def roll_out(
-    model: Denoiser, noise: Tensor, labels: Tensor, times: Sequence[float], guidance: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Sample by DDIM with two calls a step, and keep what was visited.
+    model: Denoiser, times: Sequence[float], noise: Tensor, labels: Tensor, guidance: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Sample by DDIM with two calls a step, and say what is visited.
 
     Args:
         model: The teacher.
+        times: Times from noise to data.
         noise: Unit noise (B, ...).
         labels: Labels (B,).
-        times: Times from noise to data.
         guidance: Guidance scales (B,).
 
-    Returns:
-        States and guided predictions (B, steps, 2, ...), and the samples (B, ...).
+    Yields:
+        For each step the state, the guided prediction and the sample that it says, (B, ...) each; the last sample is the end.
     """
-    x, kept = noise * model.noise.prior_std, []
+    x = noise * model.noise.prior_std
     for time, following in itertools.pairwise([*times, None]):
-        t = torch.full((len(x),), float(time))  # type: ignore[arg-type]
+        t = torch.full((len(x),), float(time), device=x.device)  # type: ignore[arg-type]
         said = model.predict(x, t, labels, to=model.pred_type, guidance_scale=guidance)
-        kept.append(torch.stack((x, said), dim=1))
         x0 = convert(said, x, t, model.pred_type, "x0", model.noise)
+        yield x, said, x0
         if following is not None:
             eps = (x - over(model.noise.alpha(t), x) * x0) / over(model.noise.sigma(t), x)
             x = model.noise.add_noise(x0, eps, torch.full_like(t, following))
-    return torch.stack(kept, dim=1), x0
 
 
 class Trajectories(Dataset[dict[str, Tensor]]):
     """States that `collect_trajectories` kept, in chunks drawn evenly over trajectories and steps: the batches of `kdgen.AGD`.
 
-    A chunk has ``inputs`` (chunk, ...), ``times`` (chunk,), ``labels`` (chunk,), ``guidance`` (chunk,) and ``targets`` (chunk, ...).
+    A chunk has ``inputs`` (chunk, ...), ``times`` (chunk,), ``labels`` (chunk,), ``guidance`` (chunk,), ``targets`` (chunk, ...) and
+    ``pred_type`` (chunk,), the place of the targets' type in ``kdgen.prediction.PRED_TYPES``.
     Join them with ``collate_fn=dict(type='kdgen.join')``. States are drawn from the run's random numbers.
 
     Args:
@@ -158,7 +152,10 @@ class Trajectories(Dataset[dict[str, Tensor]]):
         places = torch.randint(self._count * steps, (self.chunk,))
         rows, step = places // steps, places % steps
         both = torch.from_numpy(self._states[rows.numpy(), step.numpy()]).float()
+        # a folder of an earlier version does not say the type
+        kind = {"pred_type": self._drawn["pred_type"].expand(self.chunk)} if "pred_type" in self._drawn else {}
         return {
+            **kind,
             "inputs": both[:, 0],
             "targets": both[:, 1],
             "times": self._drawn["times"][step],
@@ -205,6 +202,58 @@ class TrajectoryEnds(Dataset[dict[str, Tensor]]):
             "labels": self._drawn["labels"][rows],
             "guidance": self._drawn["guidance"][rows],
         }
+
+
+def _require_numbers(shape: Any, guidance: Any) -> tuple[float, float]:
+    """See that a shape is one, and return the lowest and the highest guidance."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise UsageError("not a shape", where="job.shape", expected="a list, such as (2,)", got=repr(shape))
+    require("collect_trajectories", integer(1), **{f"shape[{i}]": one for i, one in enumerate(shape)})
+    if not isinstance(guidance, Sequence) or isinstance(guidance, str) or len(guidance) != 2:
+        raise UsageError(
+            "not a range of guidance", where="job.guidance", expected="(lowest, highest)", got=repr(guidance)
+        )
+    require("collect_trajectories", number(at_least=0), **{f"guidance[{i}]": one for i, one in enumerate(guidance)})
+    low, high = guidance
+    if low > high:
+        raise UsageError(
+            "not a range of guidance", where="job.guidance", expected="(lowest, highest)", got=repr(guidance)
+        )
+    return low, high
+
+
+@contextmanager
+def _on_the_gpu(model: Denoiser) -> Iterator[torch.device]:
+    """Let a model work on the GPU where there is one, and put it back: whoever gave it has it elsewhere."""
+    home = next(itertools.chain(model.parameters(), model.buffers()), torch.empty(0)).device
+    device = torch.device("cuda") if torch.cuda.is_available() else home
+    model.to(device)
+    try:
+        yield device
+    finally:
+        model.to(home)
+
+
+def _noise(shape: Sequence[int], seed: int, row: int) -> Tensor:
+    """Draw the noise of one trajectory, rounded, so that the first state that is kept is the noise that was used."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed * 2_147_483_629 + 1 + row)).half().float()
+
+
+def _halved(states: Tensor) -> np.ndarray[Any, Any]:
+    """Return states in float16.
+
+    Raises:
+        UsageError: If it cannot hold them.
+    """
+    largest = float(states.abs().max())
+    if not largest <= torch.finfo(torch.float16).max:  # NaN is not either
+        raise UsageError(
+            "states that float16 cannot hold",
+            where="job.teacher",
+            got=f"up to {largest:g}",
+            fix="a variance-preserving schedule, and a teacher whose samples are finite",
+        )
+    return states.half().cpu().numpy()
 
 
 def _array(path: Path, shape: tuple[int, ...], kind: str) -> np.memmap[Any, Any]:

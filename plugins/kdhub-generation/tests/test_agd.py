@@ -131,6 +131,7 @@ def test_trajectories_are_all_kept_and_go_on_after_a_stop(tmp_path):
     found = collect_trajectories(tmp_path, teacher, **options)
     assert found["states"] == 320 * 5
     states_, ends = np.load(tmp_path / "states.npy"), np.load(tmp_path / "ends.npy")
+    whole = states_.copy()
     assert states_.shape == (320, 5, 2, 2)
     drawn = safetensors.torch.load_file(tmp_path / "drawn.safetensors")
     torch.manual_seed(3)
@@ -138,14 +139,21 @@ def test_trajectories_are_all_kept_and_go_on_after_a_stop(tmp_path):
     noise = torch.from_numpy(states_[:, 0, 0]).float()
     theirs = ddim(model, noise, drawn["labels"], drawn["times"].tolist(), drawn["guidance"])
     assert torch.allclose(theirs, torch.from_numpy(ends), atol=1e-4)
+    for step, time in enumerate(drawn["times"].tolist()):
+        state, target = torch.from_numpy(whole[:, step]).float().unbind(dim=1)
+        asked = (state, torch.full((320,), time), drawn["labels"])
+        guided, alone = (model.predict(*asked, guidance_scale=one).detach() for one in (drawn["guidance"], 1.0))
+        # a state is rounded to float16 once it was asked about
+        assert float((target - guided).abs().mean()) < 0.02 * float((alone - guided).abs().mean())
     (tmp_path / "done.txt").write_text("256")
     states_[256:] = 0
     np.save(tmp_path / "states.npy", states_)
     with pytest.raises(UsageError, match="not all there"):
         Trajectories(str(tmp_path))
     torch.manual_seed(3)
-    collect_trajectories(tmp_path, teacher, **options)
-    assert np.load(tmp_path / "states.npy")[256:].any(axis=(1, 2, 3)).all()
+    collect_trajectories(tmp_path, teacher, **options, together=50)
+    np.testing.assert_allclose(np.load(tmp_path / "states.npy"), whole, rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(np.load(tmp_path / "ends.npy"), ends, rtol=0.01, atol=0.01)
     chunk = Trajectories(str(tmp_path), chunk=50)[0]
     assert chunk["inputs"].shape == chunk["targets"].shape == (50, 2)
     assert set(chunk["times"].tolist()) <= set(drawn["times"].tolist())
@@ -158,7 +166,11 @@ def test_trajectories_are_all_kept_and_go_on_after_a_stop(tmp_path):
     ("wrong", "match"),
     [
         ({"teacher": learned_teacher(0, NOISE)}, "unconditional"),
+        ({"teacher": learned_teacher(0, NOISE), "guidance": (1.0, 1.0)}, "unconditional"),
         ({"guidance": (6.0, 1.0)}, "range of guidance"),
+        ({"guidance": 4.0}, r"job\.guidance: not a range of guidance"),
+        ({"shape": 2}, r"job\.shape: not a shape"),
+        ({"shape": (0,)}, r"shape\[0\]"),
     ],
 )
 def test_trajectories_that_cannot_be_are_refused(tmp_path, wrong, match):
@@ -166,6 +178,17 @@ def test_trajectories_that_cannot_be_are_refused(tmp_path, wrong, match):
     options = {"teacher": learned_teacher(4, NOISE), "shape": (2,), "trajectories": 2, "steps": 2, **wrong}
     with pytest.raises(UsageError, match=match):
         collect_trajectories(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_trajectories_of_another_type_are_refused(tmp_path):
+    """Targets that are noise, taken for velocities, train adapters that are wrong at every step, and the loss falls."""
+    collect_trajectories(tmp_path, learned_teacher(4, NOISE, "v"), (2,), trajectories=2, held_out=0, steps=2)
+    chunk = Trajectories(str(tmp_path), chunk=4)[0]
+    draw = Draw(chunk["inputs"], chunk["labels"], more=chunk)
+    with pytest.raises(UsageError, match=r"model\.student\.pred_type.*'v'.*'eps'"):
+        agd().student_loss(draw)
+    agd(teacher=learned_teacher(4, NOISE, "v"), pred_type="v").student_loss(draw)
 
 
 def test_what_cannot_be_guided_is_refused(tmp_path):

@@ -22,6 +22,24 @@ def test_recipes_pass_the_check(name):
     assert not report.findings, [one.line() for one in report.findings]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "data"),
+    [
+        ("ring-teacher", "kdgen.NoiseDataset"),
+        ("ring-swiftbrush", "kdgen.RingData"),
+        ("ring-boot", "kdgen.Images"),
+        ("ring-agd", "kdgen.NoiseDataset"),
+    ],
+)
+def test_data_of_the_wrong_kind_are_an_error_of_the_check(recipe, data):
+    """Noise taken for data makes a teacher of noise, and data taken for noise a student of nothing; both curves look fine."""
+    cfg = load_config(f"kdgen:{recipe}")
+    cfg.train_dataloader.dataset.type = data
+    found = [one.line() for one in check_config(cfg, init()).errors if "trains on" in one.line()]
+    assert len(found) == 1
+    assert "train_dataloader.dataset.type" in found[0]
+
+
 def test_the_readme_names_every_component_and_recipe():
     """What is not in the README is found by nobody who does not read the manifest."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity
 from kdgen.distiller import Draw, GeneratorDistiller, LossOf
 from kdgen.guided import GuidedDenoiser
 from kdgen.noise import over
+from kdgen.prediction import PRED_TYPES
 from kdhub.api import UsageError, choice, require
 
 
@@ -63,7 +64,7 @@ class AGD(GeneratorDistiller):
         """Return ``loss_guidance``: how far the student's one pass is from the guided prediction of the batch.
 
         Raises:
-            UsageError: For a batch that is none of trajectories.
+            UsageError: For a batch that is none of trajectories, or of those of a teacher that predicts another type.
         """
         missing = {"times", "guidance", "targets"} - set(draw.more)
         if missing:
@@ -73,7 +74,15 @@ class AGD(GeneratorDistiller):
                 expected="dict(type='kdgen.Trajectories', folder='@trajectories')",
             )
         x, t, target = draw.noise, draw.more["times"], draw.more["targets"]
-        kind = self.student.pred_type
+        kind, kinds = self.student.pred_type, draw.more.get("pred_type")
+        if kinds is not None and bool((kinds != PRED_TYPES.index(kind)).any()):
+            raise UsageError(
+                "the trajectories hold predictions of another type",
+                where="model.student.pred_type",
+                expected=repr(PRED_TYPES[int(kinds[0])]),
+                got=repr(kind),
+                fix="collect them with the teacher of this run",
+            )
         said = self.student.predict(x, t, draw.labels, to=kind, guidance_scale=draw.more["guidance"])
         error = self.finite(said - target, t)
         return {"loss_guidance": (self.weight(x, t, draw.labels, target) * _size(error, self.loss)).mean()}
