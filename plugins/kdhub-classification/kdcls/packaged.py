@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from timm.utils.model import freeze
@@ -26,7 +28,7 @@ def efficientnet_lite(name: str, num_classes: int = 1000, frozen: bool = False) 
     require("efficientnet_lite", choice(EFFICIENTNET_LITE), name=name)
     require("efficientnet_lite", integer(1), num_classes=num_classes)
     require("efficientnet_lite", FLAG, frozen=frozen)
-    net: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
+    net: Any = timm.create_model(name, pretrained=False, num_classes=num_classes)
     with torch.random.fork_rng(devices=[]):
         whole = timm.create_model(name, pretrained=False).state_dict()
     weights = packaged_weights(name, EFFICIENTNET_LITE[name], whole)
@@ -37,4 +39,5 @@ def efficientnet_lite(name: str, num_classes: int = 1000, frozen: bool = False) 
         nn.init.zeros_(net.classifier.weight)
     if frozen:
         freeze(net, [name for name, _ in net.named_children() if name != "classifier"])
-    return net
+    made: nn.Module = net
+    return made
