@@ -6,21 +6,50 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
 
 from kdhub.api import UsageError, near_matches
+
+
+class _InOrder(COCO):
+    """Annotations that refuse names in another order than their own: their labels would be each other's."""
+
+    def get_cat_ids(self, cat_names: Sequence[str] = (), **others: Any) -> list[Any]:
+        found: list[Any] = super().get_cat_ids(cat_names=cat_names, **others)
+        ours = [str(self.cats[one]["name"]) for one in found]
+        if lacking := [name for name in cat_names if name not in ours]:
+            raise UsageError(
+                "BaseBoxes: the annotations have no such category",
+                where="classes",
+                got=repr(lacking[0]),
+                near=near_matches(lacking[0], [str(one["name"]) for one in self.cats.values()]),
+                fix="leave it out, or add it to the categories of the file",
+            )
+        for name, own in zip(cat_names, ours, strict=True):
+            if name != own:
+                raise UsageError(
+                    "BaseBoxes: the classes are not in the order of the annotations' categories",
+                    where="classes",
+                    expected=f"{own!r} first of those that differ",
+                    got=repr(name),
+                    fix="give classes, and the names of the bank, in the file's order",
+                )
+        return found
 
 
 class BaseBoxes(CocoDataset):
     """mmdet's `CocoDataset` with labels of all its classes and boxes of some: those that open-vocabulary training may see.
 
     Args:
-        classes: All class names, in the order of the labels.
+        classes: All class names, in the order of the labels, which must be that of the file's categories: mmdet numbers labels so.
         base: Those whose boxes are kept; ``None`` for all, as in evaluation.
         options: As of mmdet's `CocoDataset`.
 
     Raises:
-        UsageError: If one of ``base`` is not among ``classes``.
+        UsageError: If one of ``base`` is not among ``classes``, or the file has the categories in another order, or lacks one.
     """
+
+    COCOAPI = _InOrder
 
     def __init__(self, classes: Sequence[str], base: Sequence[str] | None = None, **options: Any) -> None:
         for name in base or ():

@@ -51,6 +51,20 @@ def test_files_that_are_wrong(tmp_path):
         BaseBoxes(["dog", "cat"], ["dg"])
 
 
+def test_labels_are_those_of_the_names(tmp_path):
+    """Mmdet numbers labels in the file's order: with names in another, airplanes were taught to be "train", a base class."""
+    images = [{"id": "a", "file_name": "a.jpg", "width": 9, "height": 9}]
+    annotations = [one | {"area": 4, "iscrowd": 0} for one in CONTENT["annotations"]]
+    written = str(write(tmp_path, images=images, annotations=annotations))
+    file = {"ann_file": written, "pipeline": [], "data_prefix": {"img": ""}}
+    boxes = BaseBoxes(["person", "traffic light"], ["traffic light"], **file)
+    assert [one["bbox_label"] for one in boxes.get_data_info(0)["instances"]] == [1]
+    with pytest.raises(UsageError, match="not in the order .*expected 'person' .*got 'traffic light'"):
+        BaseBoxes(["traffic light", "person"], **file)
+    with pytest.raises(UsageError, match="no such category .*got 'traffic_light'.*traffic light"):
+        BaseBoxes(["person", "traffic_light"], **file)
+
+
 def test_a_crop_stands_in_the_middle_of_a_black_square():
     """Stretched to a square, a lamp post looks like a wall. A wide box keeps its shape; what is beyond the image is black."""
     image = torch.full((3, 40, 60), 200, dtype=torch.uint8)
