@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 from kdhub.store import StoreReader
 
@@ -122,6 +123,8 @@ def test_mining_finds_what_sorting_finds(tmp_path):
 )
 def test_sentence_transformers_is_measured_or_the_missing_package_named(name, options, monkeypatch, capsys):
     """Its trainer and its mining need `datasets`; a traceback out of a library does not tell which extra has it."""
+    # the script quiets mmengine's logger, in whose log later tests read
+    monkeypatch.setattr(MMLogger, "_instance_dict", {})
     script = importlib.import_module(name)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *options, "--json"])
     try:

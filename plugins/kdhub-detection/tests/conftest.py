@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,6 +22,13 @@ with warnings.catch_warnings():
     import mmdet.apis
     import mmdet.datasets
     import mmdet.models
+
+
+@pytest.fixture(autouse=True)
+def _scope_of_mmdet():
+    """Find mmdet's parts by their bare names, whatever default scope a run of another test has left."""
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        yield
 
 
 @pytest.fixture

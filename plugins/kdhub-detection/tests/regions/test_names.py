@@ -124,20 +124,18 @@ def test_a_bank_of_another_number_of_names(bank):
 def test_mmdets_box_head_takes_it(bank, tmp_path):
     """It must be built from a config, in the place and with the widths that the head gives."""
     from mmdet.models import Shared2FCBBoxHead
-    from mmengine.registry import DefaultScope
 
     from kdhub.api import init
 
     init()
     bank.save(tmp_path / "names.safetensors")
-    with DefaultScope.overwrite_default_scope("mmdet"):  # as a run of mmdet's own configs has it
-        head = Shared2FCBBoxHead(
-            in_channels=4,
-            fc_out_channels=6,
-            roi_feat_size=2,
-            num_classes=3,
-            cls_predictor_cfg={"type": "kddet.TextClassifier", "names": str(tmp_path / "names.safetensors")},
-        )
+    head = Shared2FCBBoxHead(
+        in_channels=4,
+        fc_out_channels=6,
+        roi_feat_size=2,
+        num_classes=3,
+        cls_predictor_cfg={"type": "kddet.TextClassifier", "names": str(tmp_path / "names.safetensors")},
+    )
     head.init_weights()
     scores, deltas = head(torch.randn(2, 4, 2, 2))
     assert isinstance(head.fc_cls, TextClassifier)
