@@ -3,6 +3,7 @@
 import ast
 import importlib
 import json
+import logging
 import random
 import runpy
 import statistics
@@ -125,6 +126,7 @@ def test_sentence_transformers_is_measured_or_the_missing_package_named(name, op
     """Its trainer and its mining need `datasets`; a traceback out of a library does not tell which extra has it."""
     # the script quiets mmengine's logger, in whose log later tests read
     monkeypatch.setattr(MMLogger, "_instance_dict", {})
+    monkeypatch.setattr(logging, "disable", lambda level: None)
     script = importlib.import_module(name)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *options, "--json"])
     try:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from mmengine.logging import MMLogger
 
 from kdhub import UsageError
 from kdhub.api import write_jsonl
@@ -77,9 +76,8 @@ def test_snips_is_within_or_out(tmp_path, language_model):
     assert set(flags(Snips("test", language_model, [], str(tmp_path)))) == {1}
 
 
-def test_texts_on_both_sides_are_counted(tmp_path, language_model, capsys, monkeypatch):
+def test_texts_on_both_sides_are_counted(tmp_path, language_model, capsys):
     """No score can tell them apart, and the figure's ceiling is below 100."""
-    monkeypatch.setattr(MMLogger, "_instance_dict", {})  # one that writes to this test's output
     (tmp_path / "in.txt").write_text("play some music\nset an alarm\n")
     (tmp_path / "out.txt").write_text("quarks confine\nset an alarm\n")
     data = OODLines(str(tmp_path / "in.txt"), language_model, str(tmp_path / "out.txt"), max_length=32)
