@@ -14,20 +14,19 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import KdhubError, UsageError, atomic_folder, near_matches, say, write_jsonl
+from kdhub.api import KdhubError, UsageError, atomic_folder, near_matches
+from kdret.data.written import write_corpus, write_split
 
 
 def convert(name: str, splits: Mapping[str, str], target: Path) -> dict[str, int]:
     """Write the folder.
 
-    Queries that nobody found a relevant document for, and judgements of documents or queries that the collection lacks, are left
-    out: `kdret.data.beir.load_split` refuses both. How many they are is said.
+    What `kdret.data.written.write_split` leaves out is counted and said.
 
     Args:
         name: The data set whose documents are the corpus.
@@ -42,29 +41,12 @@ def convert(name: str, splits: Mapping[str, str], target: Path) -> dict[str, int
     """
     parts = {split: _loaded(of, "queries", "qrels") for split, of in splits.items()}
     corpus = _loaded(name, "docs")
-    ids: set[str] = set()
-    with (target / "corpus.jsonl").open("w", encoding="utf-8") as lines:
-        for document in _read(name, corpus.docs_iter):
-            ids.add(document.doc_id)
-            lines.write(json.dumps(_fields(document), ensure_ascii=False) + "\n")
+    ids = write_corpus(target, map(_fields, _read(name, corpus.docs_iter)))
     counts = {}
     for split, part in parts.items():
         texts = {query.query_id: query.default_text() for query in _read(splits[split], part.queries_iter)}
-        judged = list(_read(splits[split], part.qrels_iter))
-        known = [one for one in judged if one.doc_id in ids and one.query_id in texts]
-        wanted = {one.query_id for one in known if one.relevance > 0}
-        if len(known) < len(judged):
-            say(f"{split}: left out {len(judged) - len(known)} judgements of documents or queries that are not there")
-        if len(wanted) < len(texts):
-            say(f"{split}: left out {len(texts) - len(wanted)} queries without a relevant document")
-        queries = ({"_id": key, "text": text} for key, text in texts.items() if key in wanted)
-        counts[split] = write_jsonl(target / f"queries.{split}.jsonl", queries)
-        # of a pair that was judged twice the last judgement counts, as in trec_eval
-        rows = {(one.query_id, one.doc_id): one.relevance for one in known if one.query_id in wanted}
-        write_jsonl(
-            target / f"qrels.{split}.jsonl",
-            ({"query_id": query, "doc_id": document, "score": score} for (query, document), score in rows.items()),
-        )
+        judged = ((one.query_id, one.doc_id, one.relevance) for one in _read(splits[split], part.qrels_iter))
+        counts[split] = write_split(target, split, ids, texts, judged)
     return counts
 
 
