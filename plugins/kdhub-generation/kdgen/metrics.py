@@ -37,7 +37,24 @@ def sliced_wasserstein(one: Tensor, other: Tensor, projections: int = 128, seed:
     return float(gaps.square().mean().sqrt())
 
 
-class RingQuality(BaseMetric):
+class SampleMetric(BaseMetric):
+    """The base of metrics of generated samples: it keeps one entry a batch.
+
+    mmengine cuts the entries to the length of the data set, which is a number of chunks: entries of single samples would be cut to a
+    handful.
+    """
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep what a batch generated: ``sample`` (B, ...), and ``label`` (B,) and ``target`` (B, ...) where they are known."""
+        kept = {name: [one[name] for one in data_samples if name in one] for name in ("sample", "label", "target")}
+        self.results.append({name: torch.stack(list(map(_on_cpu, values))) for name, values in kept.items() if values})
+
+
+def _on_cpu(value: Any) -> Tensor:
+    return torch.as_tensor(value).detach().cpu()
+
+
+class RingQuality(SampleMetric):
     """Quality of generated points: against a `kdgen.ring.Ring`, class by class, and averaged over the classes.
 
     Gives ``sliced_w2`` (to fresh points of the ring; lower is better), ``within`` (percent of the points within ``distance`` of a
@@ -67,18 +84,14 @@ class RingQuality(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.ring, self.distance = Ring(modes, radius, std, classes), distance
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the generated points of a batch."""
-        self.results.extend((one["sample"].detach().cpu(), one.get("label")) for one in data_samples)
-
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Compute all figures."""
-        points = torch.stack([point for point, _ in results])
-        labels = torch.tensor([0 if label is None else int(label) for _, label in results])
+        points = torch.cat([one["sample"] for one in results])
+        labels = torch.cat([one.get("label", torch.zeros(len(one["sample"]))) for one in results]).long()
         return ring_quality(points, labels, self.ring, self.distance)
 
 
-class ImageQuality(BaseMetric):
+class ImageQuality(SampleMetric):
     """How far generated images are from data, in pixels: no network judges, so it sees colours and shapes and no classes.
 
     Gives ``sliced_w2``, to as many images of the data (lower is better), and ``spread``, the standard deviation of a pixel averaged over
@@ -94,22 +107,19 @@ class ImageQuality(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self._config = data
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the images of a batch."""
-        self.results.extend(one["sample"].detach().cpu() for one in data_samples)
-
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Compute both figures."""
         data = build("dataset", self._config, where="ImageQuality.data")
-        real = torch.cat([data[index]["inputs"] for index in range(len(data))])[: len(results)]
-        images = torch.stack(results[: len(real)])
+        images = torch.cat([one["sample"] for one in results])
+        real = torch.cat([data[index]["inputs"] for index in range(len(data))])[: len(images)]
+        images = images[: len(real)]
         return {
             "sliced_w2": sliced_wasserstein(images, real),
             "spread": float(images.std(dim=0).mean() / real.std(dim=0).mean()),
         }
 
 
-class EndpointError(BaseMetric):
+class EndpointError(SampleMetric):
     """How far samples are from what the teacher makes of the same noise, with the samples of `kdgen.TrajectoryEnds`.
 
     Gives ``rmse``, the root of the mean squared difference over samples and elements.
@@ -122,13 +132,10 @@ class EndpointError(BaseMetric):
     def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Keep the squared distances of a batch."""
-        self.results.extend(float((one["sample"] - one["target"]).square().mean()) for one in data_samples)
-
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Compute the figure."""
-        return {"rmse": (sum(results) / len(results)) ** 0.5}
+        gaps = torch.cat([one["sample"] - one["target"] for one in results])
+        return {"rmse": float(gaps.double().square().mean().sqrt())}
 
 
 def ring_quality(points: Tensor, labels: Tensor, ring: Ring, distance: float = 0.5) -> dict[str, float]:

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 
 from kdgen.commands.sample import load_student, main
 from kdgen.export import export_student
-from kdgen.metrics import ring_quality, sliced_wasserstein
+from kdgen.metrics import EndpointError, RingQuality, ring_quality, sliced_wasserstein
 from kdgen.pictures import picture
 from kdgen.ring import Ring
 from kdgen.sampling import ddim
@@ -63,6 +63,21 @@ def test_lost_modes_are_counted():
     points = ring.means[torch.arange(400) % 4] + 0.1 * torch.randn(400, 2)
     figures = ring_quality(points, torch.zeros(400, dtype=torch.long), ring)
     assert figures["modes"] == 4
+
+
+@pytest.mark.parametrize("metric", [RingQuality(), EndpointError()], ids=["ring", "endpoint"])
+def test_all_samples_of_a_chunk_count(metric):
+    """An evaluator of mmengine keeps one result an item, and an item is a chunk: two samples of 800 would be judged."""
+    points = Ring().sample(800)
+    for chunk in points.chunk(2):
+        metric.process(None, [{"sample": one, "target": one} for one in chunk[:-1]])
+        metric.process(None, [{"sample": chunk[-1], "target": chunk[-1] + 20.0}])
+    found = metric.evaluate(size=4)
+    if "rmse" in found:
+        assert found["rmse"] == pytest.approx(1.0)  # 2 of 800 are 20 away: (2 * 400 / 800) ** 0.5
+    else:
+        assert found["modes"] == 8
+        assert found == ring_quality(torch.cat([points]), torch.zeros(800, dtype=torch.long), Ring())
 
 
 def test_pictures():
