@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapperDict
 from kdhub.distill.knowledge import same_weights, weights_fingerprint
 from kdhub.distill.split import split_warning
 from kdhub.distill.teachers import CONFIG_MARKER
-from kdhub.engine.models import student_of, teachers_of
+from kdhub.engine.models import distilling, student_of, teachers_of
 from kdhub.engine.resume.saving import metainfo_of
 from kdhub.engine.resume.state import accumulating
 from kdhub.errors import UsageError
@@ -89,12 +89,13 @@ class DistillHook(Hook):
 
 
 def _warn_of_twins(runner: Any) -> None:
-    """Say which teachers hold the weights with which the student starts."""
-    if runner.resuming:
+    """Say which teachers hold the weights with which the student starts, where an objective compares their answers."""
+    own = distilling(runner.model)
+    if runner.resuming or own is None:
         return
-    student = student_of(runner.model)
-    for name, teacher in teachers_of(runner.model).items():
-        if not teacher.frozen:
+    student = own.student
+    for name, teacher in own.teachers.items():
+        if not teacher.frozen or not own.specs_of(name):
             continue
         if teacher.model is not None:
             equal = same_weights(student, teacher.model)

@@ -98,6 +98,15 @@ def test_a_run_logs_each_role_and_leaves_the_student_alone(tmp_path):
     assert set(weights) == set(SDS(student(), learned_teacher()).student.net.state_dict())
 
 
+def test_a_student_that_begins_as_its_teacher_is_no_slip(tmp_path, capfd):
+    """Each run of SwiftBrush, as its paper begins, would warn that there is nothing to learn."""
+    cfg = swiftbrush(**{"model.student_init": "teacher", "model.fake_score": "teacher"})
+    cfg.model.teacher = learned_teacher(noise=COSINE, pred_type="x0")
+    cfg.train_cfg.max_iters, cfg.work_dir = 1, str(tmp_path)
+    train(cfg)
+    assert "the same weights as the student" not in capfd.readouterr().err
+
+
 @pytest.mark.timeout(400)  # runs of their own processes, on a machine that may be busy
 def test_kill_and_resume(tmp_path):
     """Two optimizers, accumulation in one, an interval, a late average: each has a state that a checkpoint may forget."""
