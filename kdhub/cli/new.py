@@ -39,5 +39,6 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     print(f"  cd {folder}")
     print("  pip install -e '.[test]'")
     print("  pytest")
-    print(f"  kdhub train {scope}:student --alone     # trains the teacher first; the report stands beside the run")
+    alone = " --alone" if TASKS[args.task].ground == "objective" else ""  # a generator alone has no loss
+    print(f"  kdhub train {scope}:student{alone}     # trains the teacher first; the report stands beside the run")
     return 0

@@ -17,6 +17,9 @@ class Task(NamedTuple):
         metric: The evaluator's ``type``; a class of the package's own begins with a dot.
         figure: The figure that the metric gives.
         tap: Arguments of the tap beside its type.
+        ground: Folder of the templates that it shares with tasks of its kind: ``objective`` for a loss of `kdhub.Distiller`,
+            ``generator`` for a method of kdhub-generation, which needs no data set, model or tap of its own.
+        requires: What the plugin needs beside kdhub, as a line of ``dependencies``.
     """
 
     summary: str
@@ -27,6 +30,8 @@ class Task(NamedTuple):
     metric: str
     figure: str
     tap: str
+    ground: str = "objective"
+    requires: str = ""
 
 
 def _net(criterion: str) -> str:
@@ -90,5 +95,17 @@ TASKS = {
         ".MRR",
         "MRR",
         'path="features", dim=[1], call=1',
+    ),
+    "generation": Task(
+        "samples points of a ring in one step, where its teacher takes many",
+        "kdhub-generation",
+        "kdgen:ring-swiftbrush",
+        "",
+        "",
+        "kdgen.RingQuality",
+        "sliced_w2",
+        "",
+        ground="generator",
+        requires="kdhub-generation>=0.1.0.dev0,<0.2",
     ),
 }

@@ -77,7 +77,7 @@ def _files(name: str, package: str, task: str) -> Iterator[tuple[Path, str]]:
         "model": chosen.model.replace("@", package),
         "model_class": "TwoTower" if "TwoTower" in chosen.model else "Net",
     }
-    for part in ("common", task):
+    for part in ("common", chosen.ground, task):
         for template in sorted((_TEMPLATES / part).rglob("*.j2")):
             inside = template.relative_to(_TEMPLATES / part)
             path = Path(package, *inside.parts[1:]) if inside.parts[0] == "package" else inside
