@@ -16,7 +16,7 @@ export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
 RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-late-cranfield evidence-margin-mse-sparse-cranfield \
-  evidence-margin-mse-dense-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
+  evidence-margin-mse-dense-vaswani evidence-margin-mse-late-vaswani evidence-margin-mse-sparse-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
 CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-vit evidence-caltech24-longtail evidence-caltech24-longtail-vit evidence-trg evidence-diswot
 
 .PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
@@ -152,6 +152,12 @@ evidence-margin-mse-late-cranfield: $(call needs,data/evidence/cranfield)
 
 evidence-margin-mse-sparse-cranfield: $(call needs,data/evidence/cranfield)
 	$(call margin_mse,sparse,cranfield,0.2,1e-4,1e-4,1e-4)
+
+evidence-margin-mse-late-vaswani: $(call needs,data/evidence/vaswani)
+	$(call margin_mse,late,vaswani,1.0,1e-4,1e-4,1e-4)
+
+evidence-margin-mse-sparse-vaswani: $(call needs,data/evidence/vaswani)
+	$(call margin_mse,sparse,vaswani,0.2,1e-4,1e-4,1e-4)
 
 # $(1) the collection that trains and tests; with the options of $(2), its students are tested on the other one
 disco = $(EVIDENCE) --paired --work-dir work_dirs/evidence/disco-$(1) \
