@@ -195,6 +195,13 @@ def kdhub_components() -> Iterable[Component]:
         paper=_MAKD,
     )
     yield Component(
+        kind="job",
+        name="ClassAttributes",
+        target="kddet.questions.class_attributes:answer_by_class",
+        summary="Answers to yes/no questions about images by their classes, from a table, with noise",
+        paper=_MAKD,
+    )
+    yield Component(
         kind="model",
         name="Widened",
         target="kddet.questions.widened:widened",
