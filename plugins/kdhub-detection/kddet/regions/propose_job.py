@@ -16,7 +16,8 @@ from kddet.regions.image_text import ImageTextModel, load_image_text
 from kddet.regions.names import NameBank
 from kddet.regions.proposals import RATIOS, SCALES, STRIDE, anchors, away_from, confidence, propose
 from kddet.regions.region_files import CHUNK, NAMES, Regions, finish, part_file, read_part, write_part
-from kdhub.api import Progress, UsageError, integer, number, require
+from kddet.regions.rpn import Detector
+from kdhub.api import Progress, UsageError, choice, integer, number, require
 
 _ANCHOR = 32
 """Side in pixels of an anchor of scale 1, whatever the distance of the centres."""
@@ -26,6 +27,7 @@ _ANCHOR = 32
 class Rules:
     """What is laid over an image, and what of it is kept; see `propose_regions`."""
 
+    by: str
     scale: tuple[float, float]
     stride: int
     scales: tuple[float, ...]
@@ -43,6 +45,8 @@ def propose_regions(
     images: str,
     base: Sequence[str],
     names: Sequence[str],
+    by: str = "confidence",
+    detector: str | None = None,
     scale: Sequence[float] = (1333, 800),
     stride: int = STRIDE,
     scales: Sequence[float] = SCALES,
@@ -64,6 +68,10 @@ def propose_regions(
         images: Folder that their ``file_name`` is below.
         base: The classes whose boxes are known.
         names: All names that crops are compared with, base classes among them. Their embeddings are written beside, for the detector.
+        by: What chooses proposals. ``'confidence'`` of the model, as in EZAD. Rivals, of which each proposal weighs 1: ``'rpn'`` takes those
+            that a detector is surest of, as ViLD does, and ``'random'`` draws anchors, by the place of the image alone. Give them
+            ``novel_only=False`` to keep all.
+        detector: For ``by='rpn'``: the ``student`` folder of a two-stage detector, trained on base boxes.
         scale: Longest and shortest side that an image is brought to for its anchors.
         stride: Distance of the anchors' centres. Twice of it makes a quarter of the crops.
         scales: Sides of anchors, in 32 pixels.
@@ -77,8 +85,12 @@ def propose_regions(
         ``images``, ``base_boxes``, ``proposals``, and ``without``: how many images have no proposal.
 
     Raises:
-        UsageError: For a base class that is not among the names, files that cannot be read, or a folder that another model began.
+        UsageError: For a base class that is not among the names, files that cannot be read, a detector without an RPN, or a folder that
+            another model began.
     """
+    require("Propose", choice(("confidence", "rpn", "random")), by=by)
+    if (by == "rpn") != (detector is not None):
+        raise UsageError("a detector goes with by='rpn', and with nothing else", where="job.detector", got=repr(by))
     require("Propose", integer(1), stride=stride, candidates=candidates, keep=keep, batch_size=batch_size)
     for side in scale:
         require("Propose", number(above=0), scale=side)
@@ -91,7 +103,10 @@ def propose_regions(
         Path(folder, NAMES), teacher.bank(names, str(Path(model).resolve()) if Path(model).exists() else model)
     )
     longest, shortest = scale
-    rules = Rules((longest, shortest), stride, tuple(scales), tuple(ratios), candidates, keep, novel_only, batch_size)
+    rules = Rules(
+        by, (longest, shortest), stride, tuple(scales), tuple(ratios), candidates, keep, novel_only, batch_size
+    )
+    found_by = Detector(detector) if detector else None
     labels = torch.tensor([list(names).index(name) for name in base], dtype=torch.long)
     order = list(found.images)
     counts = {"images": len(order), "base_boxes": 0, "proposals": 0, "without": 0}
@@ -102,9 +117,16 @@ def propose_regions(
             if not file.exists():
                 part = {}
                 for place in places:
-                    pixels = read_image(Path(images, found.images[order[place]]["file_name"]))
+                    path = Path(images, found.images[order[place]]["file_name"])
+                    pixels = read_image(path)
                     boxes, own = found.of(order[place])
-                    part[place] = regions_of(teacher, bank.embeddings, pixels, boxes, labels[own], labels, rules)
+                    if found_by is not None:
+                        chosen, scores = (best[:candidates] for best in found_by.proposals(path))
+                    else:
+                        chosen, scores = _from_anchors(teacher, bank.embeddings, pixels, rules, place)
+                    part[place] = regions_of(
+                        teacher, bank.embeddings, pixels, boxes, labels[own], labels, chosen, scores, rules
+                    )
                 write_part(file, part)
             for place in places:
                 base_boxes = read_part(file, place).base
@@ -118,43 +140,64 @@ def propose_regions(
 
 
 @torch.no_grad()
-def regions_of(
-    model: ImageTextModel, text: Tensor, pixels: Tensor, boxes: Tensor, labels: Tensor, base: Tensor, rules: Rules
-) -> Regions:
-    """Find and embed the regions of one image.
-
-    Args:
-        model: Scores and embeds crops.
-        text: Embeddings of all names ``(C, D)``.
-        pixels: The image ``(3, H, W)``, bytes.
-        boxes: Its base boxes ``(g, 4)``.
-        labels: Their places among the names ``(g,)``.
-        base: Places of all base classes among the names.
-        rules: What is laid and kept.
-    """
+def _from_anchors(
+    model: ImageTextModel, text: Tensor, pixels: Tensor, rules: Rules, place: int
+) -> tuple[Tensor, Tensor]:
+    """Lay anchors over an image and choose some, best first: boxes in pixels of the file ``(n, 4)``, and their scores ``(n,)``."""
     height, width = pixels.shape[1:]
     factor = min(rules.scale[0] / max(height, width), rules.scale[1] / min(height, width))
     size = [max(1, round(side * factor)) for side in (height, width)]
     resized = functional.interpolate(pixels[None].float(), size, mode="bilinear", antialias=True)[0].round().byte()
     wide = [scale * _ANCHOR / rules.stride for scale in rules.scales]
     laid = anchors(*size, stride=rules.stride, scales=wide, ratios=rules.ratios)
-    _, q = _seen(model, text, resized, laid, rules, 1.0, 0)
-    scores = confidence(q)
+    if rules.by == "random":
+        scores = torch.rand(len(laid), generator=torch.Generator().manual_seed(place))
+    else:
+        _, q = _seen(model, text, resized, laid, rules, 1.0, 0)
+        scores = confidence(q)
     chosen, places = propose(laid, scores, *size, limit=rules.candidates)
-    # back to pixels of the file
-    chosen = chosen * chosen.new_tensor([width / size[1], height / size[0]] * 2)
+    return chosen * chosen.new_tensor([width / size[1], height / size[0]] * 2), scores[places]
+
+
+@torch.no_grad()
+def regions_of(
+    model: ImageTextModel,
+    text: Tensor,
+    pixels: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    base: Tensor,
+    chosen: Tensor,
+    scores: Tensor,
+    rules: Rules,
+) -> Regions:
+    """Keep and embed the regions of one image.
+
+    Args:
+        model: Embeds crops.
+        text: Embeddings of all names ``(C, D)``.
+        pixels: The image ``(3, H, W)``, bytes.
+        boxes: Its base boxes ``(g, 4)``.
+        labels: Their places among the names ``(g,)``.
+        base: Places of all base classes among the names.
+        chosen: Proposals ``(n, 4)`` in pixels of the file, best first.
+        scores: Why they were chosen ``(n,)``.
+        rules: What is kept.
+    """
     away = away_from(chosen, boxes)
-    chosen, places = chosen[away], places[away]
+    chosen, scores = chosen[away], scores[away]
     embeddings, q = _seen(model, text, pixels, torch.cat((boxes, chosen)), rules, ENLARGED, LEAST)
     truth, own = embeddings[: len(boxes)], embeddings[len(boxes) :]
     weights, named = q[len(boxes) :].max(1) if len(q) else (q.new_zeros(0), labels.new_zeros(0))
+    if rules.by != "confidence":
+        weights = torch.ones_like(weights)
     kept = ~torch.isin(named, base) if rules.novel_only else torch.ones_like(named, dtype=torch.bool)
     rows = kept.nonzero().squeeze(1)[: rules.keep]
     return Regions(
         boxes=torch.cat((boxes, chosen[rows])),
         embeddings=torch.cat((truth, own[rows])),
         weights=torch.cat((torch.ones(len(boxes)), weights[rows])),
-        scores=torch.cat((torch.zeros(len(boxes)), scores[places][rows])),
+        scores=torch.cat((torch.zeros(len(boxes)), scores[rows])),
         names=torch.cat((labels, named[rows])),
         base=torch.arange(len(boxes) + len(rows)) < len(boxes),
     )

@@ -11,6 +11,7 @@ from mmdet.apis import init_detector
 from mmdet.datasets import CocoDataset
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead, Shared2FCBBoxHead, Shared4Conv1FCBBoxHead
 from PIL import Image
+from torchvision.ops import box_iou
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
 import kdhub
@@ -19,6 +20,7 @@ from kddet.regions.attach import RegionTeacher, moved, see_that_only_resized
 from kddet.regions.baked import baked_config, baked_weights, class_rows, rename, write_open
 from kddet.regions.image_text import STAND_IN, load_image_text
 from kddet.regions.names import NameBank
+from kddet.regions.propose_job import propose_regions
 from kddet.regions.region_files import RegionFiles
 from kddet.regions.semantic_regressor import SemanticRegressor
 from kddet.regions.text_classifier import TextClassifier
@@ -279,6 +281,20 @@ def test_three_stages_by_one_command(small_coco_cc, capsys):
     times = [Path("run", stage, "run.json").stat().st_mtime for stage in ("adapted", "regions")]
     assert main(["train", "b.py"]) == 0
     assert times == [Path("run", stage, "run.json").stat().st_mtime for stage in ("adapted", "regions")]
+    # the rivals' regions: the base box is the same, each proposal weighs 1, and a second run draws the same anchors
+    names = load_config("kddet:ezad-regions").job.names
+    common = ("run/adapted/student", "data/coco_cc/train/instances.json", "data/coco_cc/train", ["person"], names)
+    for by, detector in (("rpn", "run/student/student"), ("random", None), ("again", None)):
+        (rival := Path(by)).mkdir()
+        how = "random" if by == "again" else by
+        propose_regions(rival, *common, how, detector, (96, 96), candidates=4, novel_only=False)
+        found = RegionFiles(by).of(0)
+        assert found.boxes[found.base].tolist() == [[8, 8, 48, 48]]
+        assert 0 < (~found.base).sum() <= 4
+        assert found.weights.tolist() == [1.0] * len(found.weights)
+        assert box_iou(found.boxes[~found.base], found.boxes[found.base]).max() < 0.3
+    assert RegionFiles("random").of(0).boxes.equal(RegionFiles("again").of(0).boxes)
+    assert not RegionFiles("random").of(0).boxes.equal(RegionFiles("rpn").of(0).boxes)
     # labels in another order are told before the first step
     distiller = torch.nn.Sequential(TextClassifier(2, 66, NameBank.read("run/regions/names.safetensors")))
     loader = SimpleNamespace(dataset=SimpleNamespace(metainfo={"classes": [*NOVEL, *BASE]}))
