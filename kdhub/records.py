@@ -57,7 +57,7 @@ class PluginInfo:
 
     Attributes:
         summary: One line for `kdhub plugins list`.
-        api_level: The `API_LEVEL` that the plugin was written against.
+        api_level: The `API_LEVEL` that the plugin was written against, as a number: the name would always say what is installed.
         tasks: Short task names, such as ``retrieval-dense``.
         extras: Extra of the distribution to the import names that it provides, for the message when one is missing.
     """

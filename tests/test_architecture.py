@@ -53,6 +53,18 @@ TASK_LIBRARIES = {
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
+@pytest.mark.parametrize(
+    "manifest", sorted(PACKAGE.parent.glob("plugins/*/kd*/plugin.py")), ids=lambda path: path.parent.name
+)
+def test_a_manifest_says_its_level_as_a_number(manifest: Path) -> None:
+    """The name is the installed core's level: a plugin of today would pass for one of any later core."""
+    calls = [node for node in ast.walk(ast.parse(manifest.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    (info,) = (call for call in calls if getattr(call.func, "id", None) == "PluginInfo")
+    (level,) = (keyword.value for keyword in info.keywords if keyword.arg == "api_level")
+    assert isinstance(level, ast.Constant)
+    assert isinstance(level.value, int)
+
+
 def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 

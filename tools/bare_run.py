@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS, METRICS, MODELS, PARAM_SCHEDULERS, Defau
 from mmengine.runner import set_random_seed
 from torch import Tensor
 
+from kdhub.engine.resume.data_identity import data_fingerprint
 from kdhub.engine.resume.sampling import KeyedDataset, SampleKey
 from kdhub.errors import UsageError
 from kdhub.store import StoreReader
@@ -85,11 +86,19 @@ def _require_plain(cfg: Any) -> None:
     sampler = cfg.train_dataloader.get("sampler") or {}
     if sampler.get("type") != "DefaultSampler" or not sampler.get("shuffle", True):
         left_out.append("train_dataloader.sampler")
-    if cfg.get("custom_hooks"):
-        left_out.append("custom_hooks")
+    if not cfg.train_dataloader.get("drop_last"):
+        left_out.append("train_dataloader.drop_last")
+    if cfg.optim_wrapper.get("type", "OptimWrapper") != "OptimWrapper":
+        left_out.append("optim_wrapper.type")
+    left_out += [key for key in ("custom_hooks", "load_from") if cfg.get(key)]
+    student = cfg.model.get("student", cfg.model)
+    left_out += [
+        f"{place}.init_cfg" for place, one in (("model", cfg.model), ("student", student)) if one.get("init_cfg")
+    ]
     if left_out:
         raise UsageError(
-            "a bare run shuffles, counts iterations and calls no hook",
+            "a bare run shuffles, leaves out the last, smaller batch, counts iterations, trains in float32 from the weights of"
+            " construction, and calls no hook",
             where=", ".join(left_out),
             fix="leave out --bare, or these keys",
         )
@@ -109,10 +118,18 @@ def _without_live_teacher(model: Any) -> Any:
 
 def _train(model: Any, cfg: Any, draws: int) -> None:
     teacher = cfg.model.get("teacher")
+    dataset = cfg.train_dataloader.dataset
     seed = 0
     if teacher:
         manifest = StoreReader(teacher.store).manifest
         seed = manifest.seed or 0
+        if manifest.data != data_fingerprint(DATASETS.build(copy.deepcopy(dataset))):
+            raise UsageError(
+                "the store holds answers for other samples",
+                where=teacher.store,
+                expected="those of train_dataloader.dataset",
+                fix="name the store of these data in model.teacher.store",
+            )
         if manifest.draws != draws:
             raise UsageError(
                 "the store holds another number of augmentations",
@@ -120,7 +137,7 @@ def _train(model: Any, cfg: Any, draws: int) -> None:
                 expected=f"{draws}, as --bare says",
                 got=str(manifest.draws),
             )
-    data = _loaded(cfg.train_dataloader.dataset, seed, draws)
+    data = _loaded(dataset, seed, draws)
     wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
     schedules = [PARAM_SCHEDULERS.build({**one, "optimizer": wrapper}) for _, one in _schedules(cfg)]
     order = torch.Generator().manual_seed(cfg.randomness.seed)

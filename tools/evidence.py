@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         "variants", nargs="+", metavar="NAME=CONFIG[,KEY=VALUE...]", help="what to compare; the last is the method"
     )
     parser.add_argument(
-        "--seeds", type=_seeds, default=[0, 1, 2], metavar="N,N", help="at least 3 for an interval worth its name"
+        "--seeds", type=seeds_of, default=[0, 1, 2], metavar="N,N", help="at least 3 for an interval worth its name"
     )
     parser.add_argument(
         "--metric",
@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bare",
-        type=int,
+        type=_jobs,
         metavar="DRAWS",
         help="train in this process on this many augmentations of each image, and keep the metrics alone: for many short runs, on CPU",
     )
@@ -182,7 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seeds(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
+    """Read seeds as typed; twice the same would be one draw that counts as two."""
     seeds = [int(seed) for seed in text.split(",")]
     if len(set(seeds)) < len(seeds):
         raise argparse.ArgumentTypeError("a seed occurs twice, and one run would count as two")
@@ -363,7 +364,8 @@ def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) ->
                 raise UsageError(
                     f"the runs of {name!r} report no {metric!r}", got=reported, fix="--metric with one of these"
                 )
-        values = {name: [run["metrics"][metric] for run in own] for name, own in runs.items()}
+        # a run card holds NaN as text
+        values = {name: [float(run["metrics"][metric]) for run in own] for name, own in runs.items()}
         first = next(iter(runs.values()))[0]["baselines"]
         fixed = {f"teacher {name}": found[metric] for name, found in first.get("teachers", {}).items()}
         if "student" in first:

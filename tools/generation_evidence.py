@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evidence import interval, with_interval
+from evidence import interval, seeds_of, with_interval
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -328,14 +328,16 @@ def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then print a table for each toy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("toys", nargs="*", metavar="TOY", help=f"some of {', '.join(TOYS)} (default all)")
-    parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="at least 3 for an interval worth its name")
+    parser.add_argument(
+        "--seeds", type=seeds_of, default="0,1,2", metavar="N,N", help="at least 3 for an interval worth its name"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="share of each training's steps (default 1)")
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/evidence/generation-toy"))
     args = parser.parse_args(argv)
     unknown = set(args.toys) - set(TOYS)
     if unknown or not 0 < args.share <= 1:
         parser.error(f"no such toy: {', '.join(sorted(unknown))}" if unknown else "--share is above 0 and up to 1")
-    seeds, names = [int(seed) for seed in args.seeds.split(",")], args.toys or list(TOYS)
+    seeds, names = args.seeds, args.toys or list(TOYS)
     init()
     try:
         for seed, name in itertools.product(seeds, names):

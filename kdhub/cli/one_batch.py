@@ -51,22 +51,22 @@ def outlines(cfg: Config, manager: PluginManager, side: str | None = None) -> di
     with explained(cfg, lambda: "the same command"), safe_loading():
         model = MODELS.build(_bare(model_as_trained(cfg), manager, with_teachers=side != "student"))
         batch, training = _first_batch(cfg)
-    model.train(training)
-    data = model.data_preprocessor(batch, training)
-    distiller = distilling(model)
-    found = {}
-    if side != "teacher":
-        student, own = (distiller.student, data["student"]) if distiller is not None else (model, data)
-        with torch.no_grad():
-            found["student"] = outline(
-                student, partial(student._run_forward, own, mode="loss" if training else "tensor")
-            )
-    if side != "student" and distiller is not None:
-        for name, teacher in distiller.teachers.items():
-            if teacher.model is not None:
-                found[name] = outline(
-                    teacher.model, partial(teacher.values, data["teachers"][name], [], check_mode=False)
+        model.train(training)
+        data = model.data_preprocessor(batch, training)
+        distiller = distilling(model)
+        found = {}
+        if side != "teacher":
+            student, own = (distiller.student, data["student"]) if distiller is not None else (model, data)
+            with torch.no_grad():
+                found["student"] = outline(
+                    student, partial(student._run_forward, own, mode="loss" if training else "tensor")
                 )
+        if side != "student" and distiller is not None:
+            for name, teacher in distiller.teachers.items():
+                if teacher.model is not None:
+                    found[name] = outline(
+                        teacher.model, partial(teacher.values, data["teachers"][name], [], check_mode=False)
+                    )
     if not found:
         raise UsageError("the model has no live teacher", where="model.teacher", fix="leave --side teacher out")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from kdhub.cli.commands import COMMANDS
-from kdhub.errors import PluginError, UsageError, near_matches
+from kdhub.errors import KdhubError, PluginError, UsageError, near_matches
 from kdhub.plugins import Switches, load_plugins
 from kdhub.plugins.modules import install_missing
 
@@ -19,11 +19,11 @@ def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
         switches: Which plugins to load.
 
     Returns:
-        Its exit code.
+        Its exit code; 0 if it returns ``None``.
 
     Raises:
         UsageError: If no plugin has such a command.
-        PluginError: If the command cannot be imported.
+        PluginError: If the command cannot be imported, or raises.
     """
     manager = load_plugins(switches)
     commands = {command.name: (row, command) for row in manager.plugins for command in row.commands}
@@ -52,4 +52,13 @@ def run_plugin_command(name: str, argv: list[str], switches: Switches) -> int:
             version=source.version,
             fix=install_missing(missing, row.package, source.dist, row.extras) if missing else None,
         ) from error
-    return int(function(argv))
+    try:
+        code = function(argv)
+    except Exception as error:
+        from kdhub.engine.faults.plugin_code import plugin_fault  # here: a command that works may need no torch
+
+        told = None if isinstance(error, KdhubError) else plugin_fault(error, {})
+        if told is None:
+            raise
+        raise told from error
+    return 0 if code is None else int(code)

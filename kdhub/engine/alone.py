@@ -15,6 +15,8 @@ from kdhub.config.objectives import Inputs
 from kdhub.distill.objective import loss_spec
 from kdhub.engine.defaults import completed
 from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.hooks.interrupt import Interrupted
+from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import metrics_line, say
 from kdhub.engine.report.report import write_report
 from kdhub.engine.stages import after_predecessors
@@ -63,12 +65,14 @@ def train_with_alone(
             lambda: _plan(work_dir, experiment(distilled), beside, experiment(plain), resume)
         )
         _say(f"first the student alone, in {beside}{_left_out(cfg.model, alone.model)}")
-        metrics = train(alone, resume=goes_on, amp=amp, launcher=launcher).metrics
-        _say(f"alone: {metrics_line(metrics)}; now distilled, in {work_dir}")
+        first = train(alone, resume=goes_on, amp=amp, launcher=launcher)
+        if first.signalled:
+            raise Interrupted("stopped after the student alone", fix=f"to go on: {resume_command(work_dir)}")
+        _say(f"alone: {metrics_line(first.metrics)}; now distilled, in {work_dir}")
         result = train(cfg, resume=resume, amp=amp, launcher=launcher)
         if is_main_process():
             _add_to_report(work_dir, beside)
-    return replace(result, alone=metrics)
+    return replace(result, alone=first.metrics)
 
 
 def alone_config(cfg: Config) -> Config:

@@ -48,7 +48,6 @@ class RunResult:
         report_path: The report, one self-contained HTML file; ``None`` for a job.
         metrics: The last evaluation, or what a job returned; empty if there was none.
         alone: The last evaluation of the student without its teachers, where `train_with_alone` trained it too.
-    signalled: bool = False
         signalled: Whether the user asked to stop when this run had nothing left to stop; no other run should follow.
     """
 
@@ -164,7 +163,8 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
     if card is None or not _is_complete(work_dir, card):
         return None
     iteration = read_checkpoint(checkpoint).get("meta", {}).get("iter")
-    if iteration != card.content["iterations"]:
+    # a hook may have stopped the run early: then all that it asked for was fewer iterations
+    if iteration != card.content.get("iteration", card.content["iterations"]):
         return None
     say(
         f"{work_dir} holds this run, finished after {iteration} iterations; a larger"
@@ -212,7 +212,7 @@ def _close(runner: KdhubRunner, status: str, error: BaseException | None = None)
     content = runner.run_card.content
     if not is_main_process() or not content:
         return
-    content["status"], content["ended"] = status, now()
+    content["status"], content["ended"], content["iteration"] = status, now(), runner.iter
     for session in content.get("sessions", [])[-1:]:
         session["ended"] = content["ended"]
     former = content.get("cost") or {}

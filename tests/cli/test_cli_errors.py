@@ -131,8 +131,14 @@ def test_a_command_of_a_plugin_runs_with_its_arguments(kdhub, install_fake):
             "@hookimpl\ndef kdhub_add_commands():\n"
             "    yield Command('greet', 'Greet', 'kdcmd.greet:main')\n"
             "    yield Command('absent', 'Absent', 'kdcmd.absent:main')\n"
+            "    yield Command('break', 'Break', 'kdcmd.greet:broken')\n"
+            "    yield Command('mute', 'Mute', 'kdcmd.greet:mute')\n"
         ),
-        "kdcmd/greet.py": "def main(argv):\n    print('hello', *argv)\n    return 3\n",
+        "kdcmd/greet.py": (
+            "def main(argv):\n    print('hello', *argv)\n    return 3\n"
+            "def broken(argv):\n    return {}[argv[0]]\n"
+            "def mute(argv):\n    pass\n"
+        ),
     }
     install_fake("kdhub-cmd", files=files, entry_points={"kdcmd": "kdcmd.plugin"})
     outcome = kdhub("greet", "you", "--loud")
@@ -142,6 +148,11 @@ def test_a_command_of_a_plugin_runs_with_its_arguments(kdhub, install_fake):
     outcome = kdhub("absent")
     assert outcome.code == 2
     assert "kdhub-cmd 1.0" in outcome.err
+    # a traceback, or int(None), would be taken for a defect of kdhub
+    outcome = kdhub("break", "it")
+    assert outcome.code == 2
+    assert "plugin 'kdcmd' (kdhub-cmd 1.0): broken raised KeyError: 'it'" in outcome.err
+    assert kdhub("mute").code == 0
 
 
 def test_every_command_has_a_module():

@@ -20,7 +20,7 @@ from kdhub.checkpoint import read_checkpoint
 from kdhub.engine.alone import _left_out, alone_config, train_with_alone
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.models import student_of
-from kdhub.engine.train import train
+from kdhub.engine.train import RunResult, train
 from kdhub.errors import UsageError
 
 SEEN: dict[str, dict[str, Any]] = {}
@@ -148,6 +148,22 @@ def test_a_stopped_comparison_goes_on(tmp_path: Path, stopped: str, monkeypatch:
     assert len(SEEN[stopped]["samples"]) == 1
     assert result.alone
     assert card(tmp_path / "run/alone")["status"] == card(tmp_path / "run")["status"] == "finished"
+
+
+def test_a_signal_in_the_last_evaluation_alone_stops_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came too late to stop the run alone, was forgotten, and the distilled run of hours began."""
+    trained = []
+
+    def train_once(own: Config, **_: Any) -> RunResult:
+        trained.append(own.work_dir)
+        return RunResult(Path(own.work_dir), None, None, {"tiny/accuracy": 0.5}, signalled=True)
+
+    monkeypatch.setattr("kdhub.engine.alone.train", train_once)
+    with pytest.raises(Interrupted, match=r"stopped after the student alone.*to go on: kdhub train"):
+        train_with_alone(config(tmp_path / "run"))
+    assert trained == [str(tmp_path / "run/alone")]
 
 
 def test_nothing_to_resume_is_told_at_once(tmp_path: Path) -> None:

@@ -239,6 +239,22 @@ def test_a_finished_run_is_not_resumed(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_a_hook_stopped_early_is_finished(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A predecessor with early stopping trained on at each call, and the run after it was then refused as another one's."""
+    stop = {"type": "EarlyStoppingHook", "monitor": "tiny/accuracy", "min_delta": 10.0, "patience": 1}
+    hooks = {"checkpoint": {"interval": 1}}
+    changes = tiny.by_epoch(custom_hooks=[stop], default_hooks=hooks)
+    changes["train_cfg"]["max_epochs"] = 50
+    first = train(tiny.config(tmp_path, **changes))
+    assert 0 < card(tmp_path)["iteration"] < card(tmp_path)["iterations"] == 200
+    capfd.readouterr()
+    assert train(tiny.config(tmp_path, **changes), resume=True) == first
+    assert (
+        f"{tmp_path} holds this run, finished after {card(tmp_path)['iteration']} iterations" in capfd.readouterr().err
+    )
+    assert len(card(tmp_path)["sessions"]) == 1
+
+
 @pytest.mark.parametrize("lost", ["report.html", "student", "time"])
 def test_a_finished_run_that_is_not_complete_is_ended_properly(tmp_path: Path, lost: str) -> None:
     """A run killed between its last files has a report that is not there, or one of when it was interrupted, for ever."""

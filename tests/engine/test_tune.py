@@ -92,6 +92,23 @@ def test_test_data_stay_out(tmp_path: Path) -> None:
     cfg.test_dataloader = dict(cfg.val_dataloader, dataset=dict(cfg.val_dataloader.dataset, pipeline=["x"]))
     with pytest.raises(UsageError, match="validates on its test data.*--validate-on-test"):
         require_own_validation(cfg)
+    own = dict(cfg.val_dataloader.dataset)
+    for val, test, meet in (
+        ({**own, "indices": 200}, own, True),
+        ({**own, "filter_cfg": {"min_size": 1}}, {**own, "backend_args": None}, True),
+        ({"type": "RepeatDataset", "dataset": own, "times": 2}, own, True),
+        (own, {"type": "ConcatDataset", "datasets": [{**own, "seed": 2}, own]}, True),
+        ({**own, "indices": [0, 1]}, {**own, "indices": 2}, True),
+        ({**own, "indices": [0, 1]}, {**own, "indices": [1, 2]}, True),
+        ({**own, "indices": [0, 1]}, {**own, "indices": [2, 3]}, False),
+        ({**own, "indices": 100}, {**own, "indices": -100}, False),
+    ):
+        cfg.val_dataloader.dataset, cfg.test_dataloader.dataset = val, test
+        if meet:
+            with pytest.raises(UsageError, match="validates on its test data"):
+                require_own_validation(cfg)
+        else:
+            require_own_validation(cfg)
     without_test(cfg)
     assert "test_dataloader" not in cfg
 
@@ -102,6 +119,14 @@ def goal(trials: int, space: tuple[str, ...] = (f"{LR}=1e-4:1:log",), direction:
 
 def no_check(cfg: Config) -> None:
     pass
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A full or read-only disk was taken for another process of the study, which was waited for, without end."""
+    cfg = tiny.config(tmp_path / "study", predecessors={"first": {"config": "first.py"}})
+    (tmp_path / "study/predecessors/.lock").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"cannot write \.lock"):
+        tune(cfg, goal(1), no_check)
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
+from kdhub.config import load_config
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
 from kdhub.sealed import write_sealed
@@ -324,15 +326,32 @@ def test_a_bare_run_is_kept_and_never_taken_for_another(tool, config, commands, 
     [
         ({"train_cfg": {"by_epoch": True, "max_epochs": 2}}, "train_cfg.by_epoch"),
         ({"param_scheduler": [{"type": "CosineAnnealingLR", "T_max": 2}]}, "param_scheduler.0.by_epoch"),
-        ({"train_dataloader": {"sampler": {"type": "kdhub.Other"}}}, "train_dataloader.sampler"),
+        ({"train_dataloader": {"sampler": {"type": "kdhub.Other"}, "drop_last": True}}, "train_dataloader.sampler"),
         ({"custom_hooks": [{"type": "EMAHook"}]}, "custom_hooks"),
+        ({"load_from": "weights.pth"}, "load_from"),
+        ({"optim_wrapper": {"type": "AmpOptimWrapper"}}, "optim_wrapper.type"),
+        ({"train_dataloader": {"sampler": {"type": "DefaultSampler"}}}, "train_dataloader.drop_last"),
+        ({"model": {"student": {"init_cfg": {"type": "Pretrained"}}}}, "student.init_cfg"),
     ],
 )
 def test_a_bare_run_leaves_nothing_out_in_silence(tool, override, what):
     """Figures of a student without its schedule or its EMA would stand under the config's name."""
     plain = {
         "train_cfg": {"by_epoch": False, "max_iters": 2},
-        "train_dataloader": {"sampler": {"type": "DefaultSampler", "shuffle": True}},
+        "train_dataloader": {"sampler": {"type": "DefaultSampler", "shuffle": True}, "drop_last": True},
+        "optim_wrapper": {},
+        "model": {},
     }
     with pytest.raises(UsageError, match=f"^{re.escape(what)}: a bare run shuffles"):
         importlib.import_module("bare_run").measured(Config({**plain, **override}), False, 1)
+
+
+def test_a_bare_run_refuses_the_store_of_other_data(tool, config, monkeypatch):
+    """With the store of the balanced data each image of the long tail got another one's answers."""
+    bare = importlib.import_module("bare_run")
+    manifest = SimpleNamespace(seed=None, draws=1, data="other samples")
+    monkeypatch.setattr(bare, "StoreReader", lambda _: SimpleNamespace(manifest=manifest))
+    cfg = load_config(config, [])
+    cfg.model.teacher = {"store": "balanced"}
+    with pytest.raises(UsageError, match="^balanced: the store holds answers for other samples"):
+        bare._train(None, cfg, 1)

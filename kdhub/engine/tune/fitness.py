@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import CheckpointHook
@@ -12,8 +12,12 @@ from kdhub.errors import UsageError
 
 DIRECTIONS = ("maximize", "minimize")
 _TEST = ("test_dataloader", "test_cfg", "test_evaluator", "test_pipeline")
-_ON_THE_WAY = frozenset({"pipeline", "transform", "transforms", "test_mode", "metainfo"})
-"""What a data set does to its samples; two that differ in it only are of the same samples."""
+_ON_THE_WAY = frozenset(
+    {"pipeline", "transform", "transforms", "test_mode", "metainfo", "filter_cfg", "backend_args", "indices"}
+    | {"serialize_data", "lazy_init", "max_refetch"}
+)
+"""What a data set does to its samples, and which of them it takes; two that differ in it only are of the same files."""
+_WRAPPED = ("dataset", "datasets")
 
 
 def objective(cfg: Mapping[str, Any], metric: str | None, direction: str | None) -> tuple[str, str]:
@@ -70,16 +74,18 @@ def require_own_validation(cfg: Mapping[str, Any]) -> None:
     """Refuse a config that validates on its test data: the best of many trials would be the best on the test.
 
     Raises:
-        UsageError: If a data set of ``val_dataloader`` is one of ``test_dataloader``, whatever is done to its samples.
+        UsageError: If a data set of ``val_dataloader`` has samples of one of ``test_dataloader``, whatever is done to them.
     """
-    tested = {config_fingerprint(_samples(one)) for one in _data_sets(cfg.get("test_dataloader"))}
-    if any(config_fingerprint(_samples(one)) in tested for one in _data_sets(cfg.get("val_dataloader"))):
-        raise UsageError(
-            "the config validates on its test data, so tuning would choose what is best on the test",
-            where="val_dataloader.dataset",
-            expected="data that test_dataloader does not have, such as a part of the training data",
-            fix="give it a data set of its own; --validate-on-test tunes nevertheless, and the test data then proves nothing",
-        )
+    tested = [(config_fingerprint(_samples(one)), one.get("indices")) for one in _data_sets(cfg.get("test_dataloader"))]
+    for own in _data_sets(cfg.get("val_dataloader")):
+        files = config_fingerprint(_samples(own))
+        if any(files == those and _meet(own.get("indices"), indices) for those, indices in tested):
+            raise UsageError(
+                "the config validates on its test data, so tuning would choose what is best on the test",
+                where="val_dataloader.dataset",
+                expected="data that test_dataloader does not have, such as a part of the training data",
+                fix="give it a data set of its own; --validate-on-test tunes nevertheless, and the test data then proves nothing",
+            )
 
 
 def without_test(cfg: Any) -> None:
@@ -88,12 +94,29 @@ def without_test(cfg: Any) -> None:
         cfg.pop(key, None)
 
 
-def _data_sets(loaders: Any) -> list[Any]:
-    loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
-    return [one["dataset"] for one in loaders if isinstance(one, Mapping) and one.get("dataset") is not None]
+def _data_sets(loaders: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the data sets of loaders, those inside of wrappers."""
+    for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
+        if isinstance(loader, Mapping):
+            inside = [loader[key] for key in _WRAPPED if loader.get(key) is not None]
+            yield from (one for value in inside for one in _data_sets(value))
+            if not inside and "type" in loader:
+                yield loader
 
 
 def _samples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _samples(child) for key, child in value.items() if key not in _ON_THE_WAY}
     return [_samples(child) for child in value] if isinstance(value, list | tuple) else value
+
+
+def _meet(one: Any, other: Any) -> bool:
+    """Whether two ``indices`` of mmengine's data sets may have samples in common: the first or last n, a list, or all."""
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return bool(set(one) & set(other))
+    if isinstance(one, int) and isinstance(other, int):
+        return one * other > 0  # the first n and the last n are meant to be two parts
+    listed, count = (one, other) if isinstance(one, list | tuple) else (other, one)
+    if isinstance(listed, list | tuple) and isinstance(count, int) and count > 0:
+        return min(listed, default=count) < count
+    return True

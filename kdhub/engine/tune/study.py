@@ -24,7 +24,7 @@ from kdhub.engine.train import train
 from kdhub.engine.tune.fitness import without_test
 from kdhub.engine.tune.space import Dimension
 from kdhub.engine.workdir.identity import differences, experiment
-from kdhub.engine.workdir.lock import folder_lock
+from kdhub.engine.workdir.lock import FolderTakenError, folder_lock
 from kdhub.engine.workdir.work_dir import make_work_dir
 from kdhub.errors import KdhubError, UsageError, near_matches
 from kdhub.files import FullDiskError
@@ -140,7 +140,7 @@ def _with_predecessors_done(cfg: Config, folder: Path) -> Config:
         try:
             with folder_lock(shared):
                 return after_predecessors(cfg, False, run=train, launcher="none")[0]
-        except UsageError as error:
+        except FolderTakenError as error:
             if error.where != str(shared):
                 raise
             say("another process of this study trains what the config needs first; waiting for it")

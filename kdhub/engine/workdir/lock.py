@@ -31,6 +31,10 @@ _held: set[int] = set()
 """File descriptors of the locks of this process."""
 
 
+class FolderTakenError(UsageError):
+    """Another process holds the lock of a folder."""
+
+
 @contextmanager
 def folder_lock(
     folder: Path,
@@ -52,7 +56,8 @@ def folder_lock(
         A warning if the file system cannot lock, as some network file systems; then nothing is guarded.
 
     Raises:
-        UsageError: If another process holds the lock; names it, its host and start.
+        FolderTakenError: If another process holds the lock; names it, its host and start.
+        UsageError: If the folder cannot be written.
     """
     path = folder / FILE_NAME
     try:
@@ -69,7 +74,7 @@ def folder_lock(
             os.write(descriptor, about.encode())  # Windows has no pwrite
         except OSError as error:
             if error.errno in _TAKEN and descriptor not in _held:
-                raise UsageError(taken, where=str(folder), got=_holder(path), fix=wait) from error
+                raise FolderTakenError(taken, where=str(folder), got=_holder(path), fix=wait) from error
             raise storage_error(path, error, write) from error
         yield warning
     finally:

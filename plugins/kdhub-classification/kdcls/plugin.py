@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdhub.api import API_LEVEL, Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
 
 
 @hookimpl
@@ -12,7 +12,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="Image classification: PLD, DKD, OFA-KD, dual heads, mixup, long tails, few labels; timm's and torchvision's nets",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("image-classification",),
         extras={
             "images": ("timm", "torchvision"),

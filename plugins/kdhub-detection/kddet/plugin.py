@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="Object detection on mmdet: feature pyramids, region embeddings (EZAD), aspects (MaKD)",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("object-detection", "image-classification"),
         extras={
             "demo": (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Command, Component, Finding, PluginInfo, Recipe, Report, hookimpl
+from kdhub.api import Command, Component, Finding, PluginInfo, Recipe, Report, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +88,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="One-step generators out of diffusion models: noise schedules that all methods share",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("generation",),
         extras={"diffusers": ("diffusers",), "lora": ("peft",)},
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="Language models and text classifiers of transformers: LELP, MI-α, LoRA, perplexity",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("language-model", "text-classification"),
         extras={"lora": ("peft",)},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdhub.api import API_LEVEL, Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
 
 PAPER = "Wu et al. 2023, Multi-Level Knowledge Distillation for Out-of-Distribution Detection in Text, arXiv 2211.11300"
 _MASK = {"mask": "inputs.attention_mask"}
@@ -15,7 +15,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="Out-of-distribution text: multi-level distillation, AUROC, AUPR and FAR95, rivals, a saved scorer",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("ood",),
     )
 

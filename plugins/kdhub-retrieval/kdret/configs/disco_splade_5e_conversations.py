@@ -4,8 +4,9 @@
 #   kdhub mine data/conversations --split train-human --teacher naver/splade-cocondenser-ensembledistil --depth 1000 \
 #     --output data/conversations/human.jsonl.gz
 # Several rewriters: mine with each, and name all files in `scores`. A small corpus, such as CAsT's 183 passages, has no ranks 11 to
-# 960: set skip=0. The settings are those of the released configuration (card disco.md, section 5). No number of this config has
-# been measured: where it was written no hub could be reached. A test trains it with a tiny random model.
+# 960: set skip=0. With first="best" turns that nobody judged train too: the teacher's best document stands for the relevant one.
+# The settings are those of the released configuration (card disco.md, section 5). No number of this config has been measured: where
+# it was written no hub could be reached. A test trains it with a tiny random model.
 splade = "naver/splade-cocondenser-ensembledistil"
 data_root = "data/conversations"
 
@@ -39,7 +40,7 @@ train_dataloader = dict(
         candidates=17,
         skip=10,
         keep=950,
-        first="best",
+        unscored="max",
     ),
 )
 train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=5)

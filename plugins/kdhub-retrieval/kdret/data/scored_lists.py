@@ -62,7 +62,7 @@ class ScoredLists(Dataset):
         skip: How many of the best documents of each list are left out, as likely to be relevant and not judged. DiSCo: 10.
         keep: How many of the rest are kept; ``None`` for all. DiSCo: 950.
         first: Which document stands first: each that is ``"judged"`` relevant, a sample for each; or the ``"best"`` of the teacher,
-            for queries that nobody judged.
+            skipped or not, for queries that nobody judged. What is judged relevant is never among the others.
         unscored: What becomes of a relevant document without a score, such as one among the skipped: ``"drop"``, or ``"max"``
             for the highest score that is left, as DiSCo's released code has it.
         draw: How the others are drawn: ``"uniform"``; or ``"balanced"``, TAS-B's pairs: the range of a query's margins
@@ -279,15 +279,18 @@ def _sorted_out(
             dropped["candidates that are the query itself"] += 1
         usable = {key: score for key, score in scored.items() if math.isfinite(score)}
         dropped["candidates without a score"] += len(scored) - len(usable)
-        wanted = [_row(data, key) for key, judgement in data.qrels.get(query, {}).items() if judgement > 0]
-        part_of = window(usable, *part)
+        judged = [_row(data, key) for key, judgement in data.qrels.get(query, {}).items() if judgement > 0]
+        wanted, part_of = judged, window(usable, *part)
         if first == "best":
-            wanted = list(part_of)[:1]
+            wanted = [max(usable, key=lambda key: usable[key])] if usable else []
+            part_of = {key: usable[key] for key in wanted} | part_of
         elif unscored == "max" and part_of:
             part_of = dict.fromkeys(wanted, max(part_of.values())) | part_of
         with_text = {key: score for key, score in part_of.items() if data.corpus.lengths[key]}
         dropped["candidates without text"] += len(part_of) - len(with_text)
         relevant = {key: with_text.pop(key) for key in wanted if key in with_text}
+        for key in judged:  # of those that do not stand first none is a negative
+            with_text.pop(key, None)
         if not data.queries[query].strip():
             dropped["queries without text"] += 1
         elif not relevant or len(with_text) < others:

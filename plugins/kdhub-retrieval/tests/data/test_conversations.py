@@ -142,6 +142,25 @@ def test_unjudged_turns_teach_by_the_teachers_best(files):
     assert data[0]["texts"]["document"][0] == "text 2"
 
 
+@pytest.mark.parametrize(("first", "expected"), [("judged", "text 1"), ("best", "text 0")])
+@pytest.mark.parametrize("skip", [0, 1])
+def test_no_judged_document_is_a_negative(tmp_path, first, expected, skip):
+    """Card disco.md, section 4. What is known to be relevant would be pushed away, and the best that is left taken for the best."""
+    ids = [f"d{row}" for row in range(5)]
+    tables = {
+        "corpus": [{"_id": key, "title": "", "text": f"text {key[1]}"} for key in ids],
+        "queries.train": [{"_id": "q", "text": "which"}],
+        "qrels.train": [{"query_id": "q", "doc_id": "d1", "score": 1}],
+        "scores": [{"query_id": "q", "doc_ids": ids, "scores": [5.0, 4.0, 3.0, 2.0, 1.0]}],
+    }
+    for name, rows in tables.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = ScoredLists(str(tmp_path), "scores.jsonl", candidates=2, skip=skip, first=first, unscored="max")
+    drawn = [data[0]["texts"]["document"] for _ in range(30)]
+    assert {positive for positive, _ in drawn} == {expected}
+    assert {negative for _, negative in drawn} <= {"text 0", "text 2", "text 3", "text 4"} - {expected}
+
+
 @pytest.mark.parametrize(("name", "turns", "judged"), [("conv_cast", 934, 187), ("conv_mtrag", 161, 161)])
 def test_the_real_collections(tmp_path, name, turns, judged):
     """Their own counts, as their README states them."""
