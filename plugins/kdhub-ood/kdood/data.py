@@ -136,7 +136,7 @@ class CLINC150(OODTexts):
             for row in found
             if out_of_scope or row["intent"] != "oos"
         ]
-        super().__init__(rows, tokenizer, source=f"CLINC150 {split}", **_part(split, options))
+        super().__init__(rows, tokenizer, source=f"CLINC150 {split}", **part_of(split, options))
 
 
 class AGNews(OODTexts):
@@ -163,8 +163,8 @@ class AGNews(OODTexts):
     ) -> None:
         require("AGNews", choice(("train", "val", "test")), split=split)
         file = found_file(Path(root, f"{'test' if split == 'test' else 'train'}.jsonl.gz"), "AGNews.root")
-        rows = _with_classes("AGNews.classes", [row for _, row in read_jsonl(file)], "label", classes)
-        super().__init__(_held_back(rows, split, 8), tokenizer, source=f"AG News {split}", **_part(split, options))
+        rows = with_classes("AGNews.classes", [row for _, row in read_jsonl(file)], "label", classes)
+        super().__init__(held_back(rows, split, 8), tokenizer, source=f"AG News {split}", **part_of(split, options))
 
 
 class Snips(OODTexts):
@@ -191,15 +191,32 @@ class Snips(OODTexts):
     ) -> None:
         require("Snips", choice(("train", "val", "test")), split=split)
         found = [row for _, row in read_jsonl(found_file(Path(root, "utterances.jsonl.gz"), "Snips.root"))]
-        rows = _with_classes("Snips.classes", found, "intent", classes)
+        rows = with_classes("Snips.classes", found, "intent", classes)
         wanted = {"train": (0, 1, 2), "val": (3,), "test": (4,)}[split]
         rows = [row for number, row in enumerate(rows) if number % 5 in wanted]
-        super().__init__(rows, tokenizer, source=f"Snips {split}", **_part(split, options))
+        super().__init__(rows, tokenizer, source=f"Snips {split}", **part_of(split, options))
 
 
-def _with_classes(where: str, rows: Sequence[Any], label: str, classes: Sequence[str] | None) -> list[Row]:
+def with_classes(where: str, rows: Sequence[Any], label: str, classes: Sequence[str] | None) -> list[Row]:
+    """Make rows of dicts with ``text`` and a label; those of other classes than the given ones are out of distribution.
+
+    Raises:
+        UsageError: For a class that no row has.
+    """
     _require_names(where, classes, {row[label] for row in rows})
     return [Row(row["text"], row[label], classes is not None and row[label] not in classes) for row in rows]
+
+
+def held_back(rows: list[Row], split: str, every: int) -> list[Row]:
+    """Take one row of so many for ``'val'``, the others for ``'train'``, and all for ``'test'``."""
+    if split == "test":
+        return rows
+    return [row for number, row in enumerate(rows) if (number % every == 0) == (split == "val")]
+
+
+def part_of(split: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Add the part to options of `OODTexts` that have none: only texts within the distribution train."""
+    return {"part": "in" if split == "train" else "both"} | options
 
 
 def _require_names(where: str, names: Sequence[str] | None, known: set[str]) -> None:
@@ -208,13 +225,3 @@ def _require_names(where: str, names: Sequence[str] | None, known: set[str]) -> 
             raise UsageError(
                 f"unknown {name!r}", where=where, expected=", ".join(sorted(known)), near=near_matches(name, known)
             )
-
-
-def _held_back(rows: list[Row], split: str, every: int) -> list[Row]:
-    if split == "test":
-        return rows
-    return [row for number, row in enumerate(rows) if (number % every == 0) == (split == "val")]
-
-
-def _part(split: str, options: dict[str, Any]) -> dict[str, Any]:
-    return {"part": "in" if split == "train" else "both"} | options

@@ -17,7 +17,7 @@ from kdood.scores import energy, max_softmax
 
 
 class OODFigures(BaseMetric):
-    """AUROC, AUPR-OUT, AUPR-IN, FAR95 and their kin of what a model predicts, in percent; see `kdood.figures.ood_figures`.
+    """``auroc``, ``aupr_out``, ``aupr_in``, ``far95`` and their kin of what a model predicts, in percent; see `kdood.figures.ood_figures`.
 
     Whether a sample is out of distribution is read from the batch's ``ood``, or from the sample's; the data sets of kdood give it.
 

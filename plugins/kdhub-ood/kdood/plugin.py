@@ -60,6 +60,21 @@ def kdhub_components() -> Iterable[Component]:
             "Zhang, Zhao and LeCun 2015, Character-level Convolutional Networks for Text Classification",
         ),
         ("kdood.data:Snips", "Requests of seven intents", "Coucke et al. 2018, Snips Voice Platform, arXiv 1805.10190"),
+        (
+            "kdood.published:SST",
+            "Sentences of film reviews, in GLUE's layout; texts out of distribution from another file",
+            "Socher et al. 2013, Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank, EMNLP",
+        ),
+        (
+            "kdood.published:ROSTD",
+            "Requests of three domains, and requests of none",
+            "Gangal et al. 2020, Likelihood Ratios and Generative Classifiers for Unsupervised OOD Detection, AAAI",
+        ),
+        (
+            "kdood.published:Newsgroups",
+            "Posts of 20 Newsgroups in six classes, without headers and quotes",
+            "Lang 1995, NewsWeeder: Learning to Filter Netnews, ICML",
+        ),
     ):
         yield Component(kind="dataset", target=target, summary=summary, paper=paper)
     yield Component(
@@ -67,6 +82,11 @@ def kdhub_components() -> Iterable[Component]:
         target="kdood.metric:OODFigures",
         summary="AUROC, AUPR-OUT, AUPR-IN and FAR95 of a language model, or of a classifier's MSP or energy",
         paper=PAPER,
+    )
+    yield Component(
+        kind="runner_hook",
+        target="kdood.panels:PanelHook",
+        summary="Pictures for the report: scores of texts, ROC curves, the worst mistakes token by token",
     )
     yield Component(
         kind="job",

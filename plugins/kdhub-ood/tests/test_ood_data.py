@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kdhub import UsageError
+from kdhub import PluginError, UsageError
 from kdhub.api import write_jsonl
 from kdhub.config import check_config, load_config
 from kdhub.engine.train import train
@@ -13,6 +13,7 @@ from kdhub.testing import assert_plugin_contract
 from kdood import plugin
 from kdood.commands import ood
 from kdood.data import CLINC150, AGNews, OODLines, Snips
+from kdood.losses.prediction_kd import PredictionKD
 
 
 def flags(data):
@@ -119,10 +120,9 @@ def test_the_readme_names_every_component_and_recipe():
     assert not missing
 
 
-@pytest.mark.timeout(600)
-def test_three_stages_in_one_command(clinc, language_model, tmp_path, capsys):
-    """Each stage must find the model and the tokenizer of the one before; the scorer must find the student."""
-    (tmp_path / "teacher.py").write_text(
+def three_stages(clinc, language_model, folder, **student):
+    """The recipe of three stages on small data, and more options of its second stage."""
+    (folder / "teacher.py").write_text(
         f"""_base_ = ["kdood:clinc-teacher"]
 predecessors = dict(_delete_=True)
 model = dict(net=dict(pretrained_model_name_or_path={language_model!r}))
@@ -135,15 +135,50 @@ train_cfg = dict(max_epochs=1)
     )
     net = {"vocab_size": 300, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
     layers = {"teacher_width": 16, "student_layers": [1, 2], "teacher_layers": [1, 2]}
-    student = {"predecessors.teacher": str(tmp_path / "teacher.py"), "train_cfg.max_epochs": 1}
-    student |= {f"model.student.net.config.{key}": value for key, value in net.items()}
-    student |= {f"model.objectives.layers.loss.{key}": value for key, value in layers.items()}
-    student |= {f"{loader}_dataloader.dataset.root": clinc for loader in ("train", "val", "test")}
-    options = {f"student:{key}": value for key, value in student.items()}
+    options = {"predecessors.teacher": str(folder / "teacher.py"), "train_cfg.max_epochs": 1} | student
+    options |= {f"model.student.net.config.{key}": value for key, value in net.items()}
+    options |= {f"model.objectives.layers.loss.{key}": value for key, value in layers.items()}
+    options |= {f"{loader}_dataloader.dataset.root": clinc for loader in ("train", "val", "test")}
+    options = {f"student:{key}": value for key, value in options.items()}
     cfg = load_config("kdood:clinc-scorer", options | {"job.validation.root": clinc, "job.max_length": 32})
-    cfg.work_dir = str(tmp_path / "run")
-    train(cfg)
+    cfg.work_dir = str(folder / "run")
+    return cfg
+
+
+@pytest.mark.timeout(600)
+def test_three_stages_in_one_command(clinc, language_model, tmp_path, capsys):
+    """Each stage must find the model and the tokenizer of the one before; the scorer must find the student."""
+    train(three_stages(clinc, language_model, tmp_path))
     capsys.readouterr()
     (tmp_path / "texts.txt").write_text("play some music\nquarks and gluons\n")
     assert ood.main(["score", str(tmp_path / "run"), str(tmp_path / "texts.txt")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+class KilledError(Exception):
+    """Ends a run as a crash does."""
+
+
+@pytest.mark.timeout(400)
+def test_a_recipe_that_was_killed_goes_on_in_its_stage(clinc, language_model, tmp_path, monkeypatch):
+    """A crash in the second epoch of the student must cost neither the teacher nor the student's first epoch."""
+    steps, forward = [], PredictionKD.forward
+
+    def failing(self, *args, **kwargs):
+        steps.append(1)
+        if len(steps) == 5:
+            raise KilledError
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(PredictionKD, "forward", failing)
+    two = {"train_cfg.max_epochs": 2, "train_dataloader.batch_size": 8}
+    with pytest.raises(PluginError, match="KilledError"):
+        train(three_stages(clinc, language_model, tmp_path, **two))
+    teacher = next(tmp_path.glob("run/**/teacher/run.json"))
+    before = teacher.read_bytes()
+    assert not (tmp_path / "run/scorer.json").exists()
+    monkeypatch.setattr(PredictionKD, "forward", lambda *args, **kwargs: (steps.append(1), forward(*args, **kwargs))[1])
+    train(three_stages(clinc, language_model, tmp_path, **two), resume=True)
+    assert len(steps) == 5 + 3  # 24 texts in batches of 8: the second epoch, from its beginning
+    assert teacher.read_bytes() == before
+    assert (tmp_path / "run/scorer.json").is_file()

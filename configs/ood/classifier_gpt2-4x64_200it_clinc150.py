@@ -1,0 +1,7 @@
+_base_ = ["_base_/clinc150.py", "_base_/classifier.py"]
+model = dict(net=dict(num_labels=150))
+train_dataloader = dict(dataset=dict(labelled=True))
+val_dataloader = dict(dataset=dict(labelled=True))
+test_dataloader = dict(dataset=dict(labelled=True))
+val_evaluator = dict(_delete_=True, type="kdlm.ClassificationFigures")
+test_evaluator = dict(score="msp")

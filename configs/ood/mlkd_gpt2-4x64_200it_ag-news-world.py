@@ -1,0 +1,1 @@
+_base_ = ["_base_/ag-news-world.py", "_base_/mlkd.py"]

@@ -1,0 +1,1 @@
+_base_ = ["_base_/clinc150.py", "_base_/teacher.py"]

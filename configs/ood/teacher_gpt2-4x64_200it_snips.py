@@ -1,0 +1,1 @@
+_base_ = ["_base_/snips.py", "_base_/teacher.py"]
