@@ -85,6 +85,24 @@ def kdhub_components() -> Iterable[Component]:
         summary="Lines of JSON with a text each, or a pair, and a label if a classifier is trained",
     )
     yield Component(
+        kind="dataset",
+        target="kdlm.data.augmented:Augmented",
+        summary="Texts, and an edited copy of each, for which the teacher answers anew",
+        paper="He et al. 2021, Distiller, arXiv 2109.11105",
+    )
+    yield Component(
+        kind="transform",
+        target="kdlm.data.augmented:RandomEdits",
+        summary="Words dropped, doubled, swapped or replaced at random",
+        paper="Wei and Zou 2019, EDA, arXiv 1901.11196",
+    )
+    yield Component(
+        kind="transform",
+        target="kdlm.data.augmented:MaskedWords",
+        summary="Words hidden at random and filled in by a masked language model",
+        paper="Kobayashi 2018, Contextual Augmentation, arXiv 1805.06201",
+    )
+    yield Component(
         kind="collate",
         target="kdlm.data.collate:collate_tokens",
         summary="Texts of different lengths as one batch, padded right or left, the padding masked",

@@ -75,6 +75,7 @@ def kdhub_components() -> Iterable[Component]:
             "Posts of 20 Newsgroups in six classes, without headers and quotes",
             "Lang 1995, NewsWeeder: Learning to Filter Netnews, ICML",
         ),
+        ("kdood.mixed:Mixed", "Two data sets of any kind as one, within and out of distribution", ""),
     ):
         yield Component(kind="dataset", target=target, summary=summary, paper=paper)
     yield Component(

@@ -9,6 +9,7 @@ from sklearn.metrics import auc, precision_recall_curve, roc_auc_score
 from kdhub import UsageError
 from kdood.figures import FIGURES, bootstrap_intervals, ood_figures
 from kdood.metric import OODFigures
+from kdood.mixed import Mixed
 
 
 def test_hand_values():
@@ -139,3 +140,16 @@ def test_samples_that_do_not_say_where_they_belong():
         OODFigures().process({"ood": [0]}, [{"pred_score": torch.zeros(3), "gt_label": torch.zeros(1)}])
     with pytest.raises(UsageError, match="classifier"):
         OODFigures(score="msp").process({"ood": [0]}, [{"pred_score": torch.zeros(3, 2)}])
+
+
+def test_two_data_sets_of_any_kind_as_one():
+    """A class of the photos outside would be taken for the class of that number inside."""
+    inside = [{"inputs": torch.zeros(1), "labels": 1}, {"inputs": torch.ones(1), "labels": 0}]
+    data = Mixed(inside, [{"inputs": torch.ones(1), "labels": 1}])
+    assert [(one["labels"], one["ood"]) for one in (data[place] for place in range(len(data)))] == [
+        (1, 0),
+        (0, 0),
+        (-100, 1),
+    ]
+    with pytest.raises(UsageError, match=r"Mixed\.outside"):
+        Mixed(inside, [(torch.ones(1), 1)])[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Texts(Dataset[dict[str, Any]]):
         max_length: int = 128,
         too_long: str = "cut",
         end_of_text: bool | str | None = None,
-        fields: dict[str, Sequence[Any]] | None = None,
+        fields: Mapping[str, Sequence[Any]] | None = None,
         source: str = "texts",
     ) -> None:
         owner = type(self).__name__
@@ -120,6 +120,22 @@ class Texts(Dataset[dict[str, Any]]):
         if self._labels is not None:
             digest.update(self._labels.tobytes())
         return digest.hexdigest()
+
+    def like(self, texts: Sequence[Any]) -> Texts:
+        """Tokenise other texts in the place of these, with their labels, fields and options; longer ones are cut.
+
+        Args:
+            texts: As many as there are here.
+        """
+        return Texts(
+            texts,
+            self.metainfo["tokenizer"],
+            None if self._labels is None else self._labels.tolist(),
+            self.metainfo.get("classes", ()),
+            self.max_length,
+            end_of_text=self.end_of_text,
+            fields=self._fields,
+        )
 
     def _encode(self, texts: Sequence[Any], too_long: str, source: str) -> None:
         filled = [index for index, text in enumerate(texts) if _is_filled(text)]
