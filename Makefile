@@ -21,11 +21,11 @@ TEXT_EVIDENCES := evidence-ood-clinc150 evidence-ood-snips evidence-ood-ag-news 
 CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-vit evidence-caltech24-longtail evidence-caltech24-longtail-vit evidence-trg evidence-diswot
 DETECTION_EVIDENCES := evidence-makd
 
-.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) $(DETECTION_EVIDENCES) evidence-ood $(TEXT_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores docstrings-lm text-teachers
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy evidence-generation-fashion $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) $(DETECTION_EVIDENCES) evidence-ood $(TEXT_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores fashion-teacher docstrings-lm text-teachers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | evidence-generation-toy | clean"
+	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | evidence-generation-toy | evidence-generation-fashion | clean"
 	@echo "make $(RETRIEVAL_EVIDENCE)"
 	@echo "make $(CALTECH_EVIDENCES)"
 	@echo "make $(DETECTION_EVIDENCES)"
@@ -217,6 +217,26 @@ evidence-digits: $(call needs)
 evidence-generation-toy: export OMP_NUM_THREADS = 1
 evidence-generation-toy: $(call needs)
 	$(BIN)/python tools/generation_evidence.py $(if $(SHARE),--share $(SHARE))
+
+# one-step generators of Fashion-MNIST at 14 x 14; the images are those of `apt-get install dataset-fashion-mnist`. What all students share
+# is made first: a classifier, whose features the distance is measured in, the teacher, its degradation, its trajectories
+FASHION := configs/generation/fashion
+FASHION_SHARED := work_dirs/generation/fashion
+FASHION_END := unet_teacher-unet_600it_fashion-14.py
+FASHION_TEACHER := $(FASHION)/teacher_unet_2000it_fashion-14.py
+FASHION_METHODS := sds dmd cd swiftbrush disback boot tbcm agd
+fashion-teacher: | $(VENV)/dev.stamp
+	$(BIN)/kdhub train $(FASHION_TEACHER) --cfg-options resume=True default_hooks.baseline=None
+	$(BIN)/kdhub train $(FASHION)/degradation_unet_250it_fashion-14.py --cfg-options resume=True default_hooks.baseline=None
+	$(BIN)/kdhub train $(FASHION)/trajectories_unet_fashion-14.py
+
+evidence-generation-fashion: export OMP_NUM_THREADS = 1
+evidence-generation-fashion: $(call needs,fashion-teacher)
+	$(EVIDENCE) --jobs 2 --test --metric frechet_classifier,sliced_w2,spread --against dmd --work-dir work_dirs/evidence/fashion \
+	  $(foreach method,$(FASHION_METHODS),$(method)=$(FASHION)/$(method)_$(FASHION_END)) --cfg-options default_hooks.baseline=None
+	$(if $(DRY_RUN),,for guidance in 1.0 2.0; do for steps in 1 20; do $(BIN)/kdhub test $(FASHION_TEACHER) $$(cat $(FASHION_SHARED)/teacher/last_checkpoint) \
+	  --cfg-options model.steps=$$steps model.guidance_scale=$$guidance || exit; done; done)
+	$(if $(DRY_RUN),,for run in $(FASHION_SHARED)/teacher $(FASHION_METHODS:%=work_dirs/evidence/fashion/%/seed0); do $(BIN)/kdhub sample $$run -n 64 --speed || exit; done)
 
 # Caltech-24 at 128 pixels. The teacher answers four times: balanced data and a long tail, each as it is and mixed
 CALTECH := configs/classification/caltech24

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 from torch.utils.data import Dataset
 
 from kdhub.api import FLAG, UsageError, build, integer, optional, require
@@ -98,14 +99,17 @@ class Images(Dataset[dict[str, Tensor]]):
         chunk: Images in a chunk.
         labels: Whether chunks have ``labels``.
         seed: ``None`` draws from the run's random numbers. A number gives each chunk the same images in every pass.
+        downscale: Side of the squares of pixels whose mean is one pixel of a chunk: 2 makes 14 x 14 of 28 x 28.
     """
 
-    def __init__(self, data: Any, chunk: int = 64, labels: bool = True, seed: int | None = None) -> None:
-        require("Images", integer(1), chunk=chunk)
+    def __init__(
+        self, data: Any, chunk: int = 64, labels: bool = True, seed: int | None = None, downscale: int = 1
+    ) -> None:
+        require("Images", integer(1), chunk=chunk, downscale=downscale)
         require("Images", FLAG, labels=labels)
         require("Images", optional(integer(0)), seed=seed)
         self._data = build("dataset", data, where="Images.data")
-        self.chunk, self.labels, self.seed = chunk, labels, seed
+        self.chunk, self.labels, self.seed, self.downscale = chunk, labels, seed, downscale
 
     @cached_property
     def _loaded(self) -> tuple[Tensor, Tensor]:
@@ -120,17 +124,28 @@ class Images(Dataset[dict[str, Tensor]]):
         return max(len(self._data) // self.chunk, 1)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return one chunk: ``inputs`` (chunk, C, H, W) and ``labels`` (chunk,)."""
+        """Return one chunk: ``inputs`` (chunk, C, H / downscale, W / downscale) and ``labels`` (chunk,).
+
+        Raises:
+            UsageError: If the sides of the images are no multiple of ``downscale``.
+        """
         pixels, labels = self._loaded
         generator = None if self.seed is None else torch.Generator().manual_seed(self.seed * 2_147_483_629 + int(index))
         places = torch.randint(len(pixels), (self.chunk,), generator=generator)
-        item = {"inputs": pixels[places].float() / 127.5 - 1.0}
+        if any(side % self.downscale for side in pixels.shape[2:]):
+            raise UsageError(
+                "the images do not part into squares",
+                where="Images.downscale",
+                expected=f"a number that divides {pixels.shape[2]} and {pixels.shape[3]}",
+                got=str(self.downscale),
+            )
+        item = {"inputs": avg_pool2d(pixels[places].float() / 127.5 - 1.0, self.downscale)}
         return {**item, "labels": labels[places]} if self.labels else item
 
     def fingerprint(self) -> str:
         """Identify the images by what their data set says they are, or by their pixels."""
         known = _identity(self._data) if hasattr(self._data, "fingerprint") else _digest(*self._loaded)
-        return f"images-{known}-{self.chunk}-seed-{self.seed}"
+        return f"images-{known}-{self.chunk}-seed-{self.seed}-downscale-{self.downscale}"
 
 
 def _pixels(image: Any, place: int, shape: Sequence[int] | None = None) -> Tensor:

@@ -90,7 +90,7 @@ def kdhub_plugin_info() -> PluginInfo:
         summary="One-step generators out of diffusion models: noise schedules that all methods share",
         api_level=1,
         tasks=("generation",),
-        extras={"diffusers": ("diffusers",), "lora": ("peft",)},
+        extras={"diffusers": ("diffusers",), "lora": ("peft",), "clip": ("transformers",)},
     )
 
 
@@ -123,6 +123,8 @@ def kdhub_components() -> Iterable[Component]:
         ("metric", "metrics:RingQuality", "Sliced Wasserstein distance and modes found, on a ring"),
         ("metric", "metrics:ImageQuality", "Sliced Wasserstein distance of images to data, in pixels"),
         ("metric", "metrics:EndpointError", "Distance to what the teacher makes of the same noise"),
+        ("metric", "frechet:ClassifierFrechet", "Fréchet distance to data in the features of your own classifier"),
+        ("metric", "clip_score:CLIPScore", "How well images fit their texts, in a CLIP model of a folder"),
         ("constructor", "roles:RoleOptimizers", "An optimizer of its own for each role"),
     ):
         yield Component(kind=kind, target=f"kdgen.{target}", summary=summary)

@@ -51,13 +51,13 @@ def test_configs_pass_the_check(name):
 def test_students_build_and_step(name, images, tmp_path):
     """Networks of images meet what points do not: classes, attention under a Jacobian-vector product, weights of the teacher."""
     cfg = load_config(str(FOLDER / name))
-    teacher = narrow(load_config(str(FOLDER / "teacher_unet_4000it_fashion-28.py")).model)
+    teacher = narrow(load_config(str(FOLDER / "teacher_unet_2000it_fashion-14.py")).model)
     cfg.model.teacher = {"type": "kdhub.ModelTeacher", "own_weights": True, "model": teacher}
     narrow(cfg.model.student)
     if "path" in cfg.model:
         cfg.model.path = []
     if name.startswith("agd"):
-        collect_trajectories(tmp_path, cfg.model.teacher, (1, 28, 28), trajectories=2, held_out=0, steps=2)
+        collect_trajectories(tmp_path, cfg.model.teacher, (1, 14, 14), trajectories=2, held_out=0, steps=2)
         cfg.model.student.adapters.update(width=8)
         batch = Trajectories(str(tmp_path), chunk=2)[0]
     else:
@@ -76,7 +76,7 @@ def test_students_build_and_step(name, images, tmp_path):
     logs = model.train_step(batch, optimizers(model, 0.1))
     assert all(value.isfinite() for value in logs.values()), logs
     assert any(not torch.equal(value, before[key]) for key, value in model.student.named_parameters())
-    assert model.student(torch.randn(2, 1, 28, 28), torch.tensor([0, 9])).shape == (2, 1, 28, 28)
+    assert model.student(torch.randn(2, 1, 14, 14), torch.tensor([0, 9])).shape == (2, 1, 14, 14)
 
 
 def test_images_are_those_of_the_data(images):
@@ -89,6 +89,15 @@ def test_images_are_those_of_the_data(images):
         assert torch.allclose((image[0] + 1) * 127.5, pixels, atol=1e-3)
     assert len(data) == 2
     assert data.fingerprint() != Images({**images, "split": "test"}, chunk=5, seed=0).fingerprint()
+
+
+def test_smaller_images_are_means_of_squares(images):
+    """Every second pixel in the place of a mean has another spectrum, and the metric compares the two."""
+    whole, half = (Images(images, chunk=4, seed=0, downscale=side)[1]["inputs"] for side in (1, 2))
+    assert half.shape == (4, 1, 14, 14)
+    assert torch.allclose(half[2, 0, 3, 5], whole[2, 0, 6:8, 10:12].mean(), atol=1e-6)
+    with pytest.raises(UsageError, match="divides 28 and 28"):
+        Images(images, downscale=3)[0]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from kdgen.export import export_student
 from kdgen.metrics import EndpointError, RingQuality, ring_quality, sliced_wasserstein
 from kdgen.pictures import picture
 from kdgen.ring import Ring
-from kdgen.sampling import ddim
+from kdgen.sampling import ddim, samples_per_second
 from kdgen.toys import exact_teacher, student
 from kdhub import UsageError
 from kdhub.config import load_config
@@ -34,6 +34,17 @@ def test_one_step_is_what_the_student_learns():
     noise = torch.randn(5, 2)
     assert torch.equal(ddim(model, noise, None, model.t_list), model.generate(noise).detach())
     assert torch.equal(model(noise), model.generate(noise).detach())
+
+
+def test_the_speed_is_that_of_whole_samplers(monkeypatch):
+    """A first pass that loads kernels, or a sampler of one step in the place of ten, is another figure."""
+    model = MODELS.build(student())
+    calls, clock = [], iter([0.0, 9.0, 10.0, 12.0, 20.0, 21.0, 30.0, 34.0])
+    monkeypatch.setattr(model.net, "forward", lambda x, t, labels: calls.append(t) or x)
+    monkeypatch.setattr("kdgen.sampling.time.perf_counter", lambda: next(clock))
+    found = samples_per_second(model, torch.randn(8, 2), None, model.noise.t_list(10), passes=3)
+    assert found == 8 / 2  # passes of 2, 1 and 4 seconds; the first, of 9, does not count
+    assert len(calls) == 4 * 10
 
 
 def test_guidance_moves_away_from_the_unconditional_prediction():
@@ -98,8 +109,10 @@ def test_the_command_samples_from_what_a_run_left(tmp_path, capsys):
     cfg = load_config("kdgen:ring-teacher", ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "model.steps=2"])
     cfg.work_dir = str(tmp_path / "run")
     train(cfg)
-    assert main([str(tmp_path / "run"), "-n", "9", "--out", str(tmp_path / "out")]) == 0
-    assert "9 samples in 2 steps" in capsys.readouterr().out
+    assert main([str(tmp_path / "run"), "-n", "9", "--speed", "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "9 samples in 2 steps" in said
+    assert "samples a second, 9 at once on cpu" in said
     samples = safetensors.torch.load_file(tmp_path / "out" / "samples.safetensors")["samples"]
     model, shape = load_student(tmp_path / "run")
     noise = torch.randn(9, *shape, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,8 @@ seed gives the same noise to any student, so that pictures can be laid side by s
 Examples:
   kdhub sample work_dirs/ring -n 1000
   kdhub sample work_dirs/teacher -n 64 --steps 50
-  kdhub sample work_dirs/student -n 64 --label 3 --out pictures"""
+  kdhub sample work_dirs/student -n 64 --label 3 --out pictures
+  kdhub sample work_dirs/student -n 64 --speed"""
 
 
 def main(argv: list[str]) -> int:
@@ -27,12 +28,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--label", type=int, help="class of all samples (default each in turn)")
     parser.add_argument("--guidance-scale", type=float, help="guidance (default that of the config)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    parser.add_argument("--speed", action="store_true", help="time it too: the median of 5 more passes")
     parser.add_argument("--out", help="folder to write to (default the work_dir)")
     options = parser.parse(argv)
 
     import torch
 
-    from kdgen.sampling import ddim
+    from kdgen.sampling import ddim, samples_per_second
     from kdhub.api import atomic_file, integer, optional, require
 
     require("sample", integer(1), **{"--number": options.number})
@@ -49,6 +51,9 @@ def main(argv: list[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     _write(out, samples, labels, atomic_file)
     print(f"{options.number} samples in {len(t_list)} step{'s' * (len(t_list) > 1)}: {out / 'samples.png'}")
+    if options.speed:
+        rate = samples_per_second(model, noise, labels, t_list, guidance)
+        print(f"{rate:.3g} samples a second, {options.number} at once on {noise.device.type}")
     return 0
 
 

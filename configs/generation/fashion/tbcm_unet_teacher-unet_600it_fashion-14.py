@@ -1,5 +1,5 @@
-_base_ = ["_base_/unet_fashion-28.py"]
-predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+_base_ = ["_base_/unet_fashion-14.py"]
+predecessors = dict(teacher="teacher_unet_2000it_fashion-14.py")
 model = dict(
     _delete_=True,
     type="kdgen.TBCM",
@@ -10,10 +10,10 @@ model = dict(
         model="@teacher/student/model.py",
         checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
     ),
-    points=16,
-    tangent_warmup=800,
+    points=9,
+    tangent_warmup=200,
 )
-# 15 states of each noise train in one step
-train_dataloader = dict(dataset=dict(chunk=8))
+# 8 states of each noise train in one step
+train_dataloader = dict(dataset=dict(chunk=4))
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-4), clip_grad=dict(max_norm=0.1))
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=4000)
+param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=600)

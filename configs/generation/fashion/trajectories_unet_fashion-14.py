@@ -1,5 +1,5 @@
-# what the guided teacher visits: some 170 MB
-predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+# what the guided teacher visits: some 20 MB
+predecessors = dict(teacher="teacher_unet_2000it_fashion-14.py")
 job = dict(
     type="kdgen.collect_trajectories",
     teacher=dict(
@@ -7,9 +7,10 @@ job = dict(
         model="@teacher/student/model.py",
         checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
     ),
-    shape=(1, 28, 28),
-    trajectories=2400,
-    held_out=200,
+    shape=(1, 14, 14),
+    trajectories=1000,
+    held_out=100,
     steps=20,
     guidance=(1.0, 4.0),
 )
+work_dir = "work_dirs/generation/fashion/trajectories"

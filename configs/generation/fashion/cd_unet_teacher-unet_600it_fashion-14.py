@@ -1,6 +1,6 @@
 # the rival that sees the data
-_base_ = ["_base_/unet_fashion-28.py"]
-predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+_base_ = ["_base_/unet_fashion-14.py"]
+predecessors = dict(teacher="teacher_unet_2000it_fashion-14.py")
 model = dict(
     _delete_=True,
     type="kdgen.ConsistencyDistillation",
@@ -11,10 +11,12 @@ model = dict(
         model="@teacher/student/model.py",
         checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
     ),
-    tangent_warmup=800,
+    tangent_warmup=200,
 )
 train_dataloader = dict(
-    dataset=dict(_delete_=True, type="kdgen.Images", data=dict(type="kdcls.FashionMNIST", split="train"), chunk=120)
+    dataset=dict(
+        _delete_=True, type="kdgen.Images", data=dict(type="kdcls.FashionMNIST", split="train"), chunk=32, downscale=2
+    )
 )
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-4), clip_grad=dict(max_norm=0.1))
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=4000)
+param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=600)

@@ -1,6 +1,6 @@
 # stage 1 of DisBack: five checkpoints
-_base_ = ["_base_/unet_fashion-28.py"]
-predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+_base_ = ["_base_/unet_fashion-14.py"]
+predecessors = dict(teacher="teacher_unet_2000it_fashion-14.py")
 model = dict(
     _delete_=True,
     type="kdgen.Degradation",
@@ -12,10 +12,11 @@ model = dict(
         checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
     ),
 )
-train_cfg = dict(max_iters=500, val_interval=500)
-default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=-1))
+train_cfg = dict(max_iters=250, val_interval=250)
+default_hooks = dict(checkpoint=dict(interval=50, max_keep_ckpts=-1))
 custom_hooks = []
 optim_wrapper = dict(
     constructor="kdgen.RoleOptimizers",
     fake_score=dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=1e-4)),
 )
+work_dir = "work_dirs/generation/fashion/degradation"

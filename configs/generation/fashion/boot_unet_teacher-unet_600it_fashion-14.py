@@ -1,5 +1,5 @@
-_base_ = ["_base_/unet_fashion-28.py"]
-predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+_base_ = ["_base_/unet_fashion-14.py"]
+predecessors = dict(teacher="teacher_unet_2000it_fashion-14.py")
 model = dict(
     _delete_=True,
     type="kdgen.BOOT",
@@ -18,4 +18,4 @@ model = dict(
     ),
 )
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=3e-4), clip_grad=dict(max_norm=1.0))
-param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=4000)
+param_scheduler = dict(type="CosineAnnealingLR", by_epoch=False, T_max=600)

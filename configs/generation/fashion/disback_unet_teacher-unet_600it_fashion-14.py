@@ -1,17 +1,17 @@
-_base_ = ["_base_/unet_fashion-28.py"]
-predecessors = dict(teacher="teacher_unet_4000it_fashion-28.py")
+_base_ = ["_base_/unet_fashion-14.py"]
+predecessors = dict(teacher="teacher_unet_2000it_fashion-14.py", degradation="degradation_unet_250it_fashion-14.py")
+load_from = "@degradation/student/diffusion_pytorch_model.safetensors"
 model = dict(
     _delete_=True,
-    type="kdgen.SwiftBrush",
+    type="kdgen.DisBack",
     student=_base_.model,
-    student_init="teacher",
     teacher=dict(
         type="kdhub.ModelTeacher",
         model="@teacher/student/model.py",
         checkpoint="@teacher/student/diffusion_pytorch_model.safetensors",
     ),
-    fake_score="teacher",
-    fake_weighting="none",
+    path="@degradation",
+    steps_per_node=60,
 )
 optim_wrapper = dict(
     constructor="kdgen.RoleOptimizers",
