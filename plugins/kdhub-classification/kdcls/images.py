@@ -16,9 +16,9 @@ from mmengine.logging import print_log
 from PIL import Image
 from torch.utils.data import Dataset
 
+from kdcls.class_folders import SUFFIXES, in_class_folder
 from kdhub.api import UsageError, choice, data_places, near_matches, require
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, Image.DecompressionBombError)
 """What Pillow and zipfile raise for damaged files."""
 
@@ -34,8 +34,9 @@ class ImageFolder(Dataset[tuple[Any, int]]):
             of a leading ``data/`` if the path itself is not there.
         transform: From an image of Pillow to what a sample holds, such as what ``timm.data.create_transform`` or
             ``torchvision.transforms.v2.Compose`` returns; ``None`` leaves it an image.
-        classes: Names of the classes in order. ``None`` takes the folders' names, sorted: right where training and validation have the
-            same folders. A class of the list may have no folder here, as in a part of a data set.
+        classes: Names of the classes in order. ``None`` takes the folders' names, sorted: `kdhub check` and training refuse data to
+            validate or test with whose folders differ from those of training. A class of the list may have no folder here, as in a
+            part of a data set.
         on_corrupt: What becomes of a file that is no readable image. ``'stop'``: an error that names it, when it is read.
             ``'skip'``: all files are read once here, and those that are damaged are left out, named and counted. That
             is some 2,500 photos of 128 pixels a second on one core, and a long while for ImageNet.
@@ -46,7 +47,8 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         skipped: The files that ``'skip'`` left out.
 
     Raises:
-        UsageError: If ``root`` is not there, holds no images, or has a folder that is no class of the list.
+        UsageError: If ``root`` is not there, holds no images, has a folder that is no class of the list, or has one folder alone and no
+            list names it.
 
     Example:
         ::
@@ -73,15 +75,15 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         self.on_corrupt = on_corrupt
         self._archive: tuple[int, zipfile.ZipFile] | None = None
         sizes = dict(self._listed())
-        images = sorted(name for name in sizes if name.lower().endswith(_SUFFIXES))
+        images = sorted(name for name in sizes if name.lower().endswith(SUFFIXES))
         if not images:
             raise UsageError(
-                "no images", where=str(self.root), expected=f"CLASS/NAME{' or '.join(_SUFFIXES[:3])}", got=_some(sizes)
+                "no images", where=str(self.root), expected=f"CLASS/NAME{' or '.join(SUFFIXES[:3])}", got=_some(sizes)
             )
         self.classes = tuple(classes) if classes is not None else tuple(sorted({_folder(name) for name in images}))
         self.files: list[str] = images
         self.skipped: list[str] = []
-        self._require_classes()
+        self._require_classes(given=classes is not None)
         if len(sizes) > len(images):
             rest = sorted(sizes.keys() - set(images))
             print_log(f"{self.root}: {len(rest)} files are no images, such as {rest[0]}", "current", logging.WARNING)
@@ -143,7 +145,7 @@ class ImageFolder(Dataset[tuple[Any, int]]):
         elif self.root.is_dir():
             folders = ((Path(folder), names) for folder, _, names in os.walk(self.root, followlinks=True))
             paths = (folder / name for folder, names in folders for name in names)
-            entries = [(path.relative_to(self.root).as_posix(), path.stat().st_size) for path in paths]
+            entries = [(path.relative_to(self.root).as_posix(), _size(path)) for path in paths]
         else:
             beside = self.root.parent.iterdir() if self.root.parent.is_dir() else ()
             near = near_matches(self.root.name, [one.name for one in beside])
@@ -153,13 +155,18 @@ class ImageFolder(Dataset[tuple[Any, int]]):
                 near=near,
                 fix="put one there, name yours in the config, or set KDHUB_DATA to the folder that stands for data/",
             )
-        yield from (
-            (name, size)
-            for name, size in entries
-            if "/" in name and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
-        )
+        yield from ((name, size) for name, size in entries if in_class_folder(name))
 
-    def _require_classes(self) -> None:
+    def _require_classes(self, given: bool) -> None:
+        if len(self.classes) == 1 and not given:
+            raise UsageError(
+                "all images lie in one folder, so there is one class, and any net gets all of them right",
+                where=str(self.root),
+                expected=f"CLASS/NAME{SUFFIXES[0]} with two or more classes",
+                got=self.files[0],
+                fix=f"if {self.classes[0]!r} holds the folders of the classes, write root='{self.root}/{self.classes[0]}'; if one "
+                f"class is meant, as for images without labels, write classes=[{self.classes[0]!r}]",
+            )
         for name in sorted({_folder(file) for file in self.files}):
             if name not in self.classes:
                 raise UsageError(
@@ -190,6 +197,13 @@ class ImageFolder(Dataset[tuple[Any, int]]):
 
 def _folder(name: str) -> str:
     return name.partition("/")[0]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # such as a link to nothing; reading it says the same of the image
+        return 0
 
 
 def _some(names: Any) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from kdhub.api import Command, Component, LossSpec, PluginInfo, Recipe, hookimpl
+
+if TYPE_CHECKING:
+    from kdhub.api import Report
 
 
 @hookimpl
@@ -405,3 +409,11 @@ def kdhub_add_commands() -> Iterable[Command]:
     yield Command(
         "search-student", "Search a student for a teacher without training", "kdcls.commands.search_student:main"
     )
+
+
+@hookimpl
+def kdhub_check_config(cfg: Mapping[str, Any], report: Report) -> None:
+    """Check that training, validation and test number the same classes."""
+    from kdcls.config_rules import check
+
+    check(cfg, report)

@@ -14,7 +14,7 @@ from kdcls.digits import Digits
 from kdcls.fashion import FashionMNIST
 from kdcls.images import ImageFolder
 from kdcls.long_tail import LongTail
-from kdhub.api import TorchDataset, UsageError, build, init
+from kdhub.api import TorchDataset, UsageError, build, check_config, init
 
 COUNTS = {"cat": 3, "ant": 2, "dog": 1}
 
@@ -41,7 +41,11 @@ def test_a_folder_and_its_zip_are_one_data_set(image_folder):
         assert (image.mode, image.size, label) == ("RGB", (12, 8), 2)
     one, two = (ImageFolder(str(path)) for path in (folder, folder.with_suffix(".zip")))
     assert all(a[0].tobytes() == b[0].tobytes() for a, b in zip(one, two, strict=True))
-    assert one.fingerprint() == two.fingerprint() != ImageFolder(str(image_folder({"cat": 3}, "other"))).fingerprint()
+    assert (
+        one.fingerprint()
+        == two.fingerprint()
+        != ImageFolder(str(image_folder({"cat": 3, "dog": 1}, "other"))).fingerprint()
+    )
 
 
 def test_data_are_found_where_the_variable_says(image_folder, monkeypatch, tmp_path):
@@ -74,6 +78,59 @@ def test_a_given_class_list_numbers_the_classes(image_folder):
     assert (data.classes, data.targets) == (("ant", "cat", "dog"), [2])
     with pytest.raises(UsageError, match=r"'dog' is a folder of images, and no class .*did you mean 'doge'"):
         ImageFolder(str(data.root), classes=("ant", "doge"))
+
+
+def test_a_single_folder_is_no_data_set_by_itself(image_folder):
+    """An archive often has one folder around all others: each image would be of class 0, and the accuracy 100 %."""
+    folder = image_folder(COUNTS, "around/train")
+    with pytest.raises(UsageError, match=r"one class.*root='.*around/train'.*classes=\['train'\]"):
+        ImageFolder(str(folder.parent))
+    assert ImageFolder(str(folder.parent), classes=["train"]).targets == [0] * 6
+
+
+def errors_of(train, val, **options):
+    """The findings on a config that validates one folder's student on another's, as deep in wrappers as recipes have them."""
+
+    def loader(root, **more):
+        data = {"type": "kdcls.ImageFolder", "root": str(root), **more}
+        data = {"type": "kdcls.LongTail", "data": data}
+        return {"batch_size": 2, "dataset": {"type": "kdhub.TorchDataset", "data": data}}
+
+    cfg = {"train_dataloader": loader(train, **options), "val_dataloader": loader(val)}
+    found = check_config(cfg, init()).errors
+    return [str(finding.line()) for finding in found if finding.path.endswith("data.classes")]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_other_folders_in_validation_are_refused(image_folder, archived):
+    """Without 'cat' a dog is number 1: the accuracy is of other answers than the net gives, and nobody notices."""
+    folders = image_folder(COUNTS, "train"), image_folder({"ant": 1, "dog": 1}, "val")
+    (folders[1] / "cat").mkdir()  # an empty folder is no class
+    (folders[1] / "cat/notes.txt").write_text("no image")
+    train, val = map(zipped, folders) if archived else folders
+    (error,) = errors_of(train, val)
+    assert "val_dataloader.dataset.data.data.classes" in error
+    assert "ant, cat, dog (3)" in error
+    assert "ant, dog (2): without cat (1)" in error
+    assert errors_of(train, train) == []
+    (error,) = errors_of(train, train, classes=["dog", "cat", "ant"])
+    assert "in another order" in error
+
+
+def test_folders_that_cannot_be_compared_are_let_pass(image_folder, tmp_path):
+    """Images without labels lie in one folder, and a check may run before the data are there; neither is a mistake."""
+    train, val = image_folder({"all": 2}, "train"), image_folder(COUNTS, "val")
+    assert errors_of(train, val, classes=["all"]) == []
+    assert errors_of(tmp_path / "nowhere", val) == errors_of(val, tmp_path / "nowhere") == []
+
+
+def test_a_link_to_nothing_is_a_damaged_image(image_folder):
+    """A disk that is not mounted leaves links; one of them would end a run that was told to skip what it cannot read."""
+    folder = image_folder(COUNTS)
+    (folder / "cat/image_0009.png").symlink_to(folder / "nowhere.png")
+    assert ImageFolder(str(folder), on_corrupt="skip").skipped == ["cat/image_0009.png"]
+    with pytest.raises(UsageError, match=r"image_0009.*on_corrupt='skip'"):
+        ImageFolder(str(folder))[5]
 
 
 def test_what_is_no_image_is_left_out_and_said(image_folder, monkeypatch):
@@ -123,7 +180,7 @@ def test_a_damaged_image_is_named_or_left_out(image_folder, damage, archived, mo
 
 def test_a_damaged_image_is_named_from_a_worker(image_folder):
     """The error crosses a process; it must not arrive as one that cannot be rebuilt."""
-    folder = image_folder({"cat": 2})
+    folder = image_folder({"cat": 2, "dog": 1})
     (folder / "cat/image_0000.png").write_bytes(b"")
     with pytest.raises(UsageError, match="image_0000"):
         list(DataLoader(ImageFolder(str(folder), transform=_first_pixel), batch_size=None, num_workers=1))
