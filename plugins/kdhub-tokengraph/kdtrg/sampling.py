@@ -97,11 +97,14 @@ def paired(owner: str, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor
         UsageError: If they are not ``(B, N, D_S)`` and ``(B, N, D_T)``.
     """
     if student.ndim != 3 or teacher.ndim != 3 or student.shape[:2] != teacher.shape[:2]:
+        grids_differ = student.ndim == teacher.ndim == 3 and len(student) == len(teacher)
         raise UsageError(
             f"{owner} compares the same tokens of the same images",
             expected="student (B, N, D) and teacher (B, N, E)",
             got=f"student {tuple(student.shape)} and teacher {tuple(teacher.shape)}",
-            fix="adapter=dict(student=dict(type='kdtrg.Tokens'), teacher=dict(type='kdtrg.Tokens'))",
+            fix="give both sides of the adapter the same grid, kdtrg.Tokens(grid=(h, w)), and drop class tokens with prefix=1"
+            if grids_differ
+            else "adapter=dict(student=dict(type='kdtrg.Tokens'), teacher=dict(type='kdtrg.Tokens'))",
         )
     return to_float32(student), to_float32(teacher.detach())
 

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from kdhub.api import SIZE, SpatialResize, UsageError, integer, optional, require
+from kdhub.api import FLAG, SIZE, SpatialResize, UsageError, integer, optional, require
 
 
 class Tokens(nn.Module):
@@ -23,10 +23,13 @@ class Tokens(nn.Module):
         grid: Height and width that the map is pooled to. ``None``, the default, takes the smaller of both sides where
             both are maps, and leaves a map as it is where the other side is a sequence. A sequence that is pooled, or cut
             with ``patch`` above 1, must be a square grid; `kdhub.TokenPool` in front of this adapter pools other grids.
+        channels_last: Whether a map is ``(B, H, W, C)``, as a stage of timm's Swin. ``None``, the default, reads ``(B, C, H, W)``, and
+            refuses a value whose first two axes of three are equal and below the last, such as ``(B, 7, 7, 768)``: that is most
+            likely a map with channels last. ``False`` reads that as ``(B, C, H, W)`` too. The other side's shape is read alike.
 
     Raises:
-        UsageError: For a value of another rank, a sequence without a square grid that should be pooled, or a map that squares
-            of this size do not fill.
+        UsageError: For a value of another rank, a map that seems to have its channels last, a sequence without a square grid
+            that should be pooled, or a map that squares of this size do not fill.
 
     References:
         arXiv 2306.12442, token patching; card ``methods/trg.md``, section 4.
@@ -39,14 +42,22 @@ class Tokens(nn.Module):
                 teacher=dict(type='kdtrg.Tokens', prefix=1, grid=(7, 7)))
     """
 
-    def __init__(self, patch: int = 1, prefix: int = 0, grid: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        patch: int = 1,
+        prefix: int = 0,
+        grid: tuple[int, int] | None = None,
+        channels_last: bool | None = None,
+    ) -> None:
         super().__init__()
         require("Tokens", integer(1), patch=patch)
         require("Tokens", integer(0), prefix=prefix)
         require("Tokens", optional(SIZE), grid=grid)
+        require("Tokens", optional(FLAG), channels_last=channels_last)
         self.patch = patch
         self.prefix = prefix
         self.grid = grid
+        self.channels_last = channels_last
 
     def forward(self, value: Tensor, like: Tensor) -> Tensor:
         """Cut one side's value into tokens; of ``like``, the other side's, only the shape is used."""
@@ -61,6 +72,14 @@ class Tokens(nn.Module):
             if self.patch == 1 and (self.grid is None or math.prod(self.grid) == patches.shape[1]):
                 return patches
             value = _as_map(patches)
+        elif self.channels_last:
+            value = value.movedim(3, 1)
+        elif self.channels_last is None and _seems_channels_last(value):
+            raise UsageError(
+                "Tokens reads a map as (B, C, H, W), and this one seems to have its channels last",
+                got=str(tuple(value.shape)),
+                fix="set channels_last=True for (B, H, W, C), as a stage of Swin has it, or channels_last=False for (B, C, H, W)",
+            )
         grid = self._common_grid(value, like)
         return _cut(SpatialResize(grid, mode="area")(value, value), self.patch)
 
@@ -70,7 +89,15 @@ class Tokens(nn.Module):
             return self.grid
         if like.ndim != 4:
             return height, width
-        return min(height, like.shape[-2]), min(width, like.shape[-1])
+        turned = self.channels_last is not False and _seems_channels_last(like)
+        other = like.shape[1:3] if turned else like.shape[2:]
+        return min(height, other[0]), min(width, other[1])
+
+
+def _seems_channels_last(value: Tensor) -> bool:
+    """Whether a value of four axes looks like ``(B, H, W, C)``: a square, then more channels than its side is long."""
+    first, second, last = value.shape[1:]
+    return first == second < last
 
 
 def _as_map(tokens: Tensor) -> Tensor:

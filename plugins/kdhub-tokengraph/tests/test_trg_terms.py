@@ -310,8 +310,8 @@ def test_bad_arguments(loss, arguments, message):
 @pytest.mark.parametrize(
     ("loss", "shapes", "message"),
     [
-        (TRGLoss(), ((2, 6, 5), (2, 4, 5)), r"\(2, 6, 5\) and teacher \(2, 4, 5\).*kdtrg.Tokens"),
-        (ContextGraph(), ((2, 5, 3, 3), (2, 5, 3, 3)), "kdtrg.Tokens"),
+        (TRGLoss(), ((2, 6, 5), (2, 4, 5)), r"\(2, 6, 5\) and teacher \(2, 4, 5\).*grid=\(h, w\).*prefix=1"),
+        (ContextGraph(), ((2, 5, 3, 3), (2, 5, 3, 3)), r"student=dict\(type='kdtrg.Tokens'\)"),
         (LocalGraph(), ((2, 6, 5), (3, 6, 5)), "the same images"),
         (GlobalContrast(), ((2, 6, 5), (2, 6, 8)), "in_features=5, out_features=8"),
         (GlobalContrast(in_features=4, out_features=8), ((2, 6, 5), (2, 6, 8)), "in_features=5, out_features=8"),

@@ -22,6 +22,9 @@ from kdtrg.tokens import Tokens
         ({"prefix": 1, "grid": (7, 7)}, (1, 197, 5), (1, 9, 7, 7), (1, 49, 5)),
         ({"grid": (2, 3)}, (2, 6, 5), (2, 9, 2, 3), (2, 6, 5)),
         ({"grid": (2, 2), "patch": 2}, (2, 3, 8, 8), (2, 5, 9), (2, 1, 12)),
+        ({"channels_last": True}, (2, 4, 4, 9), (2, 3, 4, 4), (2, 16, 9)),
+        ({"channels_last": False}, (2, 3, 3, 6), (2, 3, 3, 6), (2, 18, 3)),
+        ({}, (2, 3, 8, 8), (2, 4, 4, 9), (2, 16, 3)),
     ],
 )
 def test_adapter_contract(arguments, value, like, result):
@@ -49,6 +52,13 @@ def test_a_sequence_and_its_map_give_the_same_tokens():
     torch.testing.assert_close(small[:, 1], value[:, :, :2, 2:].mean((2, 3)))
 
 
+def test_channels_last_is_the_same_map():
+    """A stage of Swin is (B, H, W, C); read as a map with channels first its tokens are rows of channels, and train all the same."""
+    value = torch.randn(2, 9, 4, 4)
+    turned = value.movedim(1, 3)
+    torch.testing.assert_close(Tokens(patch=2, channels_last=True)(turned, value), Tokens(patch=2)(value, turned))
+
+
 def test_the_smaller_grid_is_taken_by_both_sides():
     """Each side sees only the other's shape; both must come to the same grid."""
     student, teacher = torch.randn(2, 3, 8, 4), torch.randn(2, 5, 4, 8)
@@ -64,6 +74,8 @@ def test_the_smaller_grid_is_taken_by_both_sides():
         ({"patch": 3}, (2, 3, 4, 4), r"do not fill the map \(got 4 x 4"),
         ({"patch": 2}, (2, 6, 3), "no square grid.*TokenPool"),
         ({"grid": (2, 2)}, (2, 17, 3), "set `prefix`"),
+        ({}, (2, 7, 7, 768), r"channels last.*got \(2, 7, 7, 768\).*channels_last=True"),
+        ({"grid": (7, 7)}, (2, 56, 56, 96), "channels_last=True"),
     ],
 )
 def test_values_that_make_no_tokens(arguments, shape, message):
@@ -73,7 +85,9 @@ def test_values_that_make_no_tokens(arguments, shape, message):
         Tokens(**arguments)(value, value)
 
 
-@pytest.mark.parametrize("arguments", [{"patch": 0}, {"prefix": -1}, {"grid": (0, 2)}, {"grid": 4}])
+@pytest.mark.parametrize(
+    "arguments", [{"patch": 0}, {"prefix": -1}, {"grid": (0, 2)}, {"grid": 4}, {"channels_last": 1}]
+)
 def test_bad_arguments_of_tokens(arguments):
     """They would fail at the first step, after data and teacher are loaded."""
     with pytest.raises(UsageError, match="Tokens: bad"):
