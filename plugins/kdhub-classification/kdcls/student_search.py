@@ -15,11 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdcls.diswot import INITS, Knowledge, draw_weights, is_finite, knowledge, score
+from kdcls.diswot import INITS, Knowledge, Score, draw_weights, is_finite, knowledge, score
 from kdhub.api import UsageError, atomic_file, choice, integer, number, optional, preserved_randomness, require
 
 FAILED = -9999.0
 """Score of a network that cannot run, or whose numbers overflow; the authors' value."""
+
+_CANNOT_RUN = (RuntimeError, ValueError)
+"""What a network raises that cannot run, such as one with a stage that leaves nothing of a map."""
 
 _TRIES = 1000
 """Draws for one candidate within the budgets."""
@@ -118,7 +121,7 @@ class Entry:
 
     Attributes:
         candidate: The network.
-        cost: What it takes.
+        cost: What it takes; ``None`` for one that cannot run.
         semantic: Mean over the seeds.
         relation: Mean over the seeds.
         total: Their sum, by which candidates are ranked; `FAILED` for one that gave no score.
@@ -126,7 +129,7 @@ class Entry:
     """
 
     candidate: Candidate
-    cost: Cost
+    cost: Cost | None
     semantic: float
     relation: float
     total: float
@@ -141,7 +144,8 @@ class Entry:
         """Read what `line` wrote."""
         values = json.loads(line)
         candidate = Candidate(**{name: tuple(value) for name, value in values.pop("candidate").items()})
-        return cls(candidate, Cost(**values.pop("cost")), **values)
+        cost = values.pop("cost")
+        return cls(candidate, Cost(**cost) if cost else None, **values)
 
 
 class Scorer:
@@ -155,6 +159,9 @@ class Scorer:
         seeds: Seeds of the weights; scores are averaged over them, since a single draw is noisy.
         init: ``'normal'`` draws all weights from N(0, 1), as the authors rank; ``'own'`` keeps each network's own initialisation,
             for deep networks without norms, which N(0, 1) overflows. One choice for all candidates.
+
+    Attributes:
+        failure: Why the last candidate without a score has none; ``None`` while all have one.
     """
 
     def __init__(
@@ -172,6 +179,7 @@ class Scorer:
         self.labels = labels
         self.seeds = tuple(seeds)
         self.init = init
+        self.failure: str | None = None
         self._teachers = [self._known(make_teacher, seed) for seed in self.seeds]
 
     def _known(self, make: Callable[[], nn.Module], seed: int) -> Knowledge:
@@ -182,26 +190,24 @@ class Scorer:
                 draw_weights(net)
             return knowledge(net, self.images, self.labels)
 
-    def cost(self, candidate: Candidate, latency: bool = False) -> Cost:
-        """Return what a candidate takes for one image."""
-        with preserved_randomness():
-            net = self.make(candidate).eval()
+    def cost(self, candidate: Candidate, latency: bool = False) -> Cost | None:
+        """Return what a candidate takes for one image, or ``None`` if it cannot run."""
         one = self.images[:1]
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net(one)
+        try:
+            with preserved_randomness():
+                net = self.make(candidate).eval()
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                net(one)
+        except _CANNOT_RUN as error:
+            self.failure = f"{candidate}: {error}"
+            return None
         parameters = sum(weight.numel() for weight in net.parameters())
         return Cost(parameters, counter.get_total_flops(), _latency_ms(net, one) if latency else None)
 
-    def entry(self, candidate: Candidate, cost: Cost) -> Entry:
-        """Score a candidate."""
-        try:
-            found = [
-                score(self._known(lambda: self.make(candidate), seed), teacher)
-                for seed, teacher in zip(self.seeds, self._teachers, strict=True)
-            ]
-        except (RuntimeError, ValueError):  # such as a map that a stage leaves nothing of
-            found = []
-        if not found or not all(map(is_finite, found)):
+    def entry(self, candidate: Candidate, cost: Cost | None) -> Entry:
+        """Score a candidate; one without a cost cannot run, and gets no score."""
+        found = [] if cost is None else self._scores(candidate)
+        if not found:
             return Entry(candidate, cost, FAILED, FAILED, FAILED, 0.0)
         totals = [one.total for one in found]
         return Entry(
@@ -212,6 +218,21 @@ class Scorer:
             statistics.fmean(totals),
             statistics.stdev(totals) if len(totals) > 1 else 0.0,
         )
+
+    def _scores(self, candidate: Candidate) -> list[Score]:
+        """Return the scores by seed, or nothing if one of them is no finite number."""
+        try:
+            found = [
+                score(self._known(lambda: self.make(candidate), seed), teacher)
+                for seed, teacher in zip(self.seeds, self._teachers, strict=True)
+            ]
+        except _CANNOT_RUN as error:
+            self.failure = f"{candidate}: {error}"
+            return []
+        if all(map(is_finite, found)):
+            return found
+        self.failure = f"{candidate}: its activations overflow"
+        return []
 
 
 def _latency_ms(net: nn.Module, image: Tensor, runs: int = 15) -> float:
@@ -257,7 +278,7 @@ def evolve(
         The best of the history; of equals the first.
 
     Raises:
-        UsageError: If nothing in the space is within the budget, or the folder holds another search.
+        UsageError: If nothing in the space is within the budget, no candidate could be scored, or the folder holds another search.
     """
     require("evolve", integer(1), evaluations=evaluations, population=population, tournament=tournament)
     described = {"space": asdict(space), "budget": asdict(budget), "population": population, "tournament": tournament}
@@ -276,7 +297,16 @@ def evolve(
             history.append(entry)
             stream.write(f"{entry.line()}\n")
             stream.flush()
-    return max(history, key=lambda entry: entry.total)
+    best = max(history, key=lambda entry: entry.total)
+    if best.total == FAILED:
+        raise UsageError(
+            f"none of {len(history)} students could be scored: each cannot run, or its activations overflow",
+            where=str(folder / "history.jsonl"),
+            got=scorer.failure,
+            fix="build and run one student of the space by itself; take init='own' (--init own) if N(0, 1) overflows; then name"
+            " another folder",
+        )
+    return best
 
 
 def _within(
@@ -287,7 +317,7 @@ def _within(
     population: int,
     tournament: int,
     chance: random.Random,
-) -> tuple[Candidate, Cost]:
+) -> tuple[Candidate, Cost | None]:
     for _ in range(_TRIES):
         if len(living) < population:
             candidate = space.drawn(chance)
@@ -295,12 +325,13 @@ def _within(
             rivals = chance.sample(range(len(living)), min(tournament, len(living)))
             candidate = space.mutated(living[max(rivals, key=lambda one: living[one].total)].candidate, chance)
         cost = scorer.cost(candidate, latency=budget.latency_ms is not None)
-        if budget.admits(cost):
+        if cost is None or budget.admits(cost):  # one that cannot run is kept, as failed
             return candidate, cost
+    smallest = scorer.cost(space.smallest, budget.latency_ms is not None)
     raise UsageError(
         f"{_TRIES} draws found no student within the budget",
         expected=f"{budget}",
-        got=f"the smallest of the space takes {scorer.cost(space.smallest, budget.latency_ms is not None)}",
+        got=f"the smallest of the space {f'takes {smallest}' if smallest else 'cannot run'}",
         fix="raise the budget, or offer smaller depths and widths",
     )
 

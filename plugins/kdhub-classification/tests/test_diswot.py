@@ -1,16 +1,21 @@
 """DisWOT: the card's numbers and properties, budgets, resuming, and a winner that trains."""
 
+import json
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from kdcls import student_search
+from kdcls.commands.search_student import _batch, _batch_fingerprint, _searched, _student_config
+from kdcls.digits import Digits
 from kdcls.diswot import Knowledge, Score, draw_weights, knowledge, relation_score, score, semantic_score
 from kdcls.student_search import FAILED, Budget, Candidate, Entry, Scorer, Space, evolve, read_history
+from kdhub.api import student_as_it_stands
 from kdhub.cli.main import main
 from kdhub.config import check_config, load_config
 from kdhub.engine.train import train
@@ -229,6 +234,37 @@ def test_a_net_that_fails_ranks_last(tmp_path):
     assert FAILED < totals[0] <= 0
 
 
+def test_a_net_that_cannot_run_is_kept_as_failed(tmp_path):
+    """Its cost is asked for first; a traceback there ends a search over a night, and each time that it is resumed."""
+
+    def make(one):
+        if one.channels[0] == 4:
+            raise ValueError("no such width")
+        net = Net(one.layers, one.channels)
+        if one.channels[0] == 2:
+            net.fc = nn.Linear(999, 3)
+        return net
+
+    some, space = Scorer(make, lambda: Net((1,), (8,)), IMAGES, LABELS), Space(1, (1, 2), (2, 4, 8))
+    best = evolve(some, space, ANY, tmp_path, evaluations=12, population=4, tournament=2)
+    failed = [entry for entry in read_history(tmp_path) if entry.candidate.channels[0] < 8]
+    assert {entry.candidate.channels for entry in failed} == {(2,), (4,)}
+    assert all(entry.total == FAILED and entry.cost is None for entry in failed)
+    assert best.candidate.channels == (8,)
+    assert evolve(some, space, ANY, tmp_path, evaluations=14, population=4, tournament=2).total >= best.total
+
+
+def test_a_search_without_a_score_has_no_winner(tmp_path):
+    """The first of many that failed would be written down as the best student, and trained over a night."""
+
+    def make(one):
+        raise ValueError("no such width")
+
+    none = Scorer(make, lambda: Net((1, 1), (8, 8)), IMAGES, LABELS)
+    with pytest.raises(UsageError, match=r"none of 3 students could be scored.*no such width.*init='own'"):
+        evolve(none, SPACE, ANY, tmp_path, evaluations=3)
+
+
 def tried_cost():
     return scorer().cost(Candidate((1, 1), (2, 2)))
 
@@ -311,6 +347,7 @@ def test_the_winner_trains(tmp_path, monkeypatch, capsys):
     assert main([*command, *sizes, "--work-dir", "found"]) == 0
     shown = capsys.readouterr().out
     history = read_history(tmp_path / "found")
+    assert len(json.loads((tmp_path / "found/search.json").read_text())["batch"]) == 16
     best = max(history, key=lambda entry: entry.total)
     assert all(entry.cost.parameters <= 60_000 for entry in history)
     assert str(best.candidate.layers) in shown
@@ -322,7 +359,44 @@ def test_the_winner_trains(tmp_path, monkeypatch, capsys):
     assert train(cfg).metrics["top1"] >= 0
     (tmp_path / "student.py").write_text(STUDENT.replace("batch_size=64", "batch_size=32"))
     assert main([*command, *sizes, "--work-dir", "found"]) == 2
-    assert "other settings: config" in capsys.readouterr().err
+    assert "other settings: batch, config" in capsys.readouterr().err
+
+
+def test_the_batch_is_that_of_the_seed(monkeypatch):
+    """Random crops of another batch after a power cut: one history would hold scores that cannot be compared."""
+    init()
+    cfg = load_config("kdcls:digits-student")
+    monkeypatch.setattr(Digits, "__getitem__", lambda self, index: noisy(plain(self, index)))
+    torch.manual_seed(1)
+    first = _batch(cfg, cfg.model.student, 0)
+    torch.manual_seed(2)
+    random.seed(2)
+    np.random.seed(2)
+    again, other = _batch(cfg, cfg.model.student, 0), _batch(cfg, cfg.model.student, 1)
+    assert _batch_fingerprint(*first) == _batch_fingerprint(*again) != _batch_fingerprint(*other)
+
+
+plain = Digits.__getitem__
+
+
+def noisy(sample):
+    """What random transforms do, with each of the three generators."""
+    chance = random.random() + float(np.random.rand()) + torch.rand(())
+    return {**sample, "inputs": sample["inputs"] + chance}
+
+
+def test_a_winner_of_a_config_without_a_distiller(tmp_path):
+    """`model.student` of a plain model is a key that nobody reads: the config is refused, or trains the old net."""
+    (tmp_path / "plain.py").write_text(
+        '_base_ = ["kdcls:digits-teacher"]\nmodel = dict(net=dict(_delete_=True, type="timm.create_model",'
+        ' model_name="resnet18", num_classes=10, in_chans=1, layers=[1, 1, 1, 1], channels=[8, 8, 16, 16]))\n'
+    )
+    text = _student_config(str(tmp_path / "plain.py"), tmp_path, Candidate((1, 2, 1, 1), (8, 8, 8, 24)), below=False)
+    (tmp_path / "student.py").write_text(text)
+    cfg = load_config(str(tmp_path / "student.py"))
+    assert _searched(cfg, "student.py") == (student_as_it_stands(cfg)["model"], 4)
+    assert cfg.model.net.channels == [8, 8, 8, 24]
+    assert not check_config(cfg, init()).errors
 
 
 def test_a_student_without_stages_is_refused(tmp_path, capsys):

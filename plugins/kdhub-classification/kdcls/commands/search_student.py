@@ -75,15 +75,21 @@ def main(argv: list[str]) -> int:
         population=options.population,
         tournament=options.tournament,
         seed=options.seed,
-        settings={"config": _fingerprint(cfg), "teacher": _fingerprint(teacher_cfg)},
+        settings={
+            "config": _fingerprint(cfg),
+            "teacher": _fingerprint(teacher_cfg),
+            "batch": _batch_fingerprint(images, labels),
+        },
     )
     written = folder / "student.py"
-    written.write_text(_student_config(options.config, folder, best.candidate), encoding="utf-8")
+    below = "student" in cfg.model
+    written.write_text(_student_config(options.config, folder, best.candidate, below), encoding="utf-8")
     spread = f", spread over seeds {best.spread:.3g}" if options.seeds > 1 else ""
     print(f"layers    {best.candidate.layers}\nchannels  {best.candidate.channels}")
     print(f"score     {best.total:.6f} (semantic {best.semantic:.6f}, relation {best.relation:.6f}{spread})")
-    latency = "" if best.cost.latency_ms is None else f", {best.cost.latency_ms:.2f} ms"
-    print(f"cost      {best.cost.parameters:,} parameters, {best.cost.flops:,} FLOPs{latency}")
+    if best.cost is not None:
+        latency = "" if best.cost.latency_ms is None else f", {best.cost.latency_ms:.2f} ms"
+        print(f"cost      {best.cost.parameters:,} parameters, {best.cost.flops:,} FLOPs{latency}")
     print(f"\nnext:     kdhub train {written}")
     return 0
 
@@ -103,7 +109,7 @@ def _searched(cfg: Any, name: str) -> tuple[dict[str, Any], int]:
     if not stages or not isinstance(channels, list | tuple) or len(channels) != stages:
         raise UsageError(
             "the student has no stages to search over",
-            where=f"{name}: model.student.net",
+            where=f"{name}: {'model.student.net' if 'student' in (cfg.get('model') or ()) else 'model.net'}",
             expected="a net with layers=[...] and channels=[...], one number a stage",
             got=repr(net)[:120],
         )
@@ -111,13 +117,21 @@ def _searched(cfg: Any, name: str) -> tuple[dict[str, Any], int]:
 
 
 def _batch(cfg: Any, model: dict[str, Any], seed: int) -> tuple[Any, Any]:
-    """Return images and labels of one batch of the training data, as the student gets them."""
+    """Return images and labels of one batch of the training data, as the student gets them: the same for the same seed."""
+    import random
+
+    import numpy as np
+    import torch
     from mmengine.registry import MODELS
     from mmengine.runner import Runner
 
     from kdhub.api import UsageError, preserved_randomness
 
     with preserved_randomness():
+        # transforms draw from these; a search that goes on must score the same batch
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=seed)
         batch = MODELS.build(model).data_preprocessor(next(iter(loader)), training=False)
     if not isinstance(batch, dict) or batch.get("labels") is None:
@@ -132,6 +146,14 @@ def _fingerprint(cfg: Any) -> str:
     return hashlib.sha256(config_text(cfg).encode()).hexdigest()[:16]
 
 
+def _batch_fingerprint(images: Any, labels: Any) -> str:
+    """Identify a batch by its content: after another version of a library reads or transforms images, scores are of another batch."""
+    digest = hashlib.sha256()
+    for value in (images, labels):
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _net(model: Any) -> Any:
     from mmengine.registry import MODELS
 
@@ -139,11 +161,12 @@ def _net(model: Any) -> Any:
     return getattr(built, "kdhub_inner", built)
 
 
-def _student_config(config: str, folder: Path, candidate: Any) -> str:
+def _student_config(config: str, folder: Path, candidate: Any, below: bool) -> str:
+    """Write a config of the winner; ``below`` says whether the net stands in ``model.student``, or in ``model`` itself."""
     base = os.path.relpath(config, folder) if Path(config).is_file() else config
-    sizes = f"layers={list(candidate.layers)}, channels={list(candidate.channels)}"
+    net = f"net=dict(layers={list(candidate.layers)}, channels={list(candidate.channels)})"
     return (
         "# written by `kdhub search-student`: the student that DisWOT ranks first\n"
         f"_base_ = [{base!r}]\n"
-        f"model = dict(student=dict(net=dict({sizes})))\n"
+        f"model = dict({f'student=dict({net})' if below else net})\n"
     )
