@@ -18,6 +18,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import json
 import math
@@ -41,10 +42,12 @@ from scipy.stats import permutation_test, t as student_t
 
 from kdhub.cli.main import main as command_line
 from kdhub.config import check_config, load_config
+from kdhub.config.read.predecessors import located, predecessors, specs
 from kdhub.engine.defaults import completed
 from kdhub.engine.evaluation import PARTS
 from kdhub.engine.libraries import import_library
-from kdhub.engine.workdir.identity import config_fingerprint, differences, experiment
+from kdhub.engine.stages import results_of
+from kdhub.engine.workdir.identity import AFTER, config_fingerprint, differences, experiment
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import KdhubError, UsageError, near_matches
 from kdhub.files import file_sha256
@@ -79,10 +82,15 @@ class Run:
         """The config with the overrides and the seed."""
         return load_config(self.config, self.options)
 
-    @cached_property
+    @property
     def experiment(self) -> dict[str, str]:
-        """What `kdhub train` would write into the run card."""
-        return experiment(completed(self.cfg)[0])
+        """What `kdhub train` would write into the run card, once the predecessors have run."""
+        cfg = copy.deepcopy(self.cfg)
+        cfg.work_dir = str(self.work_dir)
+        found = located(cfg)
+        if found is not cfg:
+            found[AFTER] = results_of(predecessors(cfg))
+        return experiment(completed(found)[0])
 
     def state(self) -> str:
         """Say what is left to do: ``train``, ``resume``, or ``reuse``.
@@ -333,7 +341,8 @@ def _tested(run: Run) -> dict[str, Any]:
     }
     results, of = run.work_dir / "test.json", run.work_dir / "test.identity.json"
     if not (results.is_file() and of.is_file() and json.loads(of.read_text(encoding="utf-8")) == identity):
-        _kdhub("test", run.config, str(checkpoint), "--out", str(results), "--cfg-options", *run.options)
+        folder = ["--work-dir", str(run.work_dir)] if specs(run.cfg) else []
+        _kdhub("test", run.config, str(checkpoint), "--out", str(results), *folder, "--cfg-options", *run.options)
         of.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
     metrics: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
     return metrics

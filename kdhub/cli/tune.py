@@ -89,11 +89,11 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
     try:
         tune(cfg, goal, partial(_check, manager=manager))
     except (Interrupted, KeyboardInterrupt) as error:
-        _tell(cfg, goal, args)
+        _tell(cfg, goal, args, switches)
         raise Interrupted(
             "stopped; the study is kept", fix=f"to go on: {shlex.join(['kdhub', *args.words])}"
         ) from error
-    _tell(cfg, goal, args)
+    _tell(cfg, goal, args, switches)
     return 0
 
 
@@ -107,7 +107,7 @@ def _check(cfg: Any, manager: Any) -> None:
         raise UsageError("the config of a trial is wrong, see above", fix="mend the config or the space")
 
 
-def _tell(cfg: Any, goal: Any, args: argparse.Namespace) -> None:
+def _tell(cfg: Any, goal: Any, args: argparse.Namespace, switches: Switches) -> None:
     from kdhub.engine.tune.outcome import best_trial, draw, rows, told
     from kdhub.engine.tune.study import finished, open_study, options_of
 
@@ -121,7 +121,9 @@ def _tell(cfg: Any, goal: Any, args: argparse.Namespace) -> None:
     if best is not None:
         overrides = [*args.cfg_options, *options_of(goal.space, best.params)]
         print(f"\npicture: {picture}")
-        print(f"best:    {shlex.join(['kdhub', 'train', args.config, '--cfg-options', *overrides])}")
+        print(
+            f"best:    {shlex.join(['kdhub', 'train', args.config, *switches.arguments(), '--cfg-options', *overrides])}"
+        )
         print(
             f"The best of {len(finished(study))} trials looks better on validation data than it is: measure it on test data, once."
         )

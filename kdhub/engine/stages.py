@@ -62,15 +62,22 @@ def after_predecessors(
                 decided_by_main_process(partial(require_same_experiment, Path(own.work_dir), described))
                 if run(own).signalled:
                     raise Interrupted("stopped after a predecessor", fix="to go on: give the same command again")
-        resolved[AFTER] = decided_by_main_process(lambda: {name: _identity(own) for name, own in before.items()})
+        resolved[AFTER] = decided_by_main_process(lambda: results_of(before))
     resolved.pop(KEY)
     if resume is True and latest_checkpoint(Path(cfg.work_dir)) is None:
         resume = False
     return resolved, resume
 
 
-def _identity(cfg: Config) -> str:
-    """Tell one result of a predecessor from the next: by its experiment, and when it ended."""
-    card = RunCard.read(Path(cfg.work_dir))
-    content: Mapping[str, Any] = {} if card is None else card.content
-    return config_fingerprint([content.get("experiment"), content.get("ended")])
+def results_of(before: Mapping[str, Config]) -> dict[str, str]:
+    """Tell one result of each predecessor from the next: by its experiment, and when it ended.
+
+    Args:
+        before: Name to config, with the folder as its ``work_dir``.
+    """
+    found = {}
+    for name, cfg in before.items():
+        card = RunCard.read(Path(cfg.work_dir))
+        content: Mapping[str, Any] = {} if card is None else card.content
+        found[name] = config_fingerprint([content.get("experiment"), content.get("ended")])
+    return found

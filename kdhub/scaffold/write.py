@@ -48,7 +48,6 @@ def write_plugin(name: str, task: str, parent: Path) -> Path:
     folder = parent / name
     if folder.exists():
         raise UsageError(f"{folder} exists", fix="take another name, or another folder with --into")
-    parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(folder) as unfinished:
         for path, text in _files(name, package, task):
             target = unfinished / path

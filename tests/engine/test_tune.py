@@ -314,6 +314,10 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["TRIAL", LR, "tiny/accuracy"]
     assert lines[-2].startswith("best:    kdhub train c.py --cfg-options optim_wrapper.optimizer.lr=0.")
+    # without the file of a loss of one's own the command that is told would not run
+    Path("my_loss.py").write_text("")
+    assert main([*command, "--validate-on-test", "-p", "./my_loss.py"]) == 0
+    assert "best:    kdhub train c.py -p ./my_loss.py --cfg-options" in capsys.readouterr().out
     assert Path("work_dirs/c-tune/tuning.svg").is_file()
     assert main([*command, "--validate-on-test", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["best"]["number"] == 0

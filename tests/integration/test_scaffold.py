@@ -120,7 +120,7 @@ def test_a_folder_that_is_there_stays(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("my-method", "--task", "segmentaton"), "did you mean 'segmentation'?"),
+        (("my-method", "--task", "segmentaton"), "did you mean 'segmentation'"),
         (("torch",), "a package 'torch' is installed already"),
     ],
 )
@@ -128,3 +128,10 @@ def test_mistakes_are_one_line(words, message, tmp_path, capsys):
     """A traceback at the first command is a bad beginning."""
     assert main(["new", *words, "--into", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path, capsys):
+    """The folder was made outside of what tells of disks: `FileExistsError`, with its traceback."""
+    (tmp_path / "file").write_text("")
+    assert main(["new", "my-method", "--task", "text", "--into", str(tmp_path / "file")]) == 2
+    assert "cannot write" in capsys.readouterr().err

@@ -300,6 +300,36 @@ def test_every_variant_is_compared_with_those_that_are_named(tool, config, comma
     assert commands == []
 
 
+def test_runs_with_predecessors_go_on(tool, config, commands, capsys, tmp_path):
+    """Their cards name folders and results that a config does not: the table could not be gone on with after its first run."""
+    first = f"dict(config='plain.py', cfg_options=dict(work_dir={str(tmp_path / 'first')!r}))"
+    text = (
+        f"_base_ = ['plain.py']\npredecessors = dict(first={first})\nload_from = '@first/student/model.safetensors'\n"
+    )
+    (tmp_path / "second.py").write_text(text)
+    arguments = [
+        f"a={tmp_path}/second.py",
+        "--seeds",
+        "0",
+        "--metric",
+        "tiny/accuracy",
+        "--work-dir",
+        str(tmp_path / "out"),
+    ]
+    (run,) = tool._runs(tool._parser().parse_intermixed_args(arguments))
+    cfg = run.cfg.copy()
+    cfg.work_dir = str(run.work_dir)
+    train(cfg)
+    assert run.state() == "reuse"
+    assert tool.main([*arguments, "--test"]) == 0
+    ((*_, folder, _options, seed),) = commands
+    assert (folder, seed) == (str(run.work_dir), "randomness.seed=0")
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "first")
+    assert tool.main(arguments) == 2
+    assert "a variant that differs in after" in capsys.readouterr().err
+
+
 def test_a_bare_run_is_kept_and_never_taken_for_another(tool, config, commands, capsys, monkeypatch, tmp_path):
     """A table of thirty runs that starts anew after a stop is never finished; one of two experiments is no table."""
     ran = []
