@@ -21,10 +21,8 @@ import argparse
 import copy
 import inspect
 import json
-import math
 import os
 import re
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,8 +35,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.stats import permutation_test, t as student_t
+from evidence_tables import long_table, summary_of, wide_table
 
 from kdhub.cli.main import main as command_line
 from kdhub.config import check_config, load_config
@@ -57,9 +54,6 @@ from kdhub.sealed import read_sealed
 SEED = "{seed}"
 """Stands for the run's seed in an override."""
 PER_QUERY = {"val": "per_query.json", "test": "per_query.test.json"}
-_FLIPS = 100_000
-"""Random sign flips of a paired test; with up to 16 queries all of them are tried."""
-
 _PROCESSES: Any = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
 if isinstance(_PROCESSES, ForkServerContext):
     # what is not installed is passed over
@@ -130,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
             for run in runs:
                 print(f"{states[run.work_dir]:7}{run.work_dir}  kdhub train {run.config} {' '.join(run.options)}")
             return 0
-        summary = _summary(_run_all(runs, args), args)
+        summary = summary_of(_run_all(runs, args), args.metric, args.seeds, args.test, args.against)
     except KdhubError as error:
         print(f"evidence: error: {error}", file=sys.stderr)
         return 2
@@ -138,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"evidence: error: a run failed, the same command goes on: {' '.join(error.cmd)}", file=sys.stderr)
         return 1
     (args.work_dir / "evidence.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    table = _wide_table(summary, args.against) if args.against else _table(summary)
+    table = wide_table(summary, args.against) if args.against else long_table(summary)
     print(json.dumps(summary, indent=2) if args.json else table)
     return 0
 
@@ -362,105 +356,6 @@ def _in_process(arguments: tuple[str, ...]) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.argv = ["kdhub", *arguments]
     sys.exit(command_line(arguments))
-
-
-def _summary(runs: dict[str, list[dict[str, Any]]], args: argparse.Namespace) -> dict[str, Any]:
-    table: dict[str, Any] = {"seeds": args.seeds, "test": args.test, "metrics": {}}
-    for metric in args.metric:
-        for name, run in ((name, run) for name, own in runs.items() for run in own):
-            if metric not in run["metrics"]:
-                reported = ", ".join(run["metrics"]) or "none"
-                raise UsageError(
-                    f"the runs of {name!r} report no {metric!r}", got=reported, fix="--metric with one of these"
-                )
-        # a run card holds NaN as text
-        values = {name: [float(run["metrics"][metric]) for run in own] for name, own in runs.items()}
-        first = next(iter(runs.values()))[0]["baselines"]
-        fixed = {f"teacher {name}": found[metric] for name, found in first.get("teachers", {}).items()}
-        if "student" in first:
-            fixed["student before"] = first["student"][metric]
-        of, over = (list(values), args.against) if args.against else ([list(values)[-1]], list(values))
-        per_query = _per_query(runs, metric)
-        table["metrics"][metric] = {
-            "fixed": fixed,
-            "variants": {name: {"values": own, **interval(own)} for name, own in values.items()},
-            "gains": {
-                f"{method} - {name}": interval([a - b for a, b in zip(values[method], values[name], strict=True)])
-                | ({"p": _p_value(per_query[method], per_query[name])} if per_query else {})
-                for method in of
-                for name in over
-                if name != method
-            },
-        }
-    return table
-
-
-def interval(values: list[float]) -> dict[str, float]:
-    """Mean and the half-width of its 95 % interval (Student's t over seeds)."""
-    spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-    half = float(student_t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5 if len(values) > 1 else spread
-    return {"mean": statistics.fmean(values), "half_width_95": half, "stdev": spread}
-
-
-def _per_query(runs: dict[str, list[dict[str, Any]]], metric: str) -> dict[str, dict[str, float]]:
-    """Return each query's value by variant, as the mean over the runs; nothing of a metric that is none of single queries.
-
-    Raises:
-        UsageError: If only some runs kept it, or of other queries.
-    """
-    kept = {name: [run.get("per_query", {}).get(metric) for run in own] for name, own in runs.items()}
-    found = [values for own in kept.values() for values in own]
-    if all(values is None for values in found):
-        return {}
-    if any(values is None or values.keys() != found[0].keys() for values in found):
-        raise UsageError(f"not all runs kept {metric!r} of the same queries", fix="leave --paired out, or train anew")
-    return {
-        name: {query: statistics.fmean(one[query] for one in own) for query in own[0]} for name, own in kept.items()
-    }
-
-
-def _p_value(method: dict[str, float], other: dict[str, float]) -> float:
-    """How often sign flips of the queries' differences give a mean at least as far from 0; two-sided."""
-    differences = np.array([method[query] - other[query] for query in method])
-    found = permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=_FLIPS, batch=10_000, rng=0
-    )
-    return float(found.pvalue)
-
-
-def _wide_table(summary: dict[str, Any], against: list[str]) -> str:
-    """Write a row for each variant: every metric, and its gain in the first metric over some of the others."""
-    metrics = summary["metrics"]
-    first = next(iter(metrics.values()))
-    heads = [*metrics, *(f"over {name}" for name in against)]
-    lines = [f"| {len(summary['seeds'])} seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name in first["variants"]:
-        cells = [found["variants"][name] for found in metrics.values()]
-        cells += [first["gains"].get(f"{name} - {other}") for other in against]
-        texts = (with_interval(cell["mean"], cell["half_width_95"]) if cell else "" for cell in cells)
-        lines.append(f"| {name} | {' | '.join(texts)} |")
-    return "\n".join(lines)
-
-
-def with_interval(mean: float, half_width: float) -> str:
-    """Write two significant digits of the half width, and as many decimals of the mean."""
-    decimals = max(0, 1 - math.floor(math.log10(half_width))) if half_width > 0 else 4
-    return f"{mean:.{decimals}f} ± {half_width:.{decimals}f}"
-
-
-def _table(summary: dict[str, Any]) -> str:
-    lines = []
-    for metric, found in summary["metrics"].items():
-        paired = any("p" in own for own in found["gains"].values())
-        last = " p over queries |" if paired else ""
-        lines += [f"| {metric}, {len(summary['seeds'])} seeds | mean | 95 % interval | stdev |{last}"]
-        lines += ["|---|---|---|---|" + "---|" * paired]
-        lines += [f"| {name} | {value:.4f} | | |" + " |" * paired for name, value in found["fixed"].items()]
-        for name, own in {**found["variants"], **found["gains"]}.items():
-            p = f" {own['p']:.4f} |" if "p" in own else " |" * paired
-            lines.append(f"| {name} | {own['mean']:.4f} | ± {own['half_width_95']:.4f} | {own['stdev']:.4f} |{p}")
-        lines.append("")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

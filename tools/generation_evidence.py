@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evidence import interval, seeds_of, with_interval
+from evidence import seeds_of
+from evidence_tables import interval, with_interval
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS
 from torch import Tensor

@@ -201,21 +201,22 @@ def test_queries_are_compared_pair_by_pair(tool, capsys):
         return {"metrics": {"accuracy": sum(kept.values()) / 3}, "baselines": {}, "per_query": per_query}
 
     runs = {name: [run(values, seed) for seed in range(3)] for name, values in queries.items()}
-    args = tool._parser().parse_args(["ours=a.py", "--metric", "accuracy", "--paired"])
-    summary = tool._summary(runs, args)
+    tables = importlib.import_module("evidence_tables")
+    arguments = ["accuracy"], [0, 1, 2], False, None
+    summary = tables.summary_of(runs, *arguments)
     gains = summary["metrics"]["accuracy"]["gains"]
     # of 8 ways to set the signs of 0.1, 0.2, 0.3 two have a sum as far from 0; of 0.1, 0.2, -0.3 all are at least as far
     assert gains["ours - alone"]["p"] == 0.25
     assert gains["ours - rival"]["p"] == 1.0
-    lines = tool._table(summary).splitlines()
+    lines = tables.long_table(summary).splitlines()
     assert len({line.count("|") for line in lines[:-1]}) == 1
     assert [line for line in lines if line.startswith("| ours - alone |") and line.endswith(" 0.2500 |")]
     del runs["rival"][1]["per_query"]["accuracy"]
-    with pytest.raises(tool.UsageError, match="not all runs kept 'accuracy'"):
-        tool._summary(runs, args)
+    with pytest.raises(UsageError, match="not all runs kept 'accuracy'"):
+        tables.summary_of(runs, *arguments)
     for run in (run for own in runs.values() for run in own):
         run["per_query"] = {"another": {}}
-    assert "p" not in tool._summary(runs, args)["metrics"]["accuracy"]["gains"]["ours - alone"]
+    assert "p" not in tables.summary_of(runs, *arguments)["metrics"]["accuracy"]["gains"]["ours - alone"]
 
 
 def test_each_run_keeps_the_queries_to_itself(tool, config):
@@ -298,6 +299,14 @@ def test_every_variant_is_compared_with_those_that_are_named(tool, config, comma
     assert tool.main([*arguments, "--against", "alnoe"]) == 2
     assert "no variant is called so" in capsys.readouterr().err
     assert commands == []
+
+
+def test_a_metric_that_is_not_finite_is_shown(tool):
+    """A run card holds NaN as text; after hours of training its arithmetic ended in a TypeError."""
+    runs = {"ours": [{"metrics": {"edge": value}, "baselines": {}} for value in ("nan", 0.5)]}
+    tables = importlib.import_module("evidence_tables")
+    summary = tables.summary_of(runs, ["edge"], [0, 1], False, None)
+    assert "| ours | nan | ± nan |" in tables.long_table(summary)
 
 
 def test_runs_with_predecessors_go_on(tool, config, commands, capsys, tmp_path):
