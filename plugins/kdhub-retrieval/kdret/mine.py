@@ -133,7 +133,8 @@ def mine_lists(
     count = write_jsonl(path, (kept.found[query] for query in data.queries))
     short = sum(miner.lacks(line) for line in kept.found.values())
     if short:
-        print_log(f"{path}: {short} of {count} queries have fewer than {rules.count} negatives", logger="current")
+        told = f"{path}: {short} of {count} queries have fewer than {rules.count} negatives among ranks {rules.first} to {rules.end}"
+        print_log(f"{told} -> widen --ranks, or ask less of them", logger="current")
     known = {key: value for key, value in (about or {}).items() if key in ("corpus", "teacher")}
     facts = {"rules": asdict(rules), "data": str(data.root), "split": data.split, "index": index.facts(), **index.about}
     write_sealed(path.with_name(f"{path.name}.mined.json"), {**facts, **known, "queries": count, "short": short})
@@ -245,7 +246,9 @@ class Miner:
         waiting = list(range(len(names)))
         wanted = rules.last or rules.first + rules.count
         deepest = min(len(self._index), self._index.most or len(self._index))
-        depth = wanted + max(map(len, self._never.values())) + _OVER
+        over = max(map(len, self._never.values())) + _OVER
+        depth = wanted + over
+        deepest = min(deepest, rules.end + over)
         if wanted <= deepest:  # more is the index's to refuse
             depth = min(depth, deepest)
         while waiting:
@@ -262,9 +265,7 @@ class Miner:
             waiting = [
                 row
                 for row, ranking, keys in zip(waiting, found, allowed, strict=True)
-                if self.lacks(lines[names[row]])
-                and len(ranking) == depth < deepest
-                and (rules.last is None or len(keys) < rules.last)
+                if self.lacks(lines[names[row]]) and len(ranking) == depth < deepest and len(keys) < rules.end
             ]
             depth = min(4 * depth, deepest)
         return [lines[query] for query in names]

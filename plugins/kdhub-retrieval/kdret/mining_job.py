@@ -51,7 +51,8 @@ def mine(
             ``package://NAME/FOLDER``.
         split: Split whose queries are asked.
         depth: How many negatives of each query.
-        ranks: First and last rank of negatives; ``None`` begins with the best and has no end.
+        ranks: First and last rank of negatives; ``None`` begins with the best and ends after 20 times
+            ``depth``.
         margin: A negative scores at least so much less than the relevant document that scores lowest.
         relative_margin: The same as a part of that document's score.
         max_score: What the teacher scores higher is probably relevant, and not judged.

@@ -10,6 +10,9 @@ import numpy as np
 
 from kdhub.api import UsageError, choice, integer, number, optional, require
 
+_REACH = 20
+"""Without an end, so many times the wanted negatives are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class NegativeRules:
@@ -20,7 +23,8 @@ class NegativeRules:
     Args:
         count: How many.
         first: Rank from which on they are taken, from 0.
-        last: Rank before which they end; ``None`` has no end.
+        last: Rank before which they end; ``None`` takes ``first + 20 · count``, for a query that cannot meet a limit would have
+            the whole corpus scored.
         margin: A negative scores at least so much less than the relevant document that scores lowest.
         relative_margin: The same as a part of the absolute value of that document's score: 0.05 means s − 0.05·|s|, which is
             below s for negative scores too.
@@ -61,6 +65,11 @@ class NegativeRules:
         if self.draw == "random" and self.last is None:
             raise UsageError("mine: a random draw needs an end of the ranks", fix=f"such as --ranks 0 {4 * self.count}")
 
+    @property
+    def end(self) -> int:
+        """Rank before which the negatives end."""
+        return self.first + _REACH * self.count if self.last is None else self.last
+
     def limit(self, relevant: Sequence[float]) -> float:
         """Return the highest score of a negative.
 
@@ -84,7 +93,7 @@ class NegativeRules:
         """
         limits = self.margin, self.relative_margin, self.max_score
         plain = self.draw == "best" and all(limit is None for limit in limits)
-        return list(ranked[self.first : self.first + self.count if plain else self.last])
+        return list(ranked[self.first : self.first + self.count if plain else self.end])
 
     def choose(
         self, query: str, ranked: Sequence[str], scores: Mapping[str, float], relevant: Sequence[float]
@@ -101,7 +110,7 @@ class NegativeRules:
             Ids in the order of their ranks; fewer than asked for if there are no more.
         """
         limit = self.limit(relevant)
-        left = [key for key in ranked[self.first : self.last] if scores[key] <= limit]
+        left = [key for key in ranked[self.first : self.end] if scores[key] <= limit]
         if self.draw == "best" or len(left) <= self.count:
             return left[: self.count]
         drawn = generator(self.seed, query).permutation(len(left))[: self.count]

@@ -268,3 +268,26 @@ def test_a_sparse_teacher_scores_queries_that_nobody_judged(tiny_data, tiny_spar
     for row in rows:
         scores = (documents @ model.encode_query([data.queries[row["query_id"]]]).to_dense()[0]).tolist()
         assert row["scores"] == pytest.approx(sorted(scores, reverse=True)[:5], rel=1e-4)
+
+
+def test_a_limit_that_no_document_meets_ends_the_search(tmp_path, logged, monkeypatch):
+    """One hopeless query had the teacher score the whole corpus: 8.8 million pairs of MS MARCO."""
+    deepest = []
+    search = FaissIndex.search
+    monkeypatch.setattr(FaissIndex, "search", lambda self, vectors, k: deepest.append(k) or search(self, vectors, k))
+    teacher, data = made()
+    lists = mined(tmp_path / "a.jsonl", teacher, data, rules=NegativeRules(2, 3, max_score=-9.0))
+    assert all(len(row["doc_ids"]) == 1 for row in lists)
+    # ranks 3 to 43, the relevant document and its copy, and 16 to spare
+    assert max(deepest) == 43 + 2 + 16
+    assert any(
+        "12 of 12 queries have fewer than 2 negatives among ranks 3 to 43 -> widen --ranks" in line for line in logged
+    )
+
+
+def test_where_the_ranks_end_does_not_depend_on_how_deep_a_search_went():
+    """A query searched deeper for another one's sake would get negatives that it does not get alone."""
+    ranked = [str(rank) for rank in range(50)]
+    scores = {key: float(rank < 41) for rank, key in enumerate(ranked)}
+    assert NegativeRules(2, max_score=0.5).choose("q", ranked, scores, []) == []
+    assert NegativeRules(2, 0, 43, max_score=0.5).choose("q", ranked, scores, []) == ["41", "42"]

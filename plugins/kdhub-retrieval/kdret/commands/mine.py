@@ -15,7 +15,7 @@ needs a --finder. Relevant documents, copies of their texts and the query itself
 on where it stopped.
 
 Which negatives:
-  --ranks 10 200          from rank 10 up to 200 of what is left, instead of from the best on
+  --ranks 10 200          from rank 10 up to 200 of what is left, instead of from the best on up to 20 times --depth
   --draw random --seed 1  any of these ranks; the same ones for the same seed
   --relative-margin 0.05  only what scores at least 5 % below the relevant document that scores lowest; --margin in points
   --max-score 0.8         without what the teacher scores higher: probably relevant, and not judged
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--output", required=True, help=".jsonl or .jsonl.gz file to write")
     parser.add_argument(
-        "--ranks", type=int, nargs=2, metavar=("FIRST", "LAST"), help="ranks of negatives (default from 0 on)"
+        "--ranks", type=int, nargs=2, metavar=("FIRST", "LAST"), help="ranks of negatives (default 0, 20 times --depth)"
     )
     parser.add_argument("--margin", type=float, help="how much less than a relevant document a negative scores")
     parser.add_argument("--relative-margin", type=float, help="the same as a part of the relevant document's score")
