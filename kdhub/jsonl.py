@@ -6,10 +6,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from kdhub.errors import UsageError
+from kdhub.files import atomic_file
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -75,15 +77,23 @@ def damaged_archive(path: Path, line: int, error: Exception) -> UsageError:
 
 
 def write_jsonl(path: Path, objects: Iterable[Mapping[str, Any]]) -> int:
-    """Write objects as lines, gzipped if the name ends in ``.gz``, and return how many.
+    """Write objects as lines, one at a time, gzipped if the name ends in ``.gz``, and return how many.
 
-    Equal objects give equal bytes, whenever and wherever they are written.
+    Equal objects give equal bytes, whenever and wherever they are written. The file takes its name when it is whole, so objects may
+    come out of a former file of that name.
+
+    Raises:
+        UsageError: If the disk is full or the folder cannot be written.
     """
-    lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in objects]
-    data = "".join(lines).encode()
-    # mtime=0, or the time of writing would end up in the bytes
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    return len(lines)
+    count = 0
+    with atomic_file(path, "choose another place, or free some space") as file:
+        # neither name nor time, or both would end up in the bytes
+        zipped = gzip.GzipFile("", "wb", fileobj=file, mtime=0) if path.suffix == ".gz" else None
+        with zipped or nullcontext(file) as lines:
+            for entry in objects:
+                lines.write((json.dumps(entry, ensure_ascii=False) + "\n").encode())
+                count += 1
+    return count
 
 
 def is_unicode(text: str) -> bool:
