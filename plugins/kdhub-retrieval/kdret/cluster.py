@@ -6,9 +6,10 @@ A second call of the same command skips the shards that are done.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from kdhub.api import Progress, UsageError, atomic_folder, build, integer, read_sealed, require
 from kdret.corpus_index import about_of, require_different, texts_of
@@ -37,11 +38,17 @@ def build_shards(
         The saved index.
 
     Raises:
-        UsageError: As for `build_index`.
+        UsageError: As for `build_index`, and for a late-interaction model.
     """
     require("build_shards", integer(1), rows=rows)
     corpus = load_corpus(data)
     vectors = TextVectors(model, batch_size)
+    if vectors.kind == "late":
+        raise UsageError(
+            "vectors of tokens are not indexed in shards",
+            where=model,
+            fix="leave --workers out: one process builds a MaxSimIndex",
+        )
     about = {**about_of(vectors, corpus), "model_name": model, "data": data}
     parts = list(batches(len(texts_of(corpus)), rows))
     made = {**about, "shard_rows": rows, "shard_index": dict(index)}
@@ -63,16 +70,18 @@ class _Shard:
     def __init__(self, folder: Path, about: Mapping[str, Any], batch_size: int) -> None:
         self._folder, self._about = folder, about
         self._corpus = load_corpus(about["data"])
+        self._rows = np.flatnonzero(self._corpus.lengths)
         self._vectors = TextVectors(about["model_name"], batch_size)
 
     def __call__(self, number: int) -> dict[str, Any]:
-        rows = self._about["shard_rows"]
-        own = dict(islice(self._corpus.contents().items(), number * rows, (number + 1) * rows))
-        vectors = self._vectors.documents(list(own.values()))
+        size = self._about["shard_rows"]
+        # by row: from the first line on, each of a thousand shards would read half the corpus
+        own = [self._corpus.at(row) for row in self._rows[number * size : (number + 1) * size]]
+        vectors = self._vectors.documents([document.content for document in own])
         require_different(vectors, "index")
         index = build("index", self._about["shard_index"], where="index", similarity=self._vectors.similarity)
         index.about = dict(self._about)
-        index.build(vectors, list(own))
+        index.build(vectors, [document.id for document in own])
         with atomic_folder(shard_folder(self._folder, number)) as partial:
             index.save(partial)
         return {"shard": number}

@@ -19,6 +19,7 @@ from kdret.index.late import MaxSimIndex
 from kdret.index.sparse import SparseIndex
 from kdret.loading import load_encoder, model_folder
 
+_DISTANCES = ("euclidean", "manhattan")
 _INDEXES: dict[str, type[Index]] = {one.kind: one for one in (FaissIndex, SparseIndex, MaxSimIndex)}
 
 
@@ -34,6 +35,9 @@ class TextVectors:
     Attributes:
         kind: ``'dense'``, ``'sparse'`` or ``'late'``, as `Index.kind`.
         similarity: How the vectors are compared, as an `Index` calls it.
+
+    Raises:
+        UsageError: If the model compares by distances, which no index here searches by.
     """
 
     def __init__(self, model: str, batch_size: int = 64, encoder: Any = None, similarity: str | None = None) -> None:
@@ -49,7 +53,16 @@ class TextVectors:
             if isinstance(self.encoder, MultiVectorEncoder)
             else "dense"
         )
-        self.similarity = similarity or ("cosine" if self.encoder.similarity_fn_name == "cosine" else "dot")
+        told = getattr(self.encoder, "similarity_fn_name", None)
+        if told in _DISTANCES:
+            raise UsageError(
+                "texts cannot be searched by this model's distances",
+                where=f"{model or 'the model'}: similarity_fn_name",
+                expected="cosine, or dot",
+                got=str(told),
+                fix="save the model with similarity_fn_name='cosine' if its training allows that, or take another model",
+            )
+        self.similarity = similarity or ("cosine" if told == "cosine" else "dot")
 
     @property
     def width(self) -> int | None:

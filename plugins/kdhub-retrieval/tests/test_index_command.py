@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from kdhub.cli.main import main
 from kdhub.errors import UsageError
@@ -301,3 +302,19 @@ def test_other_kinds_of_index(request, kind, library, model, tiny_data, tmp_path
     assert json.loads(capfd.readouterr().out)[0]["id"] == list(documents)[int(np.argmax(products))]
     assert build(tiny_data, model, output) == 2
     assert "an index of another kind is there" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["euclidean", "manhattan"])
+def test_a_model_of_distances_is_refused(name, tiny_encoder, tiny_data, tmp_path, capsys):
+    """Its nearest texts are not those with the largest products: the answers were plausible, and wrong."""
+    model = SentenceTransformer(tiny_encoder, device="cpu", similarity_fn_name=name)
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    for words in (
+        ["index", "build", str(tiny_data), "--model", str(tmp_path / "model"), "--output", str(tmp_path / "index")],
+        ["mine", str(tiny_data), "--teacher", str(tmp_path / "model"), "--output", str(tmp_path / "lists.jsonl")],
+    ):
+        assert main(words) == 2
+        assert (
+            f"cannot be searched by this model's distances (expected cosine, or dot, got {name})"
+            in capsys.readouterr().err
+        )

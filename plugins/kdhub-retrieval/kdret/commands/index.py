@@ -169,10 +169,6 @@ def _build_shards(options: argparse.Namespace, vectors: Any, data: str) -> int:
     from kdret.data.corpus import load_corpus
     from kdret.index.base import DESCRIPTION, read_description, require_about
 
-    if vectors.kind == "late" and options.index is None:
-        raise UsageError(
-            "vectors of tokens are not indexed in shards", fix="leave --workers out: one process builds a MaxSimIndex"
-        )
     given = {**choice_of(options), "seed": options.seed, **options.options}
     chosen = {key: value for key, value in given.items() if value is not None}
     chosen["type"] = options.index or ("kdret.SparseIndex" if vectors.kind == "sparse" else "kdret.FaissIndex")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import atomic_folder, build, integer, require
+from kdhub.api import UsageError, atomic_folder, build, integer, require
 from kdret.index.base import Index, Ranking, batches
 from kdret.index.vectors import checked_ids
 
@@ -63,7 +63,18 @@ class ShardedIndex(Index):
         return found
 
     def build(self, vectors: Any, ids: Sequence[Any], queries: Any = None) -> ShardedIndex:
-        """Build the shards in this process; see `Index.build`."""
+        """Build the shards in this process; see `Index.build`.
+
+        Raises:
+            UsageError: As there, and for vectors of tokens.
+        """
+        if not hasattr(vectors, "shape"):
+            raise UsageError(
+                "ShardedIndex: vectors of tokens are not indexed in shards",
+                expected="(N, D)",
+                got="a list of vectors for each text",
+                fix="take kdret.MaxSimIndex",
+            )
         names = checked_ids(ids, vectors.shape[0], "ShardedIndex")
         self._shards = [
             build("index", self.index, where="ShardedIndex.index", similarity=self.similarity).build(
