@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
@@ -121,7 +121,13 @@ class FaissIndex(Index):
         vectors = np.asanyarray(vectors)
         if vectors.ndim != 2 or not vectors.size:
             checked(vectors, "FaissIndex", "document", self.similarity)
-        names = checked_ids(ids, len(vectors), "FaissIndex")
+        return self._built(vectors, checked_ids(ids, len(vectors), "FaissIndex"), queries)
+
+    def build_rows(self, vectors: NDArray[Any], queries: Any = None) -> FaissIndex:
+        """Build without ids, for an index that has this one as a part and asks for `nearest`: a text for each row takes 66 bytes."""
+        return self._built(vectors, range(len(vectors)), queries)
+
+    def _built(self, vectors: NDArray[Any], names: tuple[str, ...] | range, queries: Any) -> FaissIndex:
         self.plan(*vectors.shape)
         self.effort = self._asked[1]
         self._index = _trained(self.factory, vectors, self.similarity, self.seed)
@@ -130,7 +136,8 @@ class FaissIndex(Index):
                 self._index.add(rows)
                 progress.reach(self._index.ntotal)
         self._index = gpu.finished(self._index, self.factory)
-        self.ids, self.recall, self._whole = names, None, None
+        self._number(names)
+        self.recall, self._whole = None, None
         self._place()
         coded = self.factory != "Flat" and re.search(r"PQ|SQ|RaBitQ|LSH|PCA", self.factory)
         if self.refine and coded and "RFlat" not in self.factory and "Refine" not in self.factory:
@@ -141,19 +148,29 @@ class FaissIndex(Index):
 
     def search(self, vectors: Any, k: int) -> list[Ranking]:
         """Find the best k documents of each query; see `Index.search`. An approximate index may find fewer."""
-        k = self._require_built(k)
-        queries = checked(vectors, "FaissIndex", "query", self.similarity)
-        self._require_width(queries.shape[1], self._index.d)
         found: list[Ranking] = []
-        for part in batches(len(queries), _QUERIES_AT_ONCE):
-            scores, rows = self._answers(queries[part], k)
-            scores, rows = ordered(scores, rows, k)
+        for scores, rows in self.nearest(vectors, k):
             for own_rows, own_scores in zip(rows.tolist(), scores.tolist(), strict=True):
                 if own_rows[-1] < 0:  # what was not found comes last
                     del own_rows[own_rows.index(-1) :]
                 # a call for each pair would take longer than searching a few lists
                 found.append(list(zip(map(self.ids.__getitem__, own_rows), own_scores, strict=False)))
         return found
+
+    def nearest(self, vectors: Any, k: int) -> Iterator[tuple[NDArray[np.floating], NDArray[np.int64]]]:
+        """Find the best k rows of each query; see `search`.
+
+        Yields:
+            Scores and rows of some queries after the others, ``(q, k)`` each; row −1 is none.
+        """
+        k = self._require_built(k)
+        queries = checked(vectors, "FaissIndex", "query", self.similarity)
+        self._require_width(queries.shape[1], self._index.d)
+        for part in batches(len(queries), _QUERIES_AT_ONCE):
+            yield ordered(*self._answers(queries[part], k), k)
+
+    def _number(self, names: tuple[str, ...] | range) -> None:
+        self.ids = cast("tuple[str, ...]", names)  # a range is as long, and nobody sees its entries
 
     def _answers(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         whole = self._whole
@@ -226,16 +243,16 @@ class FaissIndex(Index):
         """Write all but ids and description, for an index that has this one as a part; return the names of the files."""
         return self._write(folder)
 
-    def read_vectors(self, folder: Path, settings: Mapping[str, Any], mmap: bool, ids: Sequence[str]) -> None:
+    def read_vectors(self, folder: Path, settings: Mapping[str, Any], mmap: bool, rows: int) -> None:
         """Read what `write_vectors` wrote.
 
         Args:
             folder: The folder.
             settings: What `facts` told.
             mmap: As for `load`.
-            ids: Of the rows.
+            rows: How many there are.
         """
-        self.ids = tuple(ids)
+        self._number(range(rows))
         self._read(folder, settings, mmap)
 
     def _settings(self) -> dict[str, Any]:

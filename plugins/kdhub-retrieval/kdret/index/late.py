@@ -74,7 +74,7 @@ class MaxSimIndex(Index):
             checked(documents.tokens, "MaxSimIndex", "token", self.similarity)
         else:
             asked = None if queries is None else TokenLists.of(queries, "query").tokens
-            self._finder.build(documents.tokens, range(len(documents.tokens)), asked)
+            self._finder.build_rows(documents.tokens, asked)
         self._keep(documents.tokens, documents.starts)
         self.ids = names
         return self
@@ -104,8 +104,8 @@ class MaxSimIndex(Index):
     def _found_by(self, query: NDArray[np.float32]) -> NDArray[np.int64]:
         if self.candidates is None:
             return np.arange(len(self.ids))
-        nearest = self._finder.search(query, self.candidates)
-        return np.unique(self._owners[[int(key) for ranking in nearest for key, _ in ranking]])
+        tokens = np.concatenate([rows.ravel() for _, rows in self._finder.nearest(query, self.candidates)])
+        return np.unique(self._owners[tokens[tokens >= 0]])
 
     def _maxsim(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
         lengths = self._starts[rows + 1] - self._starts[rows]
@@ -146,4 +146,4 @@ class MaxSimIndex(Index):
         if len(self._starts) != len(self.ids) + 1 or self._starts[-1] != len(self._tokens):
             raise ValueError("tokens.npy, starts.npy and ids.jsonl do not belong together")
         if self.candidates is not None:
-            self._finder.read_vectors(folder, settings["finder"], mmap, [str(row) for row in range(len(self._tokens))])
+            self._finder.read_vectors(folder, settings["finder"], mmap, len(self._tokens))

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.linalg.blas import saxpy
 
 from kdhub.api import UsageError, data_size, number, optional, require
-from kdret.index.base import Index, Ranking
-from kdret.index.planning import budget_of
+from kdret.index.base import Index, Ranking, batches
+from kdret.index.planning import CHUNK, budget_of
 from kdret.index.vectors import checked_ids, checked_sparse
 from kdret.log import tell
 
@@ -43,7 +42,7 @@ class SparseIndex(Index):
 
     Args:
         similarity: ``'dot'``, or ``'cosine'``, which demands rows of length 1.
-        memory: GiB that the index may use; ``None`` takes 80 % of what is free.
+        memory: GiB that the index and its building may use, besides the vectors given; ``None`` takes 80 % of what is free.
 
     Explicit zeros are dropped, and repeated entries are added up. Negative weights are allowed.
 
@@ -66,25 +65,34 @@ class SparseIndex(Index):
         """Index vectors: scipy's sparse matrices, or arrays; see `Index.build`. It is exact, so queries are not needed."""
         rows = checked_sparse(vectors, "SparseIndex", "document", self.similarity)
         names = checked_ids(ids, rows.shape[0], "SparseIndex")
-        found = np.bincount(rows.indices, minlength=rows.shape[1])
+        found = np.zeros(rows.shape[1], np.int64)
+        for part in batches(rows.nnz, CHUNK):  # counting makes 8 bytes of each
+            found += np.bincount(rows.indices[part], minlength=rows.shape[1])
         often = np.flatnonzero(found * _OFTEN > rows.shape[0])
         self._require_memory(rows, len(often), int(found[often].sum()))
-        lists = rows.T.tocsr()
+        self._parts = {}  # what was built before goes first
+        lists = rows.tocsc()
+        largest = _largest(lists)
+        columns = np.zeros((len(often), rows.shape[0]), np.float32)
         column_of = np.full(rows.shape[1], -1, np.int32)
         column_of[often] = np.arange(len(often), dtype=np.int32)
-        # long lists stand in columns and need no second place
-        seldom = sparse.diags_array((column_of < 0).astype(np.float32)).tocsr() @ lists
-        seldom.eliminate_zeros()
+        for column, term in zip(columns, often.tolist(), strict=True):
+            own = slice(lists.indptr[term], lists.indptr[term + 1])
+            column[lists.indices[own]] = lists.data[own]
+        if len(often):  # long lists stand in columns and need no second place; one array goes before the next one comes
+            seldom = np.repeat(column_of < 0, found)
+            lists.indices = lists.indices[seldom]
+            lists.data = lists.data[seldom]
         self._parts = {
             "rows_at": rows.indptr.astype(np.int64),
-            "row_terms": rows.indices.astype(np.int32),
+            "row_terms": rows.indices.astype(np.int32, copy=False),
             "row_weights": rows.data,
-            "lists_at": seldom.indptr.astype(np.int64),
-            "list_rows": seldom.indices.astype(np.int32),
-            "list_weights": seldom.data.astype(np.float32),
-            "columns": lists[often].toarray(),
+            "lists_at": np.concatenate([[0], np.cumsum(np.where(column_of < 0, found, 0))]),
+            "list_rows": lists.indices.astype(np.int32, copy=False),
+            "list_weights": lists.data,
+            "columns": columns,
             "column_of": column_of,
-            "largest": np.asarray(abs(lists).max(axis=1).todense(), np.float32).ravel(),
+            "largest": largest,
         }
         self._signed = bool((rows.data < 0).any())
         self.ids = names
@@ -162,18 +170,21 @@ class SparseIndex(Index):
         return scores
 
     def _require_memory(self, rows: Any, columns: int, in_columns: int) -> None:
-        size = 8 * rows.nnz + 8 * (rows.nnz - in_columns) + 4 * columns * rows.shape[0]
+        in_lists = rows.nnz - in_columns
+        size = 8 * rows.nnz + 8 * in_lists + 4 * columns * rows.shape[0] + 32 * sum(rows.shape)
+        # a list of each term, of which the rare ones stay: a mark of each entry, and what stays beside what goes
+        working = 9 * rows.nnz - 4 * in_lists
         budget = budget_of(self.memory)
         allowed = f", of {data_size(budget)} that may be used" if budget is not None else ""
         tell(
             f"sparse index for {rows.shape[0]} vectors with {rows.nnz / rows.shape[0]:.1f} entries each:"
-            f" {data_size(size)} in memory{allowed}; {columns} frequent terms are kept as columns",
+            f" {data_size(size)} in memory and {data_size(working)} to build it{allowed}; {columns} frequent terms are kept as columns",
         )
-        if budget is not None and size > budget:
+        if budget is not None and size + working > budget:
             raise UsageError(
                 "the sparse index does not fit into memory",
                 expected=f"at most {data_size(budget)}",
-                got=data_size(size),
+                got=f"{data_size(size)} and {data_size(working)} to build it",
                 fix="raise `memory` (GiB) if there is more, or make the vectors sparser",
             )
 
@@ -197,6 +208,16 @@ class SparseIndex(Index):
         self._parts = {name: np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False) for name in _FILES}
         if len(self._parts["rows_at"]) != len(self.ids) + 1:
             raise ValueError("rows_at.npy and ids.jsonl do not belong together")
+
+
+def _largest(lists: Any) -> NDArray[np.float32]:
+    """Return the largest weight of each column by its absolute value, without a copy of all weights."""
+    largest = np.zeros(lists.shape[1], np.float32)
+    filled = np.flatnonzero(np.diff(lists.indptr))
+    if len(filled):
+        starts = lists.indptr[filled]
+        largest[filled] = np.maximum(np.maximum.reduceat(lists.data, starts), -np.minimum.reduceat(lists.data, starts))
+    return largest
 
 
 def _at_least(scores: NDArray[np.float32], k: int) -> float:

@@ -1,5 +1,7 @@
 """`MaxSimIndex`: numbers by hand, agreement with brute force, saving, and texts without tokens."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -43,6 +45,17 @@ def test_late_interaction_agrees_with_brute_force(count, k, seed, candidates):
         order, scores = brute(query, documents, k)
         np.testing.assert_allclose([score for _, score in ranking], scores, atol=1e-5)
         assert {int(key) for key, _ in ranking} == set(order)
+
+
+def test_tokens_have_no_ids_of_their_own(tmp_path):
+    """A text for each of 600 million tokens took 40 GB beside an index that holds none of them."""
+    documents = [np.tile(one, (40, 1)) for one in texts(300, 1)]
+    index = MaxSimIndex(factory="Flat").build(documents, range(300))
+    index.save(tmp_path)
+    for one in (index, load_index(tmp_path, mmap=True)):
+        assert len(one._finder) == sum(map(len, documents))
+        assert sys.getsizeof(one._finder.ids) < 100
+    assert load_index(tmp_path).search(documents[:5], 9) == index.search(documents[:5], 9)
 
 
 def test_few_candidates_still_score_exactly():

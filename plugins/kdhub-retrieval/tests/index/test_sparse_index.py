@@ -1,5 +1,7 @@
 """`SparseIndex`: the ranking of the dense product, explicit zeros, ties, saving, and vectors that must not be searched."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -84,6 +86,26 @@ def test_explicit_zeros_and_repeated_entries():
     assert zeros.nnz == 3, "the caller's matrix must stay as it was"
 
 
+@pytest.mark.parametrize(("terms", "density"), [(8000, 0.05), (8000, 0.001), (60, 0.9)])
+def test_the_plan_is_what_building_takes(terms, density):
+    """The plan named the finished index alone; building took up to three times as much, and the system ended the process."""
+    # few frequent terms among many rare ones, rare ones alone, and frequent ones alone
+    documents = sparse.random_array((4000, terms), density=density, format="csr", dtype=np.float32, rng=0)
+    documents.data += 0.1
+    if density == 0.05:
+        documents = sparse.hstack([documents, np.ones((4000, 9), np.float32)], format="csr")
+    ids = names(4000)
+    tracemalloc.start()
+    try:
+        SparseIndex(memory=9.0).build(documents, ids)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(UsageError, match="does not fit"):
+        SparseIndex(memory=peak * 0.99 / 2**30).build(documents, ids)
+    SparseIndex(memory=peak * 1.5 / 2**30).build(documents, ids)  # nor is it a number that fits nothing
+
+
 @pytest.mark.parametrize("mmap", [False, True])
 def test_a_saved_sparse_index_answers_as_before(tmp_path, mmap):
     """Nine arrays that belong together are easily mixed up."""
@@ -108,7 +130,11 @@ def test_a_saved_sparse_index_answers_as_before(tmp_path, mmap):
         (sparse.csr_matrix((0, 4)), {}, "no usable document vectors"),
         (2 * np.eye(2), {"similarity": "cosine"}, r"vector 0 is not of length 1.*got length 2"),
         (np.eye(3), {}, r"expected 3 different ids, got 2"),
-        (np.eye(2), {"memory": 1e-9}, r"does not fit into memory \(expected at most 1 bytes, got 32 bytes"),
+        (
+            np.eye(2),
+            {"memory": 1e-9},
+            r"does not fit into memory \(expected at most 1 bytes, got 160 bytes and 18 bytes to build it",
+        ),
     ],
 )
 def test_sparse_vectors_that_cannot_be_searched(vectors, options, message):
