@@ -14,6 +14,8 @@ Examples:
   python -m kdret.data.conversational turns.jsonl.gz --passages passages.jsonl.gz --qrels qrels.jsonl.gz --output data/cast
   python -m kdret.data.conversational turns.jsonl.gz ... --rewrites mistral=work_dirs/rewrite/rewrites.jsonl
   python -m kdret.data.conversational qrecc_train.json --passages collection.jsonl --qrels qrels.jsonl --test 0 --output data/qrecc
+  python -m kdret.data.conversational train.json --passages full_wiki_segments.tsv --test 0 --row-ids --output data/topiocqa
+  python -m kdret.data.conversational 2020_topics.json --passages passages.tsv --qrels 2020qrels.txt --output data/cast20
 """
 
 from __future__ import annotations
@@ -21,25 +23,32 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kdhub.api import KdhubError, UsageError, atomic_folder, read_jsonl, write_jsonl
+from kdhub.api import KdhubError, UsageError, atomic_folder, near_matches, read_jsonl, write_jsonl
+from kdret.data.conversation_files import Judged, read_judgements, read_passages
 from kdret.data.conversations import Turn, flattened, read_turns
 from kdret.data.fields import id_of, text_of
 
 
 def convert(
-    turns: Sequence[Turn], passages: Path, qrels: Path, target: Path, *, test: float = 0.5, last: int | None = None
+    turns: Sequence[Turn],
+    passages: Path,
+    qrels: Path | None,
+    target: Path,
+    *,
+    test: float = 0.5,
+    last: int | None = None,
 ) -> dict[str, int]:
     """Write the folder.
 
     Args:
         turns: All turns.
-        passages: Lines with ``_id``, ``text`` and perhaps ``title``.
-        qrels: Lines with ``query_id``, ``doc_id`` and ``score``.
+        passages: As for `read_passages`.
+        qrels: As for `read_judgements`; ``None`` takes the passages that the turns name themselves.
         target: Existing folder to fill.
         test: Which part of the conversations with judged turns goes into the split `test`.
         last: How many earlier parts of a conversation are kept; ``None`` for all.
@@ -53,18 +62,30 @@ def convert(
     """
     judged: dict[str, list[dict[str, Any]]] = {}
     known = {turn.id for turn in turns}
-    for number, entry in read_jsonl(qrels):
-        if str(entry.get("query_id")) not in known:
-            raise UsageError(f"judgement of an unknown turn {entry.get('query_id')!r}", where=f"{qrels}:{number}")
-        judged.setdefault(str(entry["query_id"]), []).append(entry)
+    for where, query, document, score in _own(turns) if qrels is None else read_judgements(qrels):
+        if query not in known:
+            raise UsageError(
+                f"judgement of an unknown turn {query!r}",
+                where=where,
+                near=near_matches(query, known),
+                fix="add --row-ids if these are rows of the file of turns"
+                if query.isdecimal()
+                else "take its own judgements",
+            )
+        judged.setdefault(query, []).append({"query_id": query, "doc_id": document, "score": score})
     if not judged:
-        raise UsageError("no judgements", where=str(qrels), expected="at least one turn that is judged")
+        raise UsageError(
+            "no judgements",
+            where=str(qrels or "the file of turns"),
+            expected="at least one turn that is judged",
+            fix="give a file with --qrels" if qrels is None else "look at the file",
+        )
     held = _held_back(sorted({turn.conversation for turn in turns if turn.id in judged}), test)
     splits = {
         "train": [turn for turn in turns if turn.conversation not in held],
         "test": [turn for turn in turns if turn.conversation in held and turn.id in judged],
     }
-    write_jsonl(target / "corpus.jsonl.gz", (entry for _, entry in read_jsonl(passages)))
+    write_jsonl(target / "corpus.jsonl.gz", read_passages(passages))
     counts = {}
     for split, own in splits.items():
         for name, queries in _forms(split, own, last).items():
@@ -105,6 +126,10 @@ def with_rewrites(turns: Sequence[Turn], named: Sequence[str]) -> list[Turn]:
     return found
 
 
+def _own(turns: Sequence[Turn]) -> Iterator[Judged]:
+    return (Judged(f"turn {turn.id}", turn.id, passage, 1) for turn in turns for passage in turn.relevant)
+
+
 def _forms(split: str, turns: Sequence[Turn], last: int | None) -> dict[str, Mapping[str, str]]:
     if not turns:
         return {}
@@ -133,8 +158,17 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "turns", metavar="TURNS", type=Path, help="conversations: CAsT, QReCC, TopiOCQA, or lines of JSON"
     )
-    parser.add_argument("--passages", type=Path, required=True, help="corpus: lines of _id, text and perhaps title")
-    parser.add_argument("--qrels", type=Path, required=True, help="judgements: lines of query_id, doc_id and score")
+    parser.add_argument(
+        "--passages", type=Path, required=True, help="corpus: lines of JSON, TopiOCQA's or MS MARCO's .tsv"
+    )
+    parser.add_argument(
+        "--qrels",
+        type=Path,
+        help="judgements: lines of JSON, {query: {passage: 1}}, TREC's (those of TURNS, if it has any)",
+    )
+    parser.add_argument(
+        "--row-ids", action="store_true", help="number the turns by their rows from 0, as DiSCo's published runs do"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
     parser.add_argument(
         "--rewrites",
@@ -149,9 +183,11 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if args.output.exists():
             raise UsageError("the folder is there already", where=str(args.output), fix="choose another --output")
-        if not 0 <= args.test < 1:
-            raise UsageError("bad --test", expected="a part from 0 up to but not 1", got=str(args.test))
+        if not 0 <= args.test <= 1:
+            raise UsageError("bad --test", expected="a part from 0 to 1", got=str(args.test))
         turns = with_rewrites(read_turns(args.turns), args.rewrites)
+        if args.row_ids:
+            turns = [replace(turn, id=str(row)) for row, turn in enumerate(turns)]
         with atomic_folder(args.output) as folder:
             counts = convert(turns, args.passages, args.qrels, folder, test=args.test, last=args.last)
     except KdhubError as error:

@@ -26,6 +26,7 @@ class Turn:
         utterance: The question as it was asked.
         history: All that was said before, the oldest first: questions, and answers where the file has them.
         rewrites: Name of a rewriter to the question as it would be asked out of the blue.
+        relevant: Passages that the file itself judges relevant.
         group: What the file sorts conversations by, such as a year or a domain; empty if by nothing.
     """
 
@@ -35,6 +36,7 @@ class Turn:
     history: tuple[str, ...] = ()
     rewrites: Mapping[str, str] = field(default_factory=dict)
     group: str = ""
+    relevant: tuple[str, ...] = ()
 
 
 def flattened(turn: Turn, last: int | None = None, separator: str = SEPARATOR) -> str:
@@ -58,6 +60,8 @@ def read_turns(path: Path) -> list[Turn]:
 
     * one JSON object a line: ``_id``, ``utterance``, ``history`` (a list), ``rewrite`` and other fields that end in ``rewrite``;
     * QReCC and TopiOCQA: a JSON list of turns with ``Conversation_no``, ``Turn_no``, ``Question``, ``Context``, perhaps ``Rewrite``;
+    * TopiOCQA for retrievers: a JSON list of turns with ``conv_id``, ``turn_id``, ``question``, the whole conversation with ``[SEP]``
+      between its parts, and ``positive_ctxs``, whose first ``passage_id`` is relevant;
     * TREC CAsT: a JSON list of topics with ``number`` and ``turn``, each with ``raw_utterance`` and
       ``manual_rewritten_utterance`` or ``automatic_rewritten_utterance``.
 
@@ -84,6 +88,8 @@ def _turns(path: Path) -> Iterator[Turn]:
         where = f"{path}: entry {number}"
         if "Conversation_no" in entry:
             yield _from_qrecc(entry, where)
+        elif "conv_id" in entry:
+            yield _from_retriever(entry, where)
         elif "turn" in entry:
             yield from _from_cast(entry, where)
         else:
@@ -121,6 +127,16 @@ def _from_qrecc(entry: dict[str, Any], where: str) -> Turn:
         rewrites,
         str(entry.get("Conversation_source") or ""),
     )
+
+
+def _from_retriever(entry: dict[str, Any], where: str) -> Turn:
+    conversation, turn = (id_of(entry, name, where) for name in ("conv_id", "turn_id"))
+    *history, utterance = (part.strip() for part in text_of(entry, "question", where).split(SEPARATOR.strip()))
+    found = entry.get("positive_ctxs", [])
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise UsageError("no usable 'positive_ctxs'", where=where, expected="a list of objects", got=repr(found)[:80])
+    relevant = tuple(id_of(one, "passage_id", where) for one in found[:1])
+    return Turn(f"{conversation}_{turn}", conversation, utterance, tuple(history), relevant=relevant)
 
 
 _CAST: dict[str, str] = {"manual_rewritten_utterance": "human", "automatic_rewritten_utterance": "auto"}

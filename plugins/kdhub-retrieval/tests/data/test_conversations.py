@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,98 @@ def test_no_judged_document_is_a_negative(tmp_path, first, expected, skip):
     drawn = [data[0]["texts"]["document"] for _ in range(30)]
     assert {positive for positive, _ in drawn} == {expected}
     assert {negative for _, negative in drawn} <= {"text 0", "text 2", "text 3", "text 4"} - {expected}
+
+
+TOPIOCQA = [
+    {"conv_id": 5, "turn_id": 1, "question": "who is he", "positive_ctxs": [{"passage_id": "12", "title": "He"}]},
+    {
+        "conv_id": 5,
+        "turn_id": 2,
+        "question": "who is he [SEP] A king. [SEP] when",
+        "positive_ctxs": [{"passage_id": 7}],
+    },
+]
+SEGMENTS = 'id\ttext\ttitle\n12\t"He said ""no"" twice."\tHe [SEP] Life\n7\tIn 1066.\tEngland [SEP] Kings\n'
+"""As Python's csv writes them: a field with quotation marks stands in quotation marks."""
+
+
+def converted(folder, turns, passages, *more):
+    (folder / "turns.json").write_text(json.dumps(turns))
+    (folder / passages[0]).write_text(passages[1])
+    words = [str(folder / "turns.json"), "--passages", str(folder / passages[0]), "--output", str(folder / "out")]
+    return main([*words, *more])
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_topiocqa_as_it_is_published(tmp_path, rows):
+    """Its segments are no lines of JSON, and its judgements stand among the turns: nobody could train DiSCo on what it was made for."""
+    more = ["--row-ids"] if rows else []
+    assert converted(tmp_path, TOPIOCQA, ("full_wiki_segments.tsv", SEGMENTS), "--test", "1", *more) == 0
+    data = load_split(tmp_path / "out", "test")
+    one, two = ("0", "1") if rows else ("5_1", "5_2")
+    assert data.queries == {one: "who is he", two: "when [SEP] A king. [SEP] who is he"}
+    assert data.qrels == {one: {"12": 1}, two: {"7": 1}}
+    # card disco.md, section 4: title + ". " + text
+    assert data.corpus["12"].content == 'He [SEP] Life. He said "no" twice.'
+    assert list(data.corpus) == ["12", "7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "judgements"),
+    [
+        ("qrels.json", '{"31_1": {"a": 1}, "31_2": {"b": 2, "a": 0}}'),
+        ("2020qrels.txt", "31_1 0 a 1\n31_2 0 b 2\n31_2\t0\ta\t0\n\n"),
+        (
+            "qrels.jsonl",
+            "".join(
+                f'{{"query_id": "31_{q}", "doc_id": "{d}", "score": {s}}}\n'
+                for q, d, s in ((1, "a", 1), (2, "b", 2), (2, "a", 0))
+            ),
+        ),
+    ],
+)
+def test_all_forms_of_judgements_say_the_same(tmp_path, name, judgements):
+    """CAsT's are TREC's, DiSCo's are one object; a form that is taken for another one judges other passages."""
+    (tmp_path / name).write_text(judgements)
+    passages = "collection.tsv", 'a\tan "unended quote\nb\ttwo\twords\n'
+    assert converted(tmp_path, CAST, passages, "--qrels", str(tmp_path / name), "--test", "1") == 0
+    data = load_split(tmp_path / "out", "test")
+    assert data.qrels == {"31_1": {"a": 1}, "31_2": {"b": 2, "a": 0}}
+    assert {key: one.content for key, one in data.corpus.items()} == {"a": 'an "unended quote', "b": "two\twords"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "passages", "qrels", "message"),
+    [
+        (
+            TOPIOCQA,
+            ("p.tsv", "id\ttext\ttitle\n12\tno title\n"),
+            None,
+            r"p\.tsv:2: not a passage \(expected id, text and title",
+        ),
+        (TOPIOCQA, ("p.tsv", "12 no tab\n"), None, r"p\.tsv:1: not a passage \(expected an id, a tab and a text"),
+        (TOPIOCQA, ("p.txt", ""), None, r"p\.txt: unknown format of passages"),
+        (CAST, ("p.tsv", "a\tb\n"), None, r"file of turns: no judgements .*-> give a file with --qrels"),
+        (CAST, ("p.tsv", "a\tb\n"), "31_1 0 a\n", r"q\.txt:1: not a line of TREC's judgements"),
+        (CAST, ("p.tsv", "a\tb\n"), "31_1 0 a x\n", r"q\.txt:1: no usable score"),
+        (
+            CAST,
+            ("p.tsv", "a\tb\n"),
+            "31_1 0 a 1\n4 0 a 1\n",
+            r"q\.txt:2: judgement of an unknown turn '4'.*add --row-ids",
+        ),
+        ([TOPIOCQA[0] | {"positive_ctxs": "12"}], ("p.tsv", "a\tb\n"), None, r"entry 0: no usable 'positive_ctxs'"),
+    ],
+)
+def test_inputs_that_are_something_else(tmp_path, capsys, turns, passages, qrels, message):
+    """A file that is half understood makes a corpus with wrong ids, and nobody sees why no passage is ever found."""
+    more = []
+    if qrels is not None:
+        (tmp_path / "q.txt").write_text(qrels)
+        more = ["--qrels", str(tmp_path / "q.txt")]
+    assert converted(tmp_path, turns, passages, *more) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("name", "turns", "judged"), [("conv_cast", 934, 187), ("conv_mtrag", 161, 161)])
