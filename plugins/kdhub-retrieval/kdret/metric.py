@@ -15,8 +15,11 @@ from mmengine.evaluator import BaseMetric
 from kdhub.api import UsageError, build, choice, require, write_sealed
 from kdret.collapse import require_spread
 from kdret.columns import DOCUMENT, QUERY
+from kdret.data.fusion import reciprocal_ranks
+from kdret.data.score_files import RUNS
 from kdret.index.base import SIMILARITIES, Index
 from kdret.panels.queries import QueryResults
+from kdret.runs import read_run, write_run
 from kdret.sparsity import sparsity
 from kdret.split_vectors import all_scores, exact_index, joined
 
@@ -47,6 +50,12 @@ class IRMetric(BaseMetric):
         per_query: File for the measures of each query, ``{name: {query: value}}`` sealed as JSON, written anew at each
             evaluation; a paired test between two runs needs them (``tools/evidence.py --paired``). ``None`` writes none.
 
+        run: File for the ranking of each query, a TREC run that ends in ``.trec``, ``.run`` or ``.txt``, as deep as 1000; ``None``
+            writes none.
+        fuse: Runs whose rankings of the same queries are fused with this one's by `reciprocal_ranks`, in any format of
+            `kdret.data.score_files`; such as that of DiSCo's teacher with the rewrites. All measures are of the fused ranking, and
+            ``run`` of the one before.
+
     The argument is not called ``metrics``: mmengine takes a dict with that key for an evaluator of several metrics.
 
     All measures see one ranking. Equal scores are ordered by document id, from the last to the first, as trec_eval does, also
@@ -72,6 +81,8 @@ class IRMetric(BaseMetric):
         collect_device: str = "cpu",
         index: Mapping[str, Any] | None = None,
         per_query: str | None = None,
+        run: str | None = None,
+        fuse: Sequence[str] = (),
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.measures = {name: _measure(name) for name in measures}
@@ -81,7 +92,18 @@ class IRMetric(BaseMetric):
         self.similarity = similarity
         self.speed = speed
         self.per_query = None if per_query is None else Path(per_query)
+        self.run = None if run is None else Path(run)
+        self.fuse = tuple(map(Path, [fuse] if isinstance(fuse, str) else fuse))
         require("IRMetric", choice(SIMILARITIES), similarity=similarity)
+        if self.run is not None:
+            require("IRMetric", choice(RUNS), **{"end of run": self.run.suffix})
+        if missing := [str(path) for path in self.fuse if not path.is_file()]:
+            raise UsageError(
+                "IRMetric: no run to fuse with",
+                where="fuse",
+                got=missing[0],
+                fix=f"write it by an evaluation with IRMetric(run={missing[0]!r})",
+            )
         self.index = None if index is None else dict(index)
         if self.index is not None:
             self._new_index(self.index, similarity)  # an impossible one is refused before a whole split is encoded
@@ -132,7 +154,10 @@ class IRMetric(BaseMetric):
         similarity = self.similarity if isinstance(rows, np.ndarray) else "dot"
         index = self._new_index(self.index or exact_index(rows), similarity).build(rows, ids, asked)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self.measures.values())
+        if self.run or self.fuse:
+            depth = max(depth, _DEPTH_WITHOUT_CUTOFF)
         own = _own_documents(queries, documents, meta)
+        others = [read_run(path, queries.keys(), documents.keys()) for path in self.fuse]
         started = time.perf_counter()
         try:
             rankings = index.search(asked, depth + bool(own))
@@ -140,10 +165,18 @@ class IRMetric(BaseMetric):
         finally:
             index.discard()
         require_spread(asked, rows, "IRMetric", all_scores)
-        run = {
-            query: _ranks([key for key, _ in ranking if key != query or key not in own][:depth])
+        ranked = {
+            query: [answer for answer in ranking if answer[0] != query or query not in own][:depth]
             for query, ranking in zip(queries, rankings, strict=True)
         }
+        if self.run is not None:
+            write_run(self.run, ranked)
+        run = {}
+        for query, ranking in ranked.items():
+            both = [[key for key, _ in ranking], *(one[query] for one in others)]
+            run[query] = _ranks(
+                [key for key in reciprocal_ranks(both) if key != query or query not in own] if others else both[0]
+            )
         values = ir_measures.calc_aggregate(self.measures.values(), meta["qrels"], run)
         if self.per_query is not None:
             self._write_per_query(self.per_query, meta["qrels"], run)

@@ -240,6 +240,33 @@ def test_the_command_with_an_index_and_a_finder(tiny_encoder, tiny_data, tmp_pat
     assert "the index is of another corpus" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("teacher", "options"),
+    [
+        ("tiny_sparse", []),
+        ("tiny_multi", []),
+        ("tiny_sparse", ["--index", "kdret.SeismicIndex"]),
+        ("tiny_encoder", ["--workers", "0", "--shard-rows", "5"]),
+    ],
+    ids=["sparse", "late", "seismic", "sharded"],
+)
+def test_every_kind_of_saved_index_mines_as_none_does(teacher, options, request, tiny_data, tmp_path):
+    """Only an index of dense vectors was ever mined with; another kind takes and gives other arrays."""
+    if "kdret.SeismicIndex" in options:
+        pytest.importorskip("seismic", reason="pip install 'kdhub-retrieval[seismic]'")
+    model, place = request.getfixturevalue(teacher), str(tmp_path / "index")
+    assert main(["index", "build", str(tiny_data), "--model", model, "--output", place, *options]) == 0
+    lists = []
+    for name, more in (("plain", []), ("saved", ["--index", place])):
+        path = tmp_path / f"{name}.jsonl"
+        words = ["mine", str(tiny_data), "--teacher", model, "--depth", "4", "--output", str(path)]
+        assert main([*words, *more]) == 0
+        lists.append([json.loads(line) for line in path.read_text().splitlines()])
+    for one, two in zip(*lists, strict=True):
+        assert one["doc_ids"] == two["doc_ids"]
+        np.testing.assert_allclose(one["scores"], two["scores"], atol=1e-5)
+
+
 def test_a_saved_index_does_not_hide_a_collapsed_teacher(tiny_data, tmp_path):
     """With an index of another model the teacher is never searched with, and its equal scores would be written."""
     data = load_split(tiny_data, "train")

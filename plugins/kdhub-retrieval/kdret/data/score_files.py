@@ -23,7 +23,8 @@ ScoredList = tuple[str, str, dict[str, float]]
 """Where it stands, the query, and document to score; NaN where the score is missing."""
 
 _CHUNK = 1 << 20
-_RUNS = (".trec", ".run", ".txt")
+RUNS = (".trec", ".run", ".txt")
+"""Ends of the names of TREC runs."""
 
 
 def read_lists(path: Path) -> Iterator[ScoredList]:
@@ -38,7 +39,7 @@ def read_lists(path: Path) -> Iterator[ScoredList]:
         return _from_jsonl(path)
     if path.suffix == ".json":
         return _from_json(path)
-    if kind in _RUNS:
+    if kind in RUNS:
         return _from_run(path)
     raise UsageError(
         "unknown format of scores",

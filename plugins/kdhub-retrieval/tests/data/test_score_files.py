@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from kdhub.errors import UsageError
 from kdret.data import score_files
-from kdret.data.fusion import fuse, window
+from kdret.data.fusion import fuse, reciprocal_ranks, window
 from kdret.data.score_files import read_lists
 from kdret.data.scored_lists import ScoredLists
 
@@ -129,3 +129,14 @@ def test_lists_of_several_teachers(tiny_data):
     sample = ScoredLists(str(tiny_data), names, candidates=3)[0]
     assert sample["labels"][0] == 9.0
     assert sorted(sample["labels"][1:]) == [5.0, 6.0]
+
+
+def test_reciprocal_ranks_by_hand():
+    """Ranks from 0, another constant, or a missing document counted as the last: each puts another document first."""
+    # b 1/62 + 1/61, a 1/61, d 1/62, c 1/63
+    assert reciprocal_ranks([["a", "b", "c"], ["b", "d"]]) == ["b", "a", "d", "c"]
+    assert reciprocal_ranks([["a", "b"], []]) == ["a", "b"]
+    # 2 / (60 + 62) = 1 / (60 + 1), and equal ones stand from the last id to the first
+    for rank, first in ((61, "y"), (62, "z"), (63, "z")):
+        others = [[f"{name}{place}" for place in range(rank - 1)] for name in "ab"]
+        assert reciprocal_ranks([["z"], *([*own, "y"] for own in others)])[0] == first
