@@ -212,7 +212,7 @@ def _own_documents(queries: dict[str, Any], documents: dict[str, Any], meta: dic
     return frozenset(key for key in queries if key in documents and qrels.get(key, {}).get(key, 0) <= 0)
 
 
-def _ranks(ids: list[str]) -> dict[str, float]:
+def _ranks(ids: Sequence[str]) -> dict[str, float]:
     """Replace scores by ranks: the libraries under ir-measures order equal scores each in its own way."""
     return {key: float(len(ids) - rank) for rank, key in enumerate(ids)}
 
