@@ -21,11 +21,11 @@ TEXT_EVIDENCES := evidence-ood-clinc150 evidence-ood-snips evidence-ood-ag-news 
 CALTECH_EVIDENCES := evidence-caltech24 evidence-caltech24-vit evidence-caltech24-longtail evidence-caltech24-longtail-vit evidence-trg evidence-diswot
 DETECTION_EVIDENCES := evidence-makd
 
-.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-generation-toy evidence-generation-fashion $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) $(DETECTION_EVIDENCES) evidence-ood $(TEXT_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores fashion-teacher docstrings-lm text-teachers
+.PHONY: help demo docs test lint lower-bounds wheels benchmark benchmark-peers evidence-retrieval evidence-cranfield evidence-bpkd evidence-mean-teacher evidence-digits evidence-index evidence-generation-toy evidence-generation-fashion $(RETRIEVAL_EVIDENCE) $(CALTECH_EVIDENCES) $(DETECTION_EVIDENCES) evidence-ood $(TEXT_EVIDENCES) clean data/docstrings camvid-teacher caltech24-stores fashion-teacher docstrings-lm text-teachers
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | evidence-generation-toy | evidence-generation-fashion | clean"
+	@echo "make lint | lower-bounds | wheels | benchmark | benchmark-peers | evidence-retrieval | evidence-cranfield | evidence-bpkd | evidence-mean-teacher | evidence-digits | evidence-index | evidence-generation-toy | evidence-generation-fashion | clean"
 	@echo "make $(RETRIEVAL_EVIDENCE)"
 	@echo "make $(CALTECH_EVIDENCES)"
 	@echo "make $(DETECTION_EVIDENCES)"
@@ -162,6 +162,10 @@ evidence-margin-mse-late-vaswani: $(call needs,data/evidence/vaswani)
 
 evidence-margin-mse-sparse-vaswani: $(call needs,data/evidence/vaswani)
 	$(call margin_mse,sparse,vaswani,0.2,1e-4,1e-4,1e-4)
+
+# needs Vaswani below data/ or KDHUB_DATA
+evidence-index: $(call needs,data/evidence/models)
+	$(if $(DRY_RUN),,$(BIN)/python tools/index_evidence.py vaswani)
 
 # $(1) the collection that trains and tests; with the options of $(2), its students are tested on the other one
 disco = $(EVIDENCE) --paired --work-dir work_dirs/evidence/disco-$(1) \

@@ -101,7 +101,7 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _collection(options: argparse.Namespace) -> None:
-    root = _source(options.name)
+    root = source(options.name)
     train, test = load_split(root, "train"), load_split(root, "dev")
     order = sorted(train.queries, key=_hash)
     parts = {
@@ -175,7 +175,7 @@ def _embedded(model: Any, column: str, texts: list[str]) -> Tensor:
 
 def _conversations(options: argparse.Namespace) -> None:
     """Both collections share one corpus, so that a student trained on one is tested on the other over the same passages."""
-    roots = {name: _source(f"conv_{name}") for name in ("cast", "mtrag")}
+    roots = {name: source(f"conv_{name}") for name in ("cast", "mtrag")}
     with atomic_folder(EVIDENCE / "conversations") as folder:
         write_jsonl(
             folder / "passages.jsonl.gz",
@@ -260,7 +260,7 @@ def _parted(turns: Sequence[Turn], qrels: Path, folder: Path) -> dict[str, int]:
     return found | {"test": len(tested)}
 
 
-def _source(name: str) -> Path:
+def source(name: str) -> Path:
     """Find a collection as configs do, or beside the checkout."""
     beside = Path(__file__).resolve().parents[2] / "shared/data" / name
     try:
