@@ -260,11 +260,14 @@ caltech24-stores: | $(VENV)/dev.stamp data/caltech24-split
 	$(BIN)/kdhub train $(CALTECH_TEACHER) --work-dir work_dirs/caltech24/teacher-longtail --cfg-options resume=True $(call tail,)
 	$(BIN)/kdhub cache $(CALTECH)/store_400it_caltech24-128.py
 	$(BIN)/kdhub cache $(CALTECH)/store_400it_caltech24-128.py --cfg-options $(call tail,) $(call tail_store,)
+	$(BIN)/kdhub cache $(CALTECH)/crd_resnet8_$(CALTECH_END)
 	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END)
 	$(BIN)/kdhub cache $(CALTECH)/mixkd_resnet8_$(CALTECH_END) --cfg-options $(call tail,.data) $(call tail_store,-mixed)
 
 CALTECH_DRAWS := 4
 CALTECH_METHODS := kd dkd at rkd pld sinkd dhkd ofa trg
+# with ResNet-8 on balanced data alone
+CALTECH_MORE := fitnets sp crd
 CALTECH_EVIDENCE = $(EVIDENCE) --bare $(CALTECH_DRAWS) --test --against alone,kd
 # $(call balanced,STUDENT,METHODS) and $(call longtail,STUDENT,METHODS) name the variants
 balanced = alone=$(CALTECH)/$(1)_400it_caltech24-128.py \
@@ -275,7 +278,7 @@ longtail = alone=$(CALTECH)/$(1)_400it_caltech24-128.py,$(call joined,$(call tai
   mixkd=$(CALTECH)/mixkd_$(1)_$(CALTECH_END),$(call joined,$(call tail,.data) $(call tail_store,-mixed))
 $(CALTECH_EVIDENCES): export OMP_NUM_THREADS = 1
 evidence-caltech24: $(call needs,caltech24-stores)
-	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-resnet8 $(call balanced,resnet8,$(CALTECH_METHODS))
+	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-resnet8 $(call balanced,resnet8,$(CALTECH_METHODS) $(CALTECH_MORE))
 
 evidence-caltech24-vit: $(call needs,caltech24-stores)
 	$(CALTECH_EVIDENCE) --metric top1,top5,ece --work-dir work_dirs/evidence/caltech24-vit \

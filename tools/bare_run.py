@@ -31,6 +31,7 @@ class Images:
     Attributes:
         inputs: ``(draws, samples, ...)``.
         labels: ``(draws, samples, ...)``; soft ones where images are mixed.
+        indexed: Whether samples say their place, as those of `kdcls.Indexed`.
         classes: Names.
     """
 
@@ -41,6 +42,7 @@ class Images:
         self.labels = torch.stack(
             [torch.stack([torch.as_tensor(one["labels"]) for one in samples]) for samples in passes]
         )
+        self.indexed = "index" in passes[0][0]
         self.classes = tuple(dataset.metainfo.get("classes", ()))
 
 
@@ -149,9 +151,10 @@ def _train(model: Any, cfg: Any, draws: int) -> None:
         for places in torch.randperm(data.inputs.shape[1], generator=order).split(size):
             if len(places) < size or step == cfg.train_cfg.max_iters:
                 continue
-            losses = _losses(
-                model, data.inputs[draw, places], data.labels[draw, places], [(int(i), draw) for i in places]
-            )
+            raw = {"inputs": data.inputs[draw, places], "labels": data.labels[draw, places]}
+            if data.indexed:
+                raw["index"] = places
+            losses = _losses(model, raw, [(int(i), draw) for i in places])
             total, _ = model.parse_losses(losses)
             wrapper.update_params(total)
             for one in schedules:
@@ -159,8 +162,7 @@ def _train(model: Any, cfg: Any, draws: int) -> None:
             step += 1
 
 
-def _losses(model: Any, inputs: Tensor, labels: Tensor, keys: list[tuple[int, int]]) -> Mapping[str, Any]:
-    raw = {"inputs": inputs, "labels": labels}
+def _losses(model: Any, raw: Mapping[str, Tensor], keys: list[tuple[int, int]]) -> Mapping[str, Any]:
     if not hasattr(model, "student"):
         return model(**model.data_preprocessor(raw, True), mode="loss")
     batch = model.student.data_preprocessor(raw, True)

@@ -12,11 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 
 from kdhub.config import load_config
 from kdhub.engine.train import train
 from kdhub.errors import UsageError
+from kdhub.registry import init
 from kdhub.sealed import write_sealed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -394,3 +397,39 @@ def test_a_bare_run_refuses_the_store_of_other_data(tool, config, monkeypatch):
     cfg.model.teacher = {"store": "balanced"}
     with pytest.raises(UsageError, match="^balanced: the store holds answers for other samples"):
         bare._train(None, cfg, 1)
+
+
+def test_a_bare_run_hands_on_the_places_of_samples(tool):
+    """Contrastive distillation would remember the features of one image as those of another, or stop the table at its last row."""
+    data = {"type": "kdcls.Indexed", "data": {"type": "kdcls.Digits"}}
+
+    class Recorder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+            self.seen = []
+
+        def data_preprocessor(self, raw, training):
+            return raw
+
+        def forward(self, inputs, labels, index, mode):
+            self.seen.append((labels, index))
+            return {"loss": self.weight}
+
+        def parse_losses(self, losses):
+            return losses["loss"].sum(), {}
+
+    init()
+    settings = {
+        "model": {},
+        "randomness": {"seed": 0},
+        "train_dataloader": {"dataset": data, "batch_size": 32},
+        "optim_wrapper": {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.1}},
+        "train_cfg": {"max_iters": 2},
+    }
+    model = Recorder()
+    importlib.import_module("bare_run")._train(model, Config(settings), 1)
+    own = DATASETS.build(data["data"])
+    for labels, index in model.seen:
+        assert torch.equal(labels, own.labels[index])
+    assert len({int(one) for _, index in model.seen for one in index}) == 64
