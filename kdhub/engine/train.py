@@ -23,7 +23,7 @@ from kdhub.engine.report.console import say
 from kdhub.engine.report.report import FILE_NAME as REPORT, write_report
 from kdhub.engine.runner import KdhubRunner
 from kdhub.engine.stages import after_predecessors
-from kdhub.engine.workdir.facts import peak_memory
+from kdhub.engine.workdir.facts import forget_peak_memory, peak_memory
 from kdhub.engine.workdir.identity import differences, experiment
 from kdhub.engine.workdir.lock import folder_lock
 from kdhub.engine.workdir.run_card import RunCard, now
@@ -113,6 +113,7 @@ def _train(cfg: Config, work_dir: Path, resume: bool | str | Path, decisions: li
         start = decided_by_main_process(lambda: _take(work_dir, cfg, resume, lock))
         if start.finished is not None:
             return _result(work_dir, start.finished)
+        forget_peak_memory()
         runner = _build(cfg, start.checkpoint)
         for decision in filter(None, (*decisions, *start.decisions)):
             runner.logger.info(decision)

@@ -271,6 +271,19 @@ def test_a_finished_run_that_is_not_complete_is_ended_properly(tmp_path: Path, l
     assert "finished" in result.report_path.read_text()
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone forgets a peak")
+def test_a_run_is_not_charged_what_the_process_held_before(tmp_path: Path) -> None:
+    """Of the trials of a study, and of a run after its student alone, `kdhub report` compared the memory of the first."""
+    held = bytearray(400 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    del held
+    train(tiny.config(tmp_path))
+    before = next(
+        int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line
+    )
+    assert card(tmp_path)["cost"]["memory"] < before * 1024 + 300 * 2**20
+
+
 def test_resume_with_another_teacher_is_refused(tmp_path: Path) -> None:
     """Half of a run learned from one teacher and half from another is nobody's experiment."""
     for seed in (0, 1):
