@@ -266,3 +266,21 @@ def test_a_job_without_its_input_is_one_line(counting: Config) -> None:
     with pytest.raises(UsageError, match="needs 'upto'"):
         train(counting)
     assert any("upto" in one.line() for one in check_config(counting, init()).errors)
+
+
+def test_the_page_on_stages_works(folder: Path, page_blocks: Any) -> None:
+    """What a reader copies from the page must name a teacher that is found, and a job that is one."""
+    named, job = page_blocks("docs/how-to/train-in-stages.md")
+    model = STUDENT[STUDENT.index("    model = dict(") :].replace(
+        "objectives=", "teacher=teacher,\n        objectives="
+    )
+    model = model[: model.index("        teacher=dict(")] + model[model.index("        teacher=teacher") :]
+    text = f"_base_ = ['common.py']\n{named}{textwrap.dedent(model)}"
+    (folder / "student.py").write_text(text)
+    assert train(student(folder)).student_path.is_dir()
+    assert card(folder / "run/teacher")["status"] == "finished"
+    parts: dict[str, Any] = {}
+    exec(job, parts)  # noqa: S102 (the page is ours)
+    (folder / "1.json").write_text("7")
+    assert parts["count"](folder, 2) == {"files": 2}
+    assert [json.loads((folder / f"{number}.json").read_text()) for number in range(2)] == [0, 7]
