@@ -77,6 +77,7 @@ benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/segmentation_step.py
 	$(BIN)/python benchmarks/tokengraph.py
 	$(BIN)/python benchmarks/classification.py
+	$(BIN)/python benchmarks/generation_step.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/resume.py

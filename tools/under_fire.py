@@ -1,6 +1,6 @@
 """Under fire: real trainings and real fillings of teacher stores, killed, damaged and starved at random moments.
 
-Every round begins `kdhub train` on a toy student, or `kdhub cache` and the training from that store, lets one fault
+Every round begins `kdhub train` on a toy student or on the roles of a one-step generator, or `kdhub cache` and the training from that store, lets one fault
 happen to it, types what the message says, and compares what comes out bit by bit with an undisturbed round: weights,
 optimizer, schedules and evaluations, and the values of the store. One line of error at most is allowed, a traceback never.
 Nothing that was acknowledged may be lost or computed again. Prints a tally; ends with 1 if a round failed.
@@ -9,6 +9,7 @@ Examples:
     python tools/under_fire.py 100
     python tools/under_fire.py 20 --only killed_while_saving flipped_byte_in_store
     python tools/under_fire.py 60 --of store --seed 3
+    python tools/under_fire.py 50 --of roles
     python tools/under_fire.py 1 --only full_disk --seed 7 --keep fire
 """
 
@@ -23,8 +24,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import firing.roles_round
 import firing.store_faults
-import firing.training_faults  # noqa: F401 - both fill the table
+import firing.training_faults  # noqa: F401 - all fill the table
 from firing.config import LOOPS
 from firing.process import FailedError, MissedError, UnplayableError
 from firing.rounds import References

@@ -137,9 +137,9 @@ def names(folder: Path) -> list[str]:
 
 
 def require_same_checkpoints(one: Path, other: Path) -> None:
-    """Demand that two trainings ended with the same weights, optimizer and schedules."""
+    """Demand that two trainings ended with the same weights, averages of them, optimizers and schedules."""
     contents = [read_checkpoint(path) for path in (one, other)]
-    for part in ("state_dict", "optimizer", "param_schedulers"):
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
         different = list(differences(contents[0].get(part), contents[1].get(part), part))
         require(not different, f"{len(different)} values differ, the first is {different[:1]}")
 
