@@ -49,7 +49,6 @@ class IRMetric(BaseMetric):
         collect_device: As in mmengine.
         per_query: File for the measures of each query, ``{name: {query: value}}`` sealed as JSON, written anew at each
             evaluation; a paired test between two runs needs them (``tools/evidence.py --paired``). ``None`` writes none.
-
         run: File for the ranking of each query, a TREC run that ends in ``.trec``, ``.run`` or ``.txt``, as deep as 1000; ``None``
             writes none.
         fuse: Runs whose rankings of the same queries are fused with this one's by `reciprocal_ranks`, in any format of
