@@ -18,8 +18,8 @@ from kdhub.api import UsageError, build, integer, number, require
 class Denoiser(BaseModel):
     """A diffusion network, and all that one must know to ask it anything.
 
-    As a model of its own it trains on data, which makes a teacher. As a student it is called once, at ``t_max`` of its schedule,
-    and samples in one step.
+    As a model of its own it trains on data, which makes a teacher. As a student it is called once, at ``t_start``, and samples in
+    one step.
 
     Args:
         net: The network, called ``net(x, t, labels)``: diffusers' ``UNet2DModel`` as
@@ -32,7 +32,8 @@ class Denoiser(BaseModel):
             without classes.
         label_dropout: Share of the samples that train with label K, which guidance needs.
         steps: Steps in which it samples in an evaluation.
-        t_list: The times of those steps, in place of the schedule's own; ``None`` for these.
+        t_list: The times of those steps, in place of the schedule's own; ``None`` for these. A student of score distillation with one
+            time trains at it too: ``[950]`` on a schedule that has no signal left at 999, for a network that predicts noise.
         guidance_scale: Guidance w of its samples, uncond + w (cond - uncond); 1 for none.
         data_preprocessor: Moves a batch to the device by default.
         init_cfg: mmengine's; the network is initialised as it is built.
@@ -78,6 +79,11 @@ class Denoiser(BaseModel):
     def kdhub_inner(self) -> nn.Module:
         """The network, which this model stands for."""
         return self.net
+
+    @property
+    def t_start(self) -> float:
+        """The time at which it generates in one step: that of a ``t_list`` of one, otherwise the schedule's ``t_max``."""
+        return self.t_list[0] if len(self.t_list) == 1 else self.noise.t_max
 
     def require_guidable(self, guidance_scale: float, where: str) -> None:
         """See that guidance has an unconditional prediction to start from.
@@ -128,7 +134,7 @@ class Denoiser(BaseModel):
 
     def generate(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make samples (B, ...) of unit noise (B, ...) in one step, with gradient."""
-        t = torch.full((len(noise),), self.noise.t_max, device=noise.device)
+        t = torch.full((len(noise),), self.t_start, device=noise.device)
         return self.predict(noise * self.noise.prior_std, t, labels, to="x0")
 
     def denoising_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:

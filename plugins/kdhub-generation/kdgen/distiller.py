@@ -285,18 +285,21 @@ def require_signal(student: Denoiser) -> None:
     Its sample is (x - sigma eps) / alpha, so 1 / alpha magnifies all errors and gradients of the network.
 
     Raises:
-        UsageError: If alpha at ``t_max`` is below a hundredth of sigma.
+        UsageError: If alpha at its ``t_start`` is below a hundredth of sigma; with the latest time of the schedule at which it is not.
     """
-    noise = student.noise
-    t = torch.tensor([noise.t_max], device=next(student.buffers(), torch.empty(0)).device)
+    noise, device = student.noise, next(student.buffers(), torch.empty(0)).device
+    t = torch.tensor([student.t_start], device=device)
     alpha, sigma = float(noise.alpha(t)), float(noise.sigma(t))
     if student.pred_type == "eps" and alpha < _LEAST_SIGNAL * sigma:
+        times = noise.at(torch.linspace(0.0, 1.0, 1001, device=device))
+        latest = times[noise.alpha(times) >= _LEAST_SIGNAL * noise.sigma(times)].max()
         raise UsageError(
-            f"a generator that predicts noise divides it by alpha, which is {alpha:.2g} at t = {noise.t_max:g}",
+            f"a generator that predicts noise divides it by alpha, which is {alpha:.2g} at t = {student.t_start:g}",
             where="model.student.pred_type",
             expected="'v', 'x0' or 'flow'",
             got="'eps'",
-            fix="give it, and a teacher whose weights it begins with, another pred_type or a schedule with more signal at its end",
+            fix=f"let it begin where there is signal: student.t_list=[{float(latest):g}] at the latest; or give it, and a teacher whose"
+            " weights it begins with, another pred_type",
         )
 
 

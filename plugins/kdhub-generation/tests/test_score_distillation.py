@@ -1,6 +1,7 @@
 """SDS, SwiftBrush, DMD-like weighting and ASD: hand values and properties of their cards."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -168,6 +169,23 @@ def test_a_generator_of_noise_where_no_signal_is_left_is_refused(method):
         method(student(noise=noise, pred_type="eps"), learned_teacher(noise=noise))
     method(student(noise=noise, pred_type="v"), learned_teacher(noise=noise))
     method(student(noise=DDPM, pred_type="eps"), learned_teacher(noise=DDPM))
+
+
+def test_most_published_teachers_can_be_students_from_an_earlier_time():
+    """The linear schedule of DDPM keeps alpha = 0.0064 at t = 999: refused without a way out, most teachers that predict noise stay out."""
+    noise = {"type": "kdgen.DDPMSchedule", "beta_schedule": "linear"}
+    teacher = learned_teacher(noise=noise)
+    with pytest.raises(UsageError, match=r"0\.0064 at t = 999.*student\.t_list=\[\d+\]") as refused:
+        SwiftBrush(student(noise=noise, pred_type="eps"), teacher, student_init="teacher")
+    latest = int(re.search(r"t_list=\[(\d+)\]", str(refused.value))[1])
+    model = SwiftBrush(student(noise=noise, pred_type="eps", t_list=[latest]), teacher, student_init="teacher")
+    asked = []
+    model.student.net.register_forward_pre_hook(lambda _net, args: asked.append(float(args[1][0])))
+    points = model.student.generate(torch.randn(4, 2))
+    assert asked == [latest]
+    assert points.shape == (4, 2)
+    with pytest.raises(UsageError, match="t_list"):
+        SDS(student(noise=noise, pred_type="eps", t_list=[latest + 1]), teacher)
 
 
 def test_scores_that_are_no_numbers_are_named_with_their_time():
