@@ -39,7 +39,8 @@ def run(args: argparse.Namespace, switches: Switches) -> int:
             where=f"--out {args.out}",
             fix="leave --out out, or name several runs",
         )
-    from kdhub.engine.report.comparison import FILE_NAME, compared, read_groups, write_comparison
+    from kdhub.engine.report.comparison import FILE_NAME, compared, write_comparison
+    from kdhub.engine.report.grouping import read_groups
     from kdhub.engine.report.report import write_report
 
     if len(folders) == 1 and not args.json:

@@ -17,8 +17,9 @@ import tiny
 from test_report import Page
 
 from kdhub.cli.main import main
-from kdhub.engine.report.comparison import compared, read_groups, write_comparison
+from kdhub.engine.report.comparison import compared, write_comparison
 from kdhub.engine.report.cost import cost_of
+from kdhub.engine.report.grouping import read_groups
 from kdhub.engine.report.intervals import difference, interval, student_t
 from kdhub.engine.report.runs import literal_config, settings
 from kdhub.engine.train import train
