@@ -11,6 +11,7 @@ from mmengine.config import Config
 from kdhub.checkpoint import safe_loading
 from kdhub.engine.defaults import add_common_defaults
 from kdhub.engine.distributed import decided_by_main_process, process_group
+from kdhub.engine.faults.explained import explained
 from kdhub.engine.hooks.interrupt import Interrupted
 from kdhub.engine.report.commands import resume_command
 from kdhub.engine.report.console import say
@@ -38,11 +39,13 @@ def run_job(cfg: Config, launcher: str = "none") -> dict[str, Any]:
         What the function returned, now or when it was done.
 
     Raises:
-        UsageError: If the folder holds another job, or an input is missing or unknown.
+        UsageError: If the folder holds another job, or an input is missing or unknown; and for a full disk or memory that ran out.
+        PluginError: For what the function's code raises.
     """
     add_common_defaults(cfg)
     folder = Path(cfg.work_dir).absolute()
-    with process_group(cfg, launcher), safe_loading():
+    again = resume_command(folder)
+    with process_group(cfg, launcher), safe_loading(), explained(cfg, lambda: again):
         return decided_by_main_process(lambda: _do(cfg, folder))
 
 
