@@ -207,7 +207,7 @@ def _runs(args: argparse.Namespace) -> list[Run]:
             raise UsageError("not a variant", expected="NAME=CONFIG[,KEY=VALUE...]", got=repr(text))
         if name in variants:
             raise UsageError(f"two variants are called {name!r}", fix="rename one")
-        variants[name] = re.split(r",(?=[\w.]+=)", config)  # a value may hold commas, such as [0.9,0.95]
+        variants[name] = re.split(r",(?=[\w.:]+=)", config)  # a value may hold commas, such as [0.9,0.95]
     return [
         Run(name, seed, config, _options(args, name, seed, overrides), args.work_dir / name / f"seed{seed}")
         for seed in args.seeds
@@ -269,9 +269,14 @@ def _metric_names(cfg: Any, evaluator: str) -> Iterator[tuple[str, str]]:
     entries = cfg[evaluator]
     # mmengine prints that a metric has no prefix
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")), redirect_stdout(sys.stderr):
-        metrics = [(METRICS.build(entry), entry) for entry in (entries if isinstance(entries, list) else [entries])]
-    for metric, entry in metrics:
-        yield metric.prefix or "", f"{entry} {inspect.getsource(inspect.getmodule(type(metric)) or type(metric))}"
+        for entry in entries if isinstance(entries, list) else [entries]:
+            try:
+                metric = METRICS.build(entry)
+                kind, prefix = type(metric), metric.prefix
+            except FileNotFoundError:  # annotations, which a dry run does without
+                kind = METRICS.get(entry["type"])
+                prefix = entry.get("prefix") or kind.default_prefix
+            yield prefix or "", f"{entry} {inspect.getsource(inspect.getmodule(kind) or kind)}"
 
 
 def _run_all(runs: list[Run], args: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:

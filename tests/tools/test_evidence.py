@@ -110,6 +110,14 @@ def test_an_override_may_hold_the_seed(tool, config, commands, tmp_path):
     assert [run.options for run in runs] == [(f"randomness.seed={s}", f"model.width={s}") for s in (3, 5)]
 
 
+def test_a_variant_may_change_its_predecessors(tool):
+    """An override of a stage stuck to the value before it, and both variants would have learned from one stage."""
+    (run,) = tool._runs(
+        tool._parser().parse_intermixed_args(["a=a.py,x.y=[1,2],one:job.by=lot,one:two:z=3", "--seeds", "0"])
+    )
+    assert run.options == ("randomness.seed=0", "x.y=[1,2]", "one:job.by=lot", "one:two:z=3")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -29,13 +29,20 @@ def export_student(student: nn.Module, path: Path, cfg: Mapping[str, Any], metai
     if adapting is not None and isinstance(student, adapting.CropClassifier):
         line: str = student.model.save(path)
         return line
-    widening = sys.modules.get("kddet.questions.widened")
-    if widening is not None and (without := widening.export_without_aspects(student, path, cfg)) is not None:
-        return str(without)
     # a detector's class has imported the module; importing it for everybody else's student would cost seconds
     detectors = sys.modules.get("mmdet.models.detectors")
-    if detectors is None or not isinstance(student, detectors.BaseDetector):
+    detector = detectors is not None and isinstance(student, detectors.BaseDetector)
+    widening = sys.modules.get("kddet.questions.widened")
+    if (
+        widening is not None
+        and not detector
+        and (without := widening.export_without_aspects(student, path, cfg)) is not None
+    ):
+        return str(without)
+    if not detector:
         return None
+    if (asking := sys.modules.get("kddet.box_aspects")) is not None:
+        student, cfg = asking.without_questions(student, cfg)
     head = getattr(getattr(student, "roi_head", None), "bbox_head", None)
     names = sys.modules.get("kddet.regions.text_classifier")
     if names is not None and isinstance(getattr(head, "fc_cls", None), names.TextClassifier):

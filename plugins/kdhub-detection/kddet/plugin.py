@@ -53,6 +53,12 @@ def kdhub_teacher_hooks() -> Iterable[Component]:
     )
     yield Component(
         kind="teacher",
+        target="kddet.box_aspects:BoxAspectTeacher",
+        summary="What a model said to yes/no questions about the true boxes, as the pipeline attached it",
+        paper=_MAKD,
+    )
+    yield Component(
+        kind="teacher",
         target="kddet.regions.attach:RegionTeacher",
         summary="Embeddings of the regions that the pipeline attached",
         paper=_EZAD,
@@ -174,6 +180,18 @@ def kdhub_components() -> Iterable[Component]:
         target="kddet.regions.attach:AttachRegions",
         summary="Puts the regions of an image into its sample, moved as the image was",
         paper=_EZAD,
+    )
+    yield Component(
+        kind="transform",
+        target="kddet.box_aspects:AttachAspects",
+        summary="Puts the answers about the true boxes of an image into its sample",
+        paper=_MAKD,
+    )
+    yield Component(
+        kind="model",
+        target="kddet.box_aspects:AspectRoIHead",
+        summary="mmdet's second stage, which also answers questions about the true boxes while it trains",
+        paper=_MAKD,
     )
     yield Component(
         kind="runner_hook",

@@ -24,7 +24,8 @@ class CocoGroups(CocoMetric):
     """Average precision of boxes for groups of classes, as zero-shot detection reports it.
 
     ``AP`` is the mean over IoU 0.5 to 0.95 and over the classes of a group that have boxes in the data, ``AP50`` that at IoU
-    0.5; both are NaN for a group without boxes, whatever was found. One evaluation serves all groups: detections of all classes compete for the 100 places of an image, which is the
+    0.5; both are NaN for a group without boxes, whatever was found: ``AP_base``, ``AP50_base``, ``AP_novel``, ``AP50_novel``, ``AP_all`` and ``AP50_all`` for the
+    default groups. One evaluation serves all groups: detections of all classes compete for the 100 places of an image, which is the
     generalised setting.
 
     Args:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from kdhub.api import ModelPanels, Panel, UsageError, atomic_file, integer, load_weights, number, require, student_of
+from kddet.panels.draw import Boxes, draw_boxes
+from kddet.panels.regions import region_panels
+from kdhub.api import ModelPanels, Panel, UsageError, integer, load_weights, number, require, student_of
 
-_WIDTH = 3.6
-_COLUMNS = 3
 _RIGHT, _WRONG, _TRUE = "#1e9e46", "#d7281e", "#f2a900"
 
 
 class PanelHook(ModelPanels):
     """After training, draws validation images: the true boxes, and what the student, its teachers and the student alone find.
 
+    Where a `RegionTeacher` teaches, as many training images show its regions: base boxes and the surest proposals, with their names and weights.
     A box is right, in green, if it has the class of a true box that no surer box has taken, at an IoU of 0.5; others are red.
 
     Args:
@@ -69,6 +67,12 @@ class PanelHook(ModelPanels):
             counts = ", ".join(f"{name} {sum(right[name])} of {len(right[name])} right" for name in found)
             caption = f"{len(truth[0])} true boxes; with a score of at least {self.score:g}: {counts}."
             yield Panel(f"{Path(sample.img_path).stem}: true boxes and detections", path, caption)
+        attached = sys.modules.get("kddet.regions.attach")
+        teachers = getattr(getattr(runner.model, "module", runner.model), "teachers", {})
+        for name, teacher in teachers.items():
+            if attached is not None and isinstance(teacher, attached.RegionTeacher):
+                train = runner.train_dataloader.dataset
+                yield from region_panels(teacher.files, train, self.count, self.most, folder, name)
 
     def load_reference(self, path: Path, runner: Any) -> nn.Module:
         """Load a detector that kdhub exported, or weights of the student's own architecture."""
@@ -131,25 +135,8 @@ def _draw(
     right: Mapping[str, Sequence[bool]],
     classes: Sequence[str],
 ) -> None:
-    with Image.open(image) as opened:
-        picture = np.asarray(opened.convert("RGB"))
-    rows = -(-(len(found) + 1) // _COLUMNS)
-    height = _WIDTH * picture.shape[0] / picture.shape[1] + 0.3
-    figure = Figure(figsize=(_COLUMNS * _WIDTH, rows * height), layout="constrained")
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False).flat
-    panels: list[tuple[str, Tensor, list[str], list[str]]] = [
-        ("ground truth", truth[0], [classes[int(label)] for label in truth[1]], [_TRUE] * len(truth[0]))
-    ]
+    panels = [Boxes("ground truth", truth[0], [classes[int(label)] for label in truth[1]], [_TRUE] * len(truth[0]))]
     for name, (boxes, labels, scores) in found.items():
         texts = [f"{classes[int(label)]} {score:.2f}" for label, score in zip(labels, scores.tolist(), strict=True)]
-        panels.append((name, boxes, texts, [_RIGHT if one else _WRONG for one in right[name]]))
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, (name, boxes, texts, colours) in zip(figure.axes, panels, strict=False):
-        axes.imshow(picture)
-        axes.set_title(name, fontsize=10)
-        for (x1, y1, x2, y2), text, colour in zip(boxes.tolist(), texts, colours, strict=True):
-            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
-            axes.text(x1, y1, text, fontsize=6, color="white", backgroundcolor=colour, clip_on=True)
-    with atomic_file(path) as stream:
-        figure.savefig(stream, format="png", dpi=110)
+        panels.append(Boxes(name, boxes, texts, [_RIGHT if one else _WRONG for one in right[name]]))
+    draw_boxes(path, image, panels)

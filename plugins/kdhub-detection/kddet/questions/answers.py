@@ -48,6 +48,24 @@ def read_table(folder: Path, images: int, questions: int) -> tuple[Tensor, Tenso
     return table, sure
 
 
+def read_answers(folder: str) -> tuple[dict[str, Any], Tensor]:
+    """Read a finished job: its index, and probabilities of yes ``(images, questions)``, NaN where nobody answered.
+
+    Raises:
+        UsageError: If the job is not finished, or the answers changed after it ended.
+    """
+    place = Path(folder)
+    if not (place / INDEX).is_file():
+        raise UsageError("no answers here", where=folder, expected=INDEX, fix="run the job kddet.Ask to its end")
+    index = read_sealed(place / INDEX)
+    if (found := file_sha256(place / ANSWERS)) != index["answers"]:
+        raise UsageError(
+            "the answers changed after the job ended", where=str(place / ANSWERS), got=f"sha256 {found[:16]}"
+        )
+    table, _ = read_table(place, index["images"], len(index["texts"]))
+    return index, table
+
+
 class AspectTeacher(Teacher):
     """Answers with what a model said of each image, whatever the student sees of it.
 
@@ -74,10 +92,7 @@ class AspectTeacher(Teacher):
         seed: int = 0,
     ) -> None:
         require("AspectTeacher", optional(choice(("random",))), control=control)
-        place = Path(folder)
-        if not (place / INDEX).is_file():
-            raise UsageError("no answers here", where=folder, expected=INDEX, fix="run the job kddet.Ask to its end")
-        self._index = read_sealed(place / INDEX)
+        self._index, self._table = read_answers(folder)
         if questions is not None and QuestionBank.read(questions).version != self._index["questions"]:
             raise UsageError(
                 "the answers are to other questions",
@@ -86,11 +101,6 @@ class AspectTeacher(Teacher):
                 got=f"version {QuestionBank.read(questions).version}",
                 fix="ask again in another folder, or put the old file back",
             )
-        if (found := file_sha256(place / ANSWERS)) != self._index["answers"]:
-            raise UsageError(
-                "the answers changed after the job ended", where=str(place / ANSWERS), got=f"sha256 {found[:16]}"
-            )
-        self._table, _ = read_table(place, self._index["images"], len(self._index["texts"]))
         self._identity = f"{self._index['answers'][:16]}-{control or 'true'}-{seed if control else 0}"
         if control:
             order = torch.randperm(len(self._table), generator=torch.Generator().manual_seed(seed))

@@ -114,6 +114,9 @@ class RegionTeacher(Teacher):
     Args:
         folder: Folder of the job `kddet.Propose`, the same as that of `AttachRegions`.
 
+    Attributes:
+        files: The regions.
+
     Raises:
         UsageError: If there are no regions.
     """
@@ -121,7 +124,7 @@ class RegionTeacher(Teacher):
     batch = "student"
 
     def __init__(self, folder: str) -> None:
-        self._files = RegionFiles(Path(folder))
+        self.files = RegionFiles(Path(folder))
 
     def answers(self, batch: Any) -> Mapping[str, Any]:
         """Join the regions of all images of a batch."""
@@ -143,4 +146,4 @@ class RegionTeacher(Teacher):
 
     def fingerprint(self) -> str:
         """Identify the regions."""
-        return self._files.fingerprint()
+        return self.files.fingerprint()

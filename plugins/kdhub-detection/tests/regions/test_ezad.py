@@ -274,6 +274,8 @@ def test_three_stages_by_one_command(small_coco_cc, capsys):
     assert json.loads(scalars.read_text().splitlines()[0])["loss_regions"] > 0
     card = json.loads(Path("run/student/run.json").read_text())
     assert {"coco/AP_base", "coco/AP_novel"} <= set(card["evaluations"][-1]["metrics"])
+    # the report shows what taught it
+    assert "0: regions that teach" in Path("run/student/report.html").read_text()
     assert "kddet" not in Path("run/student/student/config.py").read_text()
     detector = init_detector("run/student/student/config.py", "run/student/student/student.pth", device="cpu")
     assert detector.dataset_meta["classes"] == tuple(load_config("kddet:ezad").names)
