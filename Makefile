@@ -380,7 +380,7 @@ evidence-diswot: $(call needs,caltech24-stores)
 	$(if $(DRY_RUN),,$(BIN)/python tools/diswot_evidence.py $(CALTECH)/kd_resnet8_$(CALTECH_END) work_dirs/evidence/diswot \
 	  --teacher $(CALTECH_TEACHER) --teacher-options model.net.frozen=False)
 
-# MaKD with answers by class, and the control that gives each image those of another; a run takes about a minute of one core
+# MaKD with answers by class, and the control that gives each image those of another; by its first steps, a run takes some two minutes of one core
 MAKD := $(CALTECH)/makd_resnet8_400it_caltech24-128.py
 $(DETECTION_EVIDENCES): export OMP_NUM_THREADS = 1
 evidence-makd: $(call needs,data/caltech24-split)
@@ -393,7 +393,7 @@ evidence-makd: $(call needs,data/caltech24-split)
 # teacher; 6 milliseconds for a crop of 64 pixels
 COCO_CC := plugins/kdhub-detection/kddet/configs
 steps = train_cfg.max_iters=$(1) train_cfg.val_interval=$(1) param_scheduler.1.end=$(1)
-SMALL := 'train_dataloader.dataset.pipeline.2.scale=(192,192)' 'val_dataloader.dataset.pipeline.1.scale=(192,192)' custom_hooks=[] default_hooks.baseline=None
+SMALL := 'train_dataloader.dataset.pipeline.2.scale=(192,192)' custom_hooks=[] default_hooks.baseline=None
 given = $(foreach option,$(1),--cfg-options $(option))
 
 HEAT_MAP := $(COCO_CC)/heatmap_lite0_teacher-mobile-centernet_600it_coco-cc-320.py
@@ -403,7 +403,7 @@ evidence-detection-features: $(call needs,data/coco_cc data/weights/efficientnet
 	  pkd=$(HEAT_MAP),model.objectives.centres.loss.type=kddet.PKD,model.objectives.centres.weight=6 \
 	  cwd=$(HEAT_MAP),model.objectives.centres.loss.type=kddet.ChannelWise,model.objectives.centres.weight=3 \
 	  heat-map=$(HEAT_MAP) \
-	  $(call given,$(SMALL) 'train_dataloader.dataset.pipeline.4.size=(192,192)' $(call steps,140))
+	  $(call given,$(SMALL) 'train_dataloader.dataset.pipeline.4.size=(192,192)' 'val_dataloader.dataset.pipeline.1.scale=(192,192)' $(call steps,140))
 
 # Stages A and B, once for all seeds: with scored anchors, with anchors by lot, and with a projection that one step left as it was drawn
 EZAD_STAGES := work_dirs/evidence/ezad-stages
@@ -426,7 +426,7 @@ evidence-ezad: $(call needs,ezad-regions)
 	  random-regions=$(EZAD),$(call by,$(EZAD_RANDOM)) \
 	  plain-regressor=configs/detection/coco_cc/plain-regressor_faster-rcnn-lite0_coco-cc-320.py,$(call by,$(EZAD_SCORED)) \
 	  ezad=$(EZAD),$(call by,$(EZAD_SCORED)) \
-	  $(call given,$(SMALL) $(call steps,200) $(addprefix regions:,$(EZAD_REGIONS)))
+	  $(call given,$(SMALL) 'val_dataloader.dataset.pipeline.2.scale=(192,192)' $(call steps,200) $(addprefix regions:,$(EZAD_REGIONS)))
 
 clean:
 	rm -rf $(VENV) dist build
