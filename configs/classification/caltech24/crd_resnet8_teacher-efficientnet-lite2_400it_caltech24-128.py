@@ -7,7 +7,7 @@ model = dict(
     # images that say their place are other data, so the answers are a store of their own: `kdhub cache` of this file fills it
     teacher=dict(_base_.teacher, store="work_dirs/caltech24/store-indexed", precision="float16"),
     objectives=dict(
-        # 0.8 is the usual protocol's weight; no validation run has chosen it
+        # 0.8 is the usual protocol's weight
         features=dict(
             loss=dict(type="kdcls.CRD", in_features=64, out_features=1280, samples=960, negatives=512),
             student=dict(type="kdhub.ModuleInput", path="fc"),
