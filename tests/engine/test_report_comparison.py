@@ -111,6 +111,14 @@ def test_a_run_that_is_not_finished_stands_alone(make: Make) -> None:
     assert any(note.startswith("kd-1 is interrupted") for note in compared(groups)["notes"])
 
 
+def test_a_seed_without_a_number_is_told(make: Make) -> None:
+    """The mean of the seeds that survived stood under the name of all."""
+    folders = [make(f"kd-{seed}", seed, accuracy) for seed, accuracy in enumerate((0.5, "nan", 0.7))]
+    told = compared(read_groups(folders))
+    assert told["groups"][0]["metrics"]["tiny/accuracy"]["n"] == 2
+    assert any(note.startswith("kd-1 ended with tiny/accuracy nan: its mean") for note in told["notes"])
+
+
 def test_a_seed_counts_once(make: Make) -> None:
     """The same run twice would halve the interval, and nothing more was measured."""
     groups = read_groups([make("a", 0, 0.5), make("b", 0, 0.5), make("c", 1, 0.7)])

@@ -197,7 +197,7 @@ import kdhub
 
 @kdhub.hookimpl
 def kdhub_plugin_info():
-    return kdhub.PluginInfo(summary="Counts", api_level=kdhub.API_LEVEL)
+    return kdhub.PluginInfo(summary="Counts", api_level=1)
 
 @kdhub.hookimpl
 def kdhub_components():

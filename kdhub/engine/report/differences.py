@@ -7,7 +7,7 @@ from itertools import compress
 
 from kdhub.engine.report.grouping import Group, Run
 from kdhub.engine.report.intervals import Interval, difference
-from kdhub.engine.report.page import number
+from kdhub.engine.report.page import is_number, number
 
 
 def over(group: Group, first: Group) -> dict[str, Interval]:
@@ -33,6 +33,9 @@ def notes(groups: Sequence[Group]) -> Iterator[str]:
     for run in runs:
         if not run.finished:
             yield f"{run.label} is {run.card.get('status')}: its numbers are those of its last evaluation, of iteration {_at(run)}."
+        for metric, value in run.metrics.items():
+            if not is_number(value):
+                yield f"{run.label} ended with {metric} {value}: its mean, interval and differences are those of the other seeds."
         if run.settings is None:
             yield f"{run.label} has no config.py that can be read, so it stands alone and its config is not compared."
     for group in groups:
