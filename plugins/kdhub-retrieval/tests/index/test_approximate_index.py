@@ -44,7 +44,8 @@ def recall_at(k, found, true):
 @pytest.mark.parametrize("factory", ["IVF32,PQ4x4", "PQ8x4", "OPQ4,IVF32,PQ4x4", "IVF32,PQ4x4,RFlat"])
 def test_codes_are_not_put_in_order(factory):
     """FAISS sorts a code book for searches by Hamming distance: 220 of 246 s of training for 11,429 vectors, and nobody searches so."""
-    part, orders = build(factory, effort=4)._index, []
+    whole, orders = build(factory, effort=4)._index, []
+    part = whole  # which owns its parts
     while part is not None:
         part = faiss.downcast_index(part)
         orders.append(getattr(part, "do_polysemous_training", None))
