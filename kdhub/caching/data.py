@@ -87,9 +87,14 @@ class TeacherData:
 
 _NO_SETTINGS = frozenset({*vars(nn.Module()), "_device"})
 
+_SPOKEN = "_said_left_out"
+"""Where `BatchForm` remembers that it has seen a batch, which is no setting; stores hold it as it is after one."""
+
 
 def _described_module(name: str, module: nn.Module) -> list[Any]:
     settings = {key: value for key, value in vars(module).items() if key not in _NO_SETTINGS}
+    if _SPOKEN in settings:
+        settings[_SPOKEN] = True
     tensors = dict(itertools.chain(module.named_buffers(recurse=False), module.named_parameters(recurse=False)))
     return [name, type(module), settings, tensors]
 

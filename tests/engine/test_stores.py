@@ -16,10 +16,12 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from kdhub.caching.data import TeacherData
 from kdhub.caching.fill import cache_teachers
 from kdhub.engine.train import train
 from kdhub.engine.workdir.run_card import RunCard
 from kdhub.errors import GuardError, UsageError
+from kdhub.models.torch_model import TorchModel
 from kdhub.store import DamagedStoreError
 
 
@@ -198,6 +200,16 @@ def test_a_sample_that_is_replaced_by_chance_is_the_same_in_each_pass(unfilled: 
     train(unfilled)
     shown = {tuple(inputs.tolist()) for index, inputs in WanderingPoints.seen if index == 17}
     assert len(shown) == 1
+
+
+def test_a_preprocessor_that_has_seen_a_batch_is_the_same() -> None:
+    """Filling a store saw batches before it described them, and a run without a baseline did not: it refused the store."""
+    preprocessor = TorchModel(torch.nn.Linear(2, 2)).data_preprocessor
+    cfg = {"train_dataloader": {"dataset": {"type": "MovablePoints"}}}
+    data = TeacherData(MovablePoints(), cfg["train_dataloader"]["dataset"], "plain", 1)
+    before = data.preprocessing(cfg, preprocessor)
+    preprocessor({"input": torch.zeros(1, 2), "labels": torch.zeros(1)}, True)
+    assert data.preprocessing(cfg, preprocessor) == before
 
 
 def test_with_a_live_teacher_training_data_may_change(cfg: Config) -> None:

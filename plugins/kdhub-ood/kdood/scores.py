@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from kdhub.api import UsageError, integer, number, require, to_float32
 
@@ -28,7 +27,9 @@ def text_nll(logits: Tensor, input_ids: Tensor, mask: Tensor, end_of_text: bool 
         (B,), float32; NaN for a text of which nothing is scored.
     """
     counted = (mask[:, :-1] if end_of_text else mask[:, 1:]) != 0
-    surprise = cross_entropy(to_float32(logits)[:, :-1].transpose(1, 2), input_ids[:, 1:], reduction="none")
+    scores = to_float32(logits)[:, :-1]
+    # torch's cross-entropy would read (B, V, L), across memory
+    surprise = scores.logsumexp(2) - scores.gather(2, input_ids[:, 1:].unsqueeze(2)).squeeze(2)
     return torch.where(counted, surprise, 0.0).sum(1) / counted.sum(1)
 
 
