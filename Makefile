@@ -76,6 +76,7 @@ benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/segmentation_losses.py
 	$(BIN)/python benchmarks/segmentation_step.py
 	$(BIN)/python benchmarks/tokengraph.py
+	$(BIN)/python benchmarks/language_models.py
 	$(BIN)/python benchmarks/classification.py
 	$(BIN)/python benchmarks/generation_step.py
 	$(BIN)/python benchmarks/store.py
