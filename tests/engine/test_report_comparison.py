@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -287,6 +288,12 @@ def test_a_browser_shows_it(make: Make, tmp_path: Path, dark: bool) -> None:
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--window-size=700,900", "--dump-dom"]
     done = subprocess.run([*command, str(tmp_path / "c.html")], capture_output=True, text=True, check=True, timeout=100)
+    if folder := os.environ.get("TEST_ARTEFACTS"):  # for people to look at after CI
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        shot = Path(folder, f"comparison-{'dark' if dark else 'light'}.png").absolute()
+        shown = [*command[:-1], f"--screenshot={shot}", str(tmp_path / "c.html")]
+        subprocess.run(shown, capture_output=True, check=True, timeout=100)
+        assert shot.stat().st_size > 1000
     (measured,) = re.findall(r'measured="([^"]+)"', done.stdout)
     fits, contrast, drawn, is_dark = measured.split()
     assert (fits, drawn, is_dark) == ("true", "true", str(dark).lower())
