@@ -78,6 +78,7 @@ benchmark: $(VENV)/dev.stamp | data/camvid data/weights data/cranfield
 	$(BIN)/python benchmarks/tokengraph.py
 	$(BIN)/python benchmarks/language_models.py
 	$(BIN)/python benchmarks/classification.py
+	$(BIN)/python benchmarks/detection.py
 	$(BIN)/python benchmarks/generation_step.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/index.py
