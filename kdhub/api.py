@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 _MODULES = {
     # what a manifest says
     "kdhub.hookspec": "hookimpl",
-    "kdhub.records": "Command Component Diagnostic LossSpec PluginInfo Recipe",
+    "kdhub.records": "API_LEVEL Command Component Diagnostic LossSpec PluginInfo Recipe",
     # errors that help
     "kdhub.errors": "GuardError KdhubError UsageError near_matches placed printable",
     "kdhub.findings": "Finding Report",
@@ -173,6 +173,7 @@ if TYPE_CHECKING:
     from kdhub.models.torch_dataset import TorchDataset as TorchDataset
     from kdhub.models.torch_model import TorchModel as TorchModel
     from kdhub.records import (
+        API_LEVEL as API_LEVEL,
         Command as Command,
         Component as Component,
         Diagnostic as Diagnostic,
