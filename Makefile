@@ -174,6 +174,7 @@ evidence-margin-mse-sparse-vaswani: $(call needs,data/evidence/vaswani)
 	$(call margin_mse,sparse,vaswani,0.2,1e-4,1e-4,1e-4)
 
 # needs Vaswani below data/ or KDHUB_DATA
+evidence-index: export OMP_NUM_THREADS = 1
 evidence-index: $(call needs,data/evidence/models)
 	$(if $(DRY_RUN),,$(BIN)/python tools/index_evidence.py vaswani)
 

@@ -164,11 +164,13 @@ def _finished(work_dir: Path, cfg: Config, checkpoint: Path) -> Mapping[str, Any
     if card is None or not _is_complete(work_dir, card):
         return None
     iteration = read_checkpoint(checkpoint).get("meta", {}).get("iter")
-    # a hook may have stopped the run early: then all that it asked for was fewer iterations
-    if iteration != card.content.get("iteration", card.content["iterations"]):
+    ended = card.content.get("iteration", card.content["iterations"])
+    # a hook may have stopped the run early, after its last checkpoint
+    early = ended < card.content["iterations"] and checkpoint == latest_checkpoint(work_dir)
+    if iteration != ended and not early:
         return None
     say(
-        f"{work_dir} holds this run, finished after {iteration} iterations; a larger"
+        f"{work_dir} holds this run, finished after {ended} iterations; a larger"
         f" train_cfg.{'max_epochs' if counts_epochs(cfg) else 'max_iters'} goes on"
     )
     return card.last_metrics

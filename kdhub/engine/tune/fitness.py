@@ -17,7 +17,8 @@ _ON_THE_WAY = frozenset(
     | {"serialize_data", "lazy_init", "max_refetch"}
 )
 """What a data set does to its samples, and which of them it takes; two that differ in it only are of the same files."""
-_WRAPPED = ("dataset", "datasets")
+_WRAPPERS = ("ConcatDataset", "RepeatDataset", "ClassBalancedDataset", "MultiImageMixDataset")
+"""Data sets of mmengine and mmdet that have the samples of those inside; of any other wrapper the settings may choose among them."""
 
 
 def objective(cfg: Mapping[str, Any], metric: str | None, direction: str | None) -> tuple[str, str]:
@@ -98,10 +99,12 @@ def _data_sets(loaders: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the data sets of loaders, those inside of wrappers."""
     for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
         if isinstance(loader, Mapping):
-            inside = [loader[key] for key in _WRAPPED if loader.get(key) is not None]
-            yield from (one for value in inside for one in _data_sets(value))
-            if not inside and "type" in loader:
+            kind = str(loader.get("type", "")).rpartition(".")[2]
+            if "type" in loader and kind not in _WRAPPERS:
                 yield loader
+            else:
+                yield from _data_sets(loader.get("dataset"))
+                yield from _data_sets(loader.get("datasets"))
 
 
 def _samples(value: Any) -> Any:

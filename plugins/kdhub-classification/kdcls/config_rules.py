@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from kdcls.class_folders import class_folders
 from kdhub.api import data_places
@@ -11,6 +12,8 @@ from kdhub.api import data_places
 if TYPE_CHECKING:
     from kdhub.api import Report
 
+_OF_OTHER_CLASSES = "outside"
+"""Of `kdood.Mixed`: images out of distribution."""
 _FOLDERS = ("kdcls.ImageFolder", "kdcls.images.ImageFolder")
 
 
@@ -18,12 +21,13 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
     """See that image folders number the same classes in training, validation and test.
 
     Each data set numbers its folders by itself. Where one lacks a class, all later labels are shifted, and the accuracy is of
-    other answers than the net gives. Data that are not there yet are left to the data set, and so is a single class.
+    other answers than the net gives. Data that cannot be read yet are left to the data set, and so is a single class, as images without
+    labels have.
     """
     found = list(_classes(cfg.get("train_dataloader"), "train_dataloader"))
     for key in ("val_dataloader", "test_dataloader"):
         found += _classes(cfg.get(key), key)
-    if not found or not found[0][0].startswith("train_dataloader") or len(found[0][1]) < 2:
+    if not found or not found[0][0].startswith("train_dataloader"):
         return
     training, names = found[0]
     for path, others in found[1:]:
@@ -38,17 +42,18 @@ def check(cfg: Mapping[str, Any], report: Report) -> None:
 
 
 def _classes(value: Any, path: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the key path and the classes of each image folder at or below a value, however it is wrapped."""
+    """Yield the key path and the classes of each labelled image folder at or below a value, however it is wrapped."""
     if isinstance(value, list | tuple):
         for place, one in enumerate(value):
             yield from _classes(one, f"{path}.{place}")
     elif isinstance(value, Mapping):
         if value.get("type") in _FOLDERS:
-            if names := _names(value):
+            if len(names := _names(value)) > 1:
                 yield path, names
             return
         for key, one in value.items():
-            yield from _classes(one, f"{path}.{key}")
+            if key != _OF_OTHER_CLASSES:
+                yield from _classes(one, f"{path}.{key}")
 
 
 def _names(data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -56,7 +61,10 @@ def _names(data: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(map(str, given))
     root = data.get("root")
     places = data_places(root) if isinstance(root, str) else []
-    return next((class_folders(place) for place in places if place.exists()), ())
+    try:
+        return next((class_folders(place) for place in places if place.exists()), ())
+    except (OSError, BadZipFile):
+        return ()
 
 
 def _difference(names: tuple[str, ...], others: tuple[str, ...]) -> str:

@@ -122,6 +122,28 @@ def test_folders_that_cannot_be_compared_are_let_pass(image_folder, tmp_path):
     train, val = image_folder({"all": 2}, "train"), image_folder(COUNTS, "val")
     assert errors_of(train, val, classes=["all"]) == []
     assert errors_of(tmp_path / "nowhere", val) == errors_of(val, tmp_path / "nowhere") == []
+    damaged = zipped(val)
+    damaged.write_bytes(damaged.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x09"))
+    assert errors_of(val, damaged) == []
+
+
+def test_folders_that_have_other_classes_on_purpose_are_let_pass(image_folder):
+    """Images out of distribution, or without labels beside labelled ones, are of other classes, or of none."""
+    inside, outside = image_folder(COUNTS, "inside"), image_folder({"car": 1, "bus": 1}, "outside")
+    unlabelled = image_folder({"all": 2}, "unlabelled")
+
+    def data(root, **more):
+        return {"type": "kdhub.TorchDataset", "data": {"type": "kdcls.ImageFolder", "root": str(root), **more}}
+
+    mixed = {"type": "kdood.Mixed", "inside": data(inside), "outside": data(outside)}
+    both = {"type": "ConcatDataset", "datasets": [data(inside), data(unlabelled, classes=["all"])]}
+    cfg = {
+        "train_dataloader": {"batch_size": 2, "dataset": both},
+        "test_dataloader": {"batch_size": 2, "dataset": mixed},
+    }
+    assert not [finding for finding in check_config(cfg, init()).errors if "classes" in finding.path]
+    mixed["inside"] = data(outside)
+    assert [finding for finding in check_config(cfg, init()).errors if "inside.data.classes" in finding.path]
 
 
 def test_a_link_to_nothing_is_a_damaged_image(image_folder):

@@ -205,7 +205,7 @@ def _draw_sentences(texts: Sequence[Scored], path: Path, width: int = 96) -> Non
             for token, surprise in tokens:
                 box = [column, column + len(token)], place + 0.05, place + 0.95
                 axes.fill_between(*box, color=COLOURS.bad, alpha=0.7 * surprise / most, linewidth=0)
-                axes.text(column, place + 0.7, token, fontsize=7, family="monospace")
+                axes.text(column, place + 0.7, token, fontsize=7, family="monospace", parse_math=False)
                 column += len(token)
 
 
