@@ -135,7 +135,7 @@ class Denoiser(BaseModel):
     def generate(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make samples (B, ...) of unit noise (B, ...) in one step, with gradient."""
         t = torch.full((len(noise),), self.t_start, device=noise.device)
-        return self.predict(noise * self.noise.prior_std, t, labels, to="x0")
+        return self.predict(noise * self.noise.start_std(self.t_start), t, labels, to="x0")
 
     def denoising_loss(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the mean squared error of the network's own prediction, at times over the whole schedule."""

@@ -19,7 +19,7 @@ class NoiseSchedule(nn.Module, ABC):
     Attributes:
         t_min: The time of (nearly) clean samples.
         t_max: The time of (nearly) pure noise, at which a one-step generator is called.
-        prior_std: Standard deviation of x at ``t_max``: unit noise times this is what a sampler begins with.
+        prior_std: Standard deviation of x at ``t_max``; see `start_std`.
     """
 
     t_min: float
@@ -37,6 +37,10 @@ class NoiseSchedule(nn.Module, ABC):
     def at(self, fraction: Tensor) -> Tensor:
         """Return the time that lies a fraction, from 0 (clean) to 1 (noise), along the schedule's own grid."""
         return self.t_min + (self.t_max - self.t_min) * fraction
+
+    def start_std(self, t: float) -> float:
+        """Return the standard deviation of x at a time: unit noise times this is what a sampler that begins there begins with."""
+        return self.prior_std
 
     def time_input(self, t: Tensor) -> Tensor:
         """Return what a network is told of times (B,)."""
@@ -208,6 +212,10 @@ class EDMSchedule(NoiseSchedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         """Return t."""
+        return t
+
+    def start_std(self, t: float) -> float:
+        """Return t, the standard deviation of the noise alone, as ``prior_std`` is at ``t_max``."""
         return t
 
     def at(self, fraction: Tensor) -> Tensor:

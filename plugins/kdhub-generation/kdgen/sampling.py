@@ -33,7 +33,7 @@ def ddim(
     Returns:
         Samples (B, ...). With one time this is the one-step generator.
     """
-    schedule, x = model.noise, noise * model.noise.prior_std
+    schedule, x = model.noise, noise * model.noise.start_std(t_list[0])
     for now, following in itertools.pairwise([*t_list, None]):
         t = torch.full((len(x),), float(now), device=x.device)  # type: ignore[arg-type]
         x0 = model.predict(x, t, labels, to="x0", guidance_scale=guidance_scale)

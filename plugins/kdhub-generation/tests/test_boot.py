@@ -90,6 +90,13 @@ def test_a_student_of_another_kind_is_refused(wrong):
         BOOT(student(**{"noise": NOISE, "t_list": [0.005], **wrong}), exact_teacher(noise=NOISE))
 
 
+def test_a_schedule_whose_noise_grows_is_refused():
+    """Trained on noise of 80 at every time, the student would sample from noise of 0.002, and make nothing of it."""
+    edm = {"type": "kdgen.EDMSchedule"}
+    with pytest.raises(UsageError, match=r"deviation 80 at every time.*EDMSchedule with 0\.002"):
+        BOOT(student(noise=edm, t_list=[0.002]), exact_teacher(noise=edm))
+
+
 def test_a_teacher_that_says_nan_pulls_nobody():
     """A prediction of 0 in its place would be a target, and pull the student there in silence."""
     model = boot(boundary_weight=0.0)

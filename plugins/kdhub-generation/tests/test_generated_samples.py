@@ -36,6 +36,28 @@ def test_one_step_is_what_the_student_learns():
     assert torch.equal(model(noise), model.generate(noise).detach())
 
 
+@pytest.mark.parametrize(
+    ("noise", "times", "std"),
+    [
+        ({"type": "kdgen.EDMSchedule"}, [2.5], 2.5),
+        ({"type": "kdgen.EDMSchedule"}, None, 80.0),
+        ({"type": "kdgen.TrigFlowSchedule", "prior_std": 0.5}, [1.2], 0.5),
+        ({"type": "kdgen.DDPMSchedule"}, [950], 1.0),
+    ],
+)
+def test_the_noise_is_of_the_size_of_the_time_that_is_told(noise, times, std, monkeypatch):
+    """A network that was told sigma 2.5 saw noise of 80, in training and in sampling: an input that its teacher never met."""
+    model = MODELS.build(student(noise=noise, t_list=times))
+    seen = []
+    monkeypatch.setattr(model.net, "forward", lambda x, t, labels: seen.append(x.detach()) or x)
+    unit = torch.randn(5, 2)
+    model.generate(unit)
+    model(unit)
+    for given in seen:
+        torch.testing.assert_close(given, std * unit)
+    assert len(seen) == 2
+
+
 def test_the_speed_is_that_of_whole_samplers(monkeypatch):
     """A first pass that loads kernels, or a sampler of one step in the place of ten, is another figure."""
     model = MODELS.build(student())

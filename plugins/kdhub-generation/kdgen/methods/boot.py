@@ -23,7 +23,8 @@ class BOOT(GeneratorDistiller):
     third party (OFTSR), as the card says.
 
     The student must be a `kdgen.Denoiser` of ``pred_type='x0'``: its network is given the noise and t, and what it returns is y. It
-    samples at ``t_list=[t_min]``.
+    samples at ``t_list=[t_min]``. The network is given the same noise at every t, so a schedule whose noise grows, `kdgen.EDMSchedule`,
+    is refused.
 
     Args:
         student: The student.
@@ -67,6 +68,15 @@ class BOOT(GeneratorDistiller):
                 where="model.student.t_list",
                 expected=f"[{self.teacher.noise.t_min:g}]",
                 got=str(self.student.t_list),
+            )
+        learnt, sampled = self.teacher.noise.prior_std, self.student.noise.start_std(self.student.t_start)
+        if sampled != learnt:
+            raise UsageError(
+                "BOOT's student sees the same noise at every time, and would sample from noise of another size",
+                where="model.student.noise",
+                expected=f"a schedule whose noise begins with standard deviation {learnt:g} at every time, such as kdgen.CosineSchedule",
+                got=f"{type(self.student.noise).__name__} with {sampled:g} at t = {self.student.t_start:g}",
+                fix="take a teacher with such a schedule, or distil this one by kdgen.SwiftBrush",
             )
         self.step, self.boundary_weight, self.max_weight = step, boundary_weight, max_weight
         self.guidance_scale = guidance_scale
