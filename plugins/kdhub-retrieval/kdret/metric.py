@@ -52,7 +52,8 @@ class IRMetric(BaseMetric):
         run: File for the ranking of each query, a TREC run that ends in ``.trec``, ``.run`` or ``.txt``, as deep as 1000; ``None``
             writes none.
         fuse: Runs whose rankings of the same queries are fused with this one's by `reciprocal_ranks`, in any format of
-            `kdret.data.score_files`; such as that of DiSCo's teacher with the rewrites. All measures are of the fused ranking, and
+            `kdret.data.score_files`; such as that of DiSCo's teacher with the rewrites. A query that a run lacks keeps
+            this one's ranking there, and the log counts these. All measures are of the fused ranking, and
             ``run`` of the one before.
 
     The argument is not called ``metrics``: mmengine takes a dict with that key for an evaluator of several metrics.
@@ -131,7 +132,8 @@ class IRMetric(BaseMetric):
             results: ``(column, id, embedding, seconds)`` of every text of the split; see `kdret.split_vectors.joined`.
 
         Raises:
-            UsageError: If the dataset gave no judgements, texts are missing, or the encoder tells no documents apart.
+            UsageError: If the dataset gave no judgements, texts are missing, a run to fuse is of another split, or the encoder tells no
+                documents apart.
         """
         meta = self.dataset_meta or {}
         if "qrels" not in meta:
@@ -151,12 +153,12 @@ class IRMetric(BaseMetric):
         rows, asked = joined([documents[key] for key in ids]), joined(list(queries.values()))
         found = sparsity(asked, rows, "IRMetric") if scipy.sparse.issparse(rows) else {}
         similarity = self.similarity if isinstance(rows, np.ndarray) else "dot"
+        others = [read_run(path, queries.keys(), documents.keys()) for path in self.fuse]
         index = self._new_index(self.index or exact_index(rows), similarity).build(rows, ids, asked)
         depth = max(measure.params.get("cutoff") or _DEPTH_WITHOUT_CUTOFF for measure in self.measures.values())
         if self.run or self.fuse:
             depth = max(depth, _DEPTH_WITHOUT_CUTOFF)
         own = _own_documents(queries, documents, meta)
-        others = [read_run(path, queries.keys(), documents.keys()) for path in self.fuse]
         started = time.perf_counter()
         try:
             rankings = index.search(asked, depth + bool(own))
@@ -172,10 +174,9 @@ class IRMetric(BaseMetric):
             write_run(self.run, ranked)
         run = {}
         for query, ranking in ranked.items():
-            both = [[key for key, _ in ranking], *(one[query] for one in others)]
-            run[query] = _ranks(
-                [key for key in reciprocal_ranks(both) if key != query or query not in own] if others else both[0]
-            )
+            lists = [[key for key, _ in ranking]]
+            lists += [[key for key in one[query] if key != query or query not in own] for one in others]
+            run[query] = _ranks(reciprocal_ranks(lists) if others else lists[0])
         values = ir_measures.calc_aggregate(self.measures.values(), meta["qrels"], run)
         if self.per_query is not None:
             self._write_per_query(self.per_query, meta["qrels"], run)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from kdhub.api import UsageError, atomic_file, near_matches
+from kdhub.api import UsageError, atomic_file
 from kdret.data.score_files import read_lists
 from kdret.index.base import Ranking
+from kdret.log import tell
 
 
 def write_run(path: Path, rankings: Mapping[str, Ranking]) -> None:
-    """Write rankings as a TREC run.
+    """Write rankings as a TREC run, which has no line for a query whose ranking is empty.
 
     Args:
         path: File whose folder is made; see `kdret.data.score_files` for the endings that it is read by.
@@ -36,7 +37,7 @@ def write_run(path: Path, rankings: Mapping[str, Ranking]) -> None:
 
 
 def read_run(path: Path, queries: Collection[str], documents: Collection[str]) -> dict[str, Sequence[str]]:
-    """Read the rankings of some queries; the file may have more.
+    """Read the rankings of some queries; the file may have more. A query without a line has an empty ranking, and the log counts these.
 
     Args:
         path: As for `read_lists`.
@@ -44,10 +45,10 @@ def read_run(path: Path, queries: Collection[str], documents: Collection[str]) -
         documents: Ids of the corpus.
 
     Returns:
-        Query to documents from the best on, equal scores from the last id to the first.
+        Each query to its documents from the best on, equal scores from the last id to the first.
 
     Raises:
-        UsageError: If a query is not there, or a document is of another corpus.
+        UsageError: If none of the queries is there, or a document is of another corpus.
     """
     found: dict[str, Sequence[str]] = {}
     for where, query, scores in read_lists(path):
@@ -57,14 +58,14 @@ def read_run(path: Path, queries: Collection[str], documents: Collection[str]) -
             raise UsageError("a ranking of another corpus", where=where, got=f"document {other!r}")
         known = sorted((key for key, score in scores.items() if math.isfinite(score)), reverse=True)
         found[query] = sorted(known, key=lambda key: -scores[key])
-    missing = next((query for query in queries if query not in found), None)
-    if missing is not None:
+    if not found:
         raise UsageError(
-            "a run without a ranking of each query",
+            "a run of other queries",
             where=str(path),
-            expected=f"query {missing!r}",
-            got=f"{len(found)} of {len(queries)} queries",
-            near=near_matches(missing, found),
+            expected=f"queries such as {next(iter(queries), None)!r}",
+            got=f"none of the split's {len(queries)} queries",
             fix="evaluate the same split, in whatever form, with IRMetric(run=...)",
         )
-    return found
+    if len(found) < len(queries):
+        tell(f"{path} ranks nothing for {len(queries) - len(found)} of {len(queries)} queries", warn=True)
+    return {query: found.get(query, []) for query in queries}

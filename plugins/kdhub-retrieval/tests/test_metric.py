@@ -10,6 +10,7 @@ from kdhub.errors import UsageError
 from kdhub.sealed import read_sealed
 from kdret.data.score_files import read_lists
 from kdret.metric import IRMetric
+from kdret.runs import write_run
 
 AXES = np.eye(4, dtype=np.float32)
 
@@ -263,20 +264,45 @@ def test_a_run_that_was_written_can_be_fused(tmp_path):
     assert twice.found.best == plain.found.best
 
 
+def test_a_query_that_found_nothing_can_be_fused(tmp_path, monkeypatch):
+    """`kdret.SeismicIndex` finds nothing for a query without a word of any document: it has no line, and kdhub refused its own file."""
+    path = tmp_path / "own.run"
+    write_run(path, {"q1": [("b", 3.0), ("d", 2.0), ("a", 2.0), ("c", 1.0)], "q2": []})
+    told = []
+    monkeypatch.setattr("kdret.runs.tell", lambda line, warn: told.append(line))
+    fused = IRMetric(["MRR@10"], fuse=[str(path)])
+    # q1: a 1/61 + 1/63, b 1/62 + 1/61, c 1/63 + 1/64, d 1/64 + 1/62; q2: its own ranking
+    assert evaluate(fused) == {"retrieval/MRR@10": 1.0}
+    assert fused.found.best == {"q1": ["b", "a", "d", "c"], "q2": ["d", "c", "b", "a"]}
+    assert told == [f"{path} ranks nothing for 1 of 2 queries"]
+
+
+def test_a_querys_own_document_takes_no_rank_in_a_fusion(tmp_path):
+    """ArguAna: a run of another program begins with the query itself, and each other document lost a rank in that run alone."""
+    path = tmp_path / "other.run"
+    path.write_text("q1 Q0 q1 1 9.0 x\nq1 Q0 b 2 8.0 x\nq1 Q0 a 3 7.0 x\nq2 Q0 d 1 1.0 x\n")
+    metric = IRMetric(["MRR@10"], fuse=[str(path)])
+    meta = {"qrels": QRELS, "n_queries": 2, "n_documents": 5}
+    evaluate(metric, documents={"q1": QUERIES["q1"]} | DOCUMENTS, meta=meta)
+    # a 1/61 + 1/62 and b 1/62 + 1/61 are equal; with the query at rank 1, a 1/61 + 1/63 would be above b 1/62 + 1/62
+    assert metric.found.best["q1"] == ["b", "a", "c", "d"]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("q1 Q0 a 1 1.0 x\n", r"a run without a ranking of each query .*expected query 'q2', got 1 of 2"),
+        ("q7 Q0 a 1 1.0 x\n", r"a run of other queries .*queries such as 'q1', got none of the split's 2 queries"),
         ("q1 Q0 e 1 1.0 x\nq2 Q0 a 1 1.0 x\n", r"run:1: a ranking of another corpus \(got document 'e'"),
         (None, r"no run to fuse with"),
     ],
 )
-def test_a_run_of_something_else_is_refused(tmp_path, lines, message):
-    """Fused with a run of another split, most queries would keep the student's own ranking, and nobody would know."""
+def test_a_run_of_something_else_is_refused(tmp_path, monkeypatch, lines, message):
+    """Fused with a run of another split, queries would keep the student's own ranking, and an index of hours would be built first."""
     path = tmp_path / "other.run"
     if lines is not None:
         path.write_text(lines)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message), monkeypatch.context() as patch:
+        patch.setattr("kdret.index.dense.FaissIndex.build", lambda *given: pytest.fail("an index was built first"))
         evaluate(IRMetric(["MRR@10"], fuse=[str(path)]))
     with pytest.raises(UsageError, match="end of run"):
         IRMetric(run="ranking.json")
