@@ -66,11 +66,12 @@ class AttachAspects(BaseTransform):
         names: As of `kddet.BoxCrops`.
 
     Raises:
-        UsageError: If the job is not finished, its images are not these boxes, or an image was moved otherwise.
+        UsageError: If the job is not finished, its images are not these boxes, an image of training is not in ``ann_file``, or it was
+            moved otherwise.
     """
 
     def __init__(self, folder: str, ann_file: str, names: Sequence[str]) -> None:
-        self._boxes = Boxes(ann_file, names)
+        self._ann_file, self._boxes = ann_file, Boxes(ann_file, names)
         index, self._table = read_answers(folder)
         self._first: dict[Any, int] = {}
         count = 0
@@ -95,6 +96,14 @@ class AttachAspects(BaseTransform):
                 "AttachAspects follows horizontal flips alone", where="pipeline", got=sample.get("flip_direction")
             )
         see_that_only_resized(sample.ori_shape, sample.img_shape, scale, flip, sample.get("homography_matrix"))
+        if sample.img_id not in self._boxes.images:
+            raise UsageError(
+                "training has an image that the answers do not know",
+                where="train_dataloader.dataset.ann_file",
+                expected=f"images of {self._ann_file}, whose boxes were asked about",
+                got=f"image {sample.img_id!r} ({sample.get('img_path', 'of an unknown file')})",
+                fix="train on that annotation file, or run the job on the one of training",
+            )
         truth = getattr(sample.gt_instances.bboxes, "tensor", sample.gt_instances.bboxes)
         aspects = torch.full((len(truth), self._table.shape[1]), float("nan"))
         asked = moved(self._boxes.of(sample.img_id)[0], sample.ori_shape, scale, flip)

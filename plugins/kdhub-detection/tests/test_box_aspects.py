@@ -42,7 +42,7 @@ def asked(data=CROPS):
 
 
 def test_answers_find_their_boxes(small_coco_cc):
-    """An answer at another box, or at the mirrored one, would teach that cats walk upright."""
+    """An answer at another box, or at the mirrored one, would teach that cats walk upright; images of another file had none, in silence."""
     kdhub.init()
     asked()
     attach = AttachAspects("answers", ANN, NAMES)
@@ -57,6 +57,9 @@ def test_answers_find_their_boxes(small_coco_cc):
     assert found[1].isnan().all()
     answers = BoxAspectTeacher("answers").answers({"data_samples": [sample, sample]})["aspects"]
     assert answers.shape == (6, 3)
+    nobody = DetDataSample(metainfo=meta | {"img_id": 77, "img_path": "val/77.jpg"}, gt_instances=sample.gt_instances)
+    with pytest.raises(UsageError, match=rf"images of {ANN}, .*got image 77 \(val/77\.jpg\)"):
+        attach.transform({"data_samples": nobody})
     with pytest.raises(UsageError, match="about other boxes"):
         AttachAspects("answers", ANN, ["person"])
     with pytest.raises(UsageError, match="end it with kddet.AttachAspects"):
