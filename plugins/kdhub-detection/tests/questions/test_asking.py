@@ -192,6 +192,8 @@ def test_a_stop_keeps_the_answers_that_are_under_way(work, server):
 
 def test_ctrl_c_keeps_the_answers_that_are_under_way():
     """Nobody wants to pay for these twice because a price was mistyped."""
+    # a shell's background job starts with Ctrl-C ignored
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     begun, stopped = threading.Barrier(4), threading.Event()
 
     def ask_one(number):
@@ -205,9 +207,12 @@ def test_ctrl_c_keeps_the_answers_that_are_under_way():
         return number
 
     kept = []
-    with pytest.raises(KeyboardInterrupt):
-        for _, answer in ask_all(ask_one, range(100), 4):
-            kept.append(answer)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _, answer in ask_all(ask_one, range(100), 4):
+                kept.append(answer)
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert sorted(kept) == [0, 1, 2, 3]
 
 
