@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kdhub.api import say, write_jsonl
@@ -20,10 +19,13 @@ def write_corpus(target: Path, documents: Iterable[Mapping[str, str]]) -> set[st
         Their ids.
     """
     ids: set[str] = set()
-    with (target / "corpus.jsonl").open("w", encoding="utf-8") as lines:
+
+    def noted() -> Iterator[Mapping[str, str]]:
         for document in documents:
             ids.add(document["_id"])
-            lines.write(json.dumps(document, ensure_ascii=False) + "\n")
+            yield document
+
+    write_jsonl(target / "corpus.jsonl", noted())
     return ids
 
 

@@ -345,7 +345,7 @@ def _trained(factory: str, vectors: NDArray[Any], similarity: str, seed: int) ->
 
 
 def _train_no_order_of_codes(index: Any) -> None:
-    """Switch off FAISS's polysemous training: only a search by Hamming distance uses it, and it takes ten times as long as the codes."""
+    """Switch off FAISS's polysemous training: only a search by Hamming distance uses it, and it takes most of the time of building."""
     part = index
     while part is not None:
         part = faiss.downcast_index(part)

@@ -43,15 +43,14 @@ def recall_at(k, found, true):
 
 @pytest.mark.parametrize("factory", ["IVF32,PQ4x4", "PQ8x4", "OPQ4,IVF32,PQ4x4", "IVF32,PQ4x4,RFlat"])
 def test_codes_are_not_put_in_order(factory):
-    """FAISS sorts a code book for searches by Hamming distance: 220 of 246 s of training for 11,429 vectors, and nobody searches so."""
+    """FAISS sorts code books for searches by Hamming distance, which kdret never makes: most of a build's time would be wasted."""
     whole, orders = build(factory, effort=4)._index, []
     part = whole  # which owns its parts
     while part is not None:
         part = faiss.downcast_index(part)
         orders.append(getattr(part, "do_polysemous_training", None))
         part = getattr(part, "index", None) or getattr(part, "base_index", None)
-    assert True not in orders
-    assert False in orders
+    assert set(orders) - {None} == {False}
 
 
 @pytest.mark.parametrize("factory", ["IVF32,Flat", "IVF32,SQ8", "IVF32,PQ8x4", "HNSW16", "SQfp16", "OPQ4,IVF32,PQ4x4"])
